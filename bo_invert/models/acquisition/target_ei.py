@@ -37,8 +37,8 @@ def log_target_ei(off: Tensor, reach: Tensor) -> Tensor:
         off: Target minus mean in standard deviations, any shape.
         reach: Positive distances, broadcast with ``off``.
     """
-    shape = torch.broadcast_shapes(off.shape, reach.shape)  # type: ignore[no-untyped-call]
-    below, reach = -off.abs().expand(shape), reach.expand(shape)
+    off, reach = torch.broadcast_tensors(off, reach)  # type: ignore[no-untyped-call]
+    below = -off.abs()
     narrow = (reach < 1.0) & (-below * reach < 4.0)
     r = torch.where(narrow, reach, 0.5).unsqueeze(-1)
     m = torch.where(narrow, below, 0.0).unsqueeze(-1)
@@ -68,9 +68,8 @@ def log_squared_distance_ei(off: Tensor, variance: Tensor, square: Tensor) -> Te
         variance: Positive variances of X, broadcast with ``off``.
         square: Positive, shape ``(...)``.
     """
-    shape = torch.broadcast_shapes(off.shape, variance.shape)  # type: ignore[no-untyped-call]
-    m, s = (off * off).expand(shape), variance.expand(shape)
-    c = square.expand(shape[:-1])
+    m, s = torch.broadcast_tensors(off * off, variance)  # type: ignore[no-untyped-call]
+    c = square.expand(m.shape[:-1])
     with torch.no_grad():
         theta = _saddle(m, s, c)
     slope, bend = _derivatives(m, s, c, theta)

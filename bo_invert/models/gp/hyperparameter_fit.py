@@ -77,6 +77,7 @@ def fit_hyperparameters(
     known_noise: Tensor | None = None,
     coarse: bool = False,
     shared_lengthscale: bool = False,
+    single_start: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Fit the hyperparameters of k outputs by maximum a posteriori, independently.
 
@@ -92,6 +93,7 @@ def fit_hyperparameters(
         known_noise: Known noise variances, added to the fitted one, shape ``(n, k)``.
         coarse: Stop early, with an accuracy that suffices to compare models.
         shared_lengthscale: Fit one lengthscale for all coordinates.
+        single_start: Start at ``warm_start`` alone, an optimum of a similar model.
 
     Returns:
         Hyperparameters of the kernel and log noise, ``(k, h + 1)``, and negative log posteriors,
@@ -101,11 +103,12 @@ def fit_hyperparameters(
         # Small problems are faster in numpy.
         warm, noise = (None if x is None else as_array(x) for x in (warm_start, known_noise))
         data = as_array(inputs), as_array(values), noise
-        logs, lowest = _Fit(*data, noise_prior, kernel, shared_lengthscale).run(warm, coarse)
+        in_numpy = _Fit(*data, noise_prior, kernel, shared_lengthscale)
+        logs, lowest = in_numpy.run(warm, coarse, single_start)
         return torch.from_numpy(logs), torch.from_numpy(lowest)
     with torch.inference_mode():
         on_device = _Fit(inputs, values, known_noise, noise_prior, kernel, shared_lengthscale)
-        return on_device.run(warm_start, coarse)
+        return on_device.run(warm_start, coarse, single_start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,18 +125,22 @@ class _Fit(Generic[A]):
     kernel: Kernel
     shared_lengthscale: bool
 
-    def run(self, warm_start: A | None, coarse: bool) -> tuple[A, A]:
+    def run(self, warm_start: A | None, coarse: bool, single_start: bool) -> tuple[A, A]:
         """Return hyperparameters ``(k, h + 1)`` and negative log posteriors ``(k,)``."""
         # A part of the observations suffices to choose among the starts.
         starts = self._starts(warm_start)
-        problem = self._subset(MAX_FIT_POINTS if coarse else _MAX_COARSE_POINTS)
-        found, lowest = problem._minimise(starts, steps=25, tolerance=1e-3)
-        rows = array_module(starts).arange(len(starts))[:, None]
-        best = lowest.argmin(1)[:, None]
-        found, lowest = found[rows, best], lowest[rows, best]
+        if single_start:
+            starts = starts[:, :1]
+        some, every = self._subset(_MAX_COARSE_POINTS), self._subset(MAX_FIT_POINTS)
+        if coarse or some is not every or starts.shape[1] > 1:
+            first = every if coarse else some
+            found, lowest = first._minimise(starts, steps=25, tolerance=1e-3)
+            rows = array_module(starts).arange(len(starts))[:, None]
+            best = lowest.argmin(1)[:, None]
+            starts, lowest = found[rows, best], lowest[rows, best]
         if not coarse:
-            found, lowest = self._subset(MAX_FIT_POINTS)._minimise(found, steps=80, tolerance=1e-6)
-        return self._unpack(found[:, 0]), lowest[:, 0]
+            starts, lowest = every._minimise(starts, steps=80, tolerance=1e-6)
+        return self._unpack(starts[:, 0]), lowest[:, 0]
 
     def _subset(self, most: int) -> _Fit[A]:
         """Return the fit to at most this number of evenly spaced observations."""

@@ -159,30 +159,37 @@ def select_model(
         some = evenly_spaced(len(x), _MAX_POINTS)
         x, raw = x[some], raw[some]
     start = replace(default, shared_lengthscale=current.shared_lengthscale)
+    best, highest, fitted = _best_by_leave_one_out(x, raw, search_space, [start], current)
     # Thresholds of one kernel and prior are compared in one batched fit.
     specs = [
         replace(start, warp_thresholds=thresholds)
         for thresholds in _candidate_thresholds(raw, search_space.warp_directions)
     ]
-    best, highest, fitted = _best_by_leave_one_out(x, raw, search_space, specs, current)
+    if specs:
+        found = _best_by_leave_one_out(x, raw, search_space, specs, current, fitted)
+        if found[1] > highest:
+            best, highest, fitted = found
+    # A fit starts at that of the same noise prior, if there is one. Warps and kernels change the
+    # hyperparameters little, unlike the noise prior.
+    starts = {default.noise_prior: fitted}
     # The warp of the default kernel serves for the other candidates.
     for name, prior in product(search_space.kernels, search_space.noise_priors):
         if (name, prior) != (default.kernel, default.noise_prior):
             spec = replace(best, kernel=name, noise_prior=prior)
-            found = _best_by_leave_one_out(x, raw, search_space, [spec], current)
+            found = _best_by_leave_one_out(x, raw, search_space, [spec], current, starts.get(prior))
+            starts.setdefault(prior, found[2])
             if found[1] > highest:
                 best, highest, fitted = found
     # Each fold must leave enough data to fit d lengthscales.
     if len(search_space.shared_lengthscales) > 1 and len(x) >= 2 * _FOLDS:
         warp = best.warp(raw, search_space.warp_directions)
         scores = output_basis(raw if warp is None else warp(raw))[0]
-        densities = {
-            shared: _cross_validated_log_density(
-                x, scores, replace(best, shared_lengthscale=shared), search_space
-            )
-            + _MARGIN * (shared == current.shared_lengthscale)
-            for shared in search_space.shared_lengthscales
-        }
+        densities, logs = {}, fitted.repeat(_FOLDS, 1, 1)[:, :_MAX_COLUMNS].flatten(0, 1)
+        # Shared lengthscales come first; they start the fit of separate ones.
+        for shared in sorted(search_space.shared_lengthscales, reverse=True):
+            spec = replace(best, shared_lengthscale=shared)
+            density, logs = _cross_validated_log_density(x, scores, spec, search_space, logs)
+            densities[shared] = density + _MARGIN * (shared == current.shared_lengthscale)
         best = replace(best, shared_lengthscale=max(densities, key=densities.__getitem__))
     # n = 0 forces a full fit, which the coarse one only warm-starts.
     return best, to_memo(best, 0, fitted.tolist(), size, search_space.structure is not None)
@@ -218,8 +225,11 @@ def _best_by_leave_one_out(
     search_space: ModelSearchSpace,
     specs: Sequence[ModelSpec],
     current: ModelSpec,
+    start: Tensor | None = None,
 ) -> tuple[ModelSpec, float, Tensor]:
     """Return the best of specifications that differ in the warp, its log density and its fit.
+
+    ``start`` ``(k, h + 1)`` is where the fits start, if given.
 
     The density is that of the raw outputs: with y = w^-1(weights s + offset), log p(y) is
     log p(s) + log w'(y) - log|weights|.
@@ -233,8 +243,10 @@ def _best_by_leave_one_out(
         torch.cat([basis[0] for basis in bases], 1),
         specs[0].noise_prior,
         kernel,
+        None if start is None else start.repeat(len(specs), 1),
         coarse=True,
         shared_lengthscale=specs[0].shared_lengthscale,
+        single_start=start is not None,
     )
     densities = []
     for i, (spec, warp, (scores, weights, _)) in enumerate(zip(specs, warps, bases, strict=True)):
@@ -254,7 +266,7 @@ def _best_by_leave_one_out(
 def _candidate_thresholds(
     raw: Tensor, warp_directions: tuple[int, ...] | None
 ) -> list[tuple[float, ...]]:
-    """Return candidate sets of warp thresholds; the first one has no warp."""
+    """Return candidate sets of warp thresholds, without the set that has no warp."""
     columns: list[list[float]] = []
     if len(raw) >= 8 and raw.shape[1] <= MAX_INDEPENDENT_OUTPUTS:
         columns = [
@@ -262,16 +274,17 @@ def _candidate_thresholds(
             for j, direction in enumerate(warp_directions or ())
         ]
     # Outputs with fewer candidates are not warped in the remaining sets.
-    return [(0.0,) * raw.shape[1], *zip_longest(*columns, fillvalue=0.0)]
+    return list(zip_longest(*columns, fillvalue=0.0))
 
 
 def _cross_validated_log_density(
-    x: Tensor, scores: Tensor, spec: ModelSpec, search_space: ModelSearchSpace
-) -> float:
-    """Return the log density of scores under cross-validated fits.
+    x: Tensor, scores: Tensor, spec: ModelSpec, search_space: ModelSearchSpace, start: Tensor
+) -> tuple[float, Tensor]:
+    """Return the log density of scores under cross-validated fits, and the fits.
 
     Leave-one-out with fixed hyperparameters would favour many lengthscales: they can be fitted so
-    that the observations predict one another.
+    that the observations predict one another. ``start`` and the fits have the shape
+    ``(folds * k, h + 1)``.
     """
     scores = scores[:, :_MAX_COLUMNS]
     k = scores.shape[1]
@@ -287,8 +300,10 @@ def _cross_validated_log_density(
         values,
         spec.noise_prior,
         kernel,
+        start,
         coarse=True,
         shared_lengthscale=spec.shared_lengthscale,
+        single_start=True,
     )
     total = 0.0
     for number, (fold, rows) in enumerate(zip(folds, training, strict=True)):
@@ -297,7 +312,7 @@ def _cross_validated_log_density(
         gp = condition(kernel, own[:, :-1], own[:, -1].exp(), x[rows], scores[rows])
         mean, variance = gp(x[fold])
         total += _log_density(scores[fold], mean, variance + own[:, -1].exp())
-    return total
+    return total, logs
 
 
 def _log_density(values: Tensor, mean: Tensor, variance: Tensor) -> float:

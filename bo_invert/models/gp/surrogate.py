@@ -141,6 +141,7 @@ def fit_surrogate(
     x = torch.tensor(inputs, dtype=torch.float64, device=device)
     raw = torch.tensor(values, dtype=torch.float64, device=device)
     note = memo if is_compatible(memo, x.shape[1], search_space) else None
+    selected = False
     # A single candidate needs no selection.
     choices = search_space.kernels, search_space.noise_priors, search_space.shared_lengthscales
     if note is not None and size < 1.125 * note["chosen"]:
@@ -148,7 +149,7 @@ def fit_surrogate(
     elif max(map(len, choices)) == 1 and not any(search_space.warp_directions or ()):
         spec = search_space.default_spec(values.shape[1])
     else:
-        spec, note = select_model(x, raw, search_space, note, size)
+        (spec, note), selected = select_model(x, raw, search_space, note, size), True
     warp = spec.warp(raw, search_space.warp_directions)
     warped = raw if warp is None else warp(raw)
     scores, weights, offset = output_basis(warped)
@@ -157,7 +158,7 @@ def fit_surrogate(
         weights.shape[0] < weights.shape[1]
     )
     kernel = search_space.kernel(spec.kernel)
-    logs, fitted = _hyperparameters(x, scores, spec, kernel, note, size)
+    logs, fitted = _hyperparameters(x, scores, spec, kernel, note, size, selected)
     gp = condition(kernel, logs[:, :-1], logs[:, -1].exp(), x, scores)
     # Every ask stores a memo, so numbers are rounded to six decimals.
     rounded = logs.mul(1e6).round().div(1e6).tolist()
@@ -167,9 +168,18 @@ def fit_surrogate(
 
 
 def _hyperparameters(
-    x: Tensor, scores: Tensor, spec: ModelSpec, kernel: Kernel, memo: JSON, size: int
+    x: Tensor,
+    scores: Tensor,
+    spec: ModelSpec,
+    kernel: Kernel,
+    memo: JSON,
+    size: int,
+    selected: bool,
 ) -> tuple[Tensor, int]:
-    """Return log hyperparameters ``(k, h + 1)`` and the number of trials at their fit."""
+    """Return log hyperparameters ``(k, h + 1)`` and the number of trials at their fit.
+
+    If the model was ``selected`` now, the memo holds its fit to a part of the observations.
+    """
     warm_start = None
     if memo is not None and len(memo["logs"]) == scores.shape[1]:
         # Another number of components has no counterpart in the memo.
@@ -183,5 +193,6 @@ def _hyperparameters(
         kernel,
         warm_start,
         shared_lengthscale=spec.shared_lengthscale,
+        single_start=selected and warm_start is not None,
     )
     return logs, size
