@@ -11,8 +11,8 @@ from bo_invert.types import Array
 
 # Rows that the mixture is fitted to, and points and numbers of the data that are stored.
 # Engineering choices: more rows hardly change the mixture, and the fit takes up to two seconds;
-# 100,000 numbers can be sent to a server.
-_FIT_ROWS, _STORED_ROWS, _STORED_NUMBERS = 2000, 1000, 100_000
+# 50,000 numbers can be sent to a server.
+_FIT_ROWS, _STORED_ROWS, _STORED_NUMBERS = 2000, 1000, 50_000
 # Candidate numbers of components. Engineering choice: bounds the time of the fit.
 _COMPONENTS = (1, 2, 4, 8)
 # Largest number of entries of all covariances. Engineering choice: bounds the time of an ask and

@@ -86,11 +86,12 @@ def check_space(problem: Problem, rng: np.random.Generator) -> SpaceReport:
         *calibration(space, rng),
         *every(
             (
-                not space.domain.latent and dim > _MAX_FREE,
+                not space.domain.latent and space.domain.reference is None and dim > _MAX_FREE,
                 warning(
                     "space.many_parameters",
                     f"the box has {dim} free coordinates without structure",
-                    "Search the latent space of a generator (bi.Latent), or fix parameters",
+                    "Search the latent space of a generator (bi.Latent), pass real designs "
+                    "(bi.Box(data=...)), or fix parameters",
                     d=dim,
                 ),
             )

@@ -186,6 +186,9 @@ class FeasibleData(FeasibleLatent):
     Points below the floor take Newton steps towards it. Those that end outside of the cube or below
     the floor move straight to the nearest row of the data, as in ``DataPrior.confine``: the cube is
     convex, so the way lies inside.
+
+    The active set holds two rows for each point: 1 at bounds that the descent would cross, and the
+    unit normal of the edge in the other coordinates.
     """
 
     reference: DataPrior
@@ -203,6 +206,21 @@ class FeasibleData(FeasibleLatent):
         moved = self._newton(points, density, _ROUNDS if self._host else _ROUNDS_DEVICE)[0]
         moved = torch.where(low, moved.clamp(0.0, 1.0), points)
         return self._towards_rows(moved)
+
+    def active(self, points: Tensor, gradients: Tensor, scale: Tensor) -> ActiveSet:
+        del scale
+        lower = (points <= _SHELL) & (gradients > 0)
+        bound = (lower | ((points >= 1.0 - _SHELL) & (gradients < 0))).to(points)
+        normal = self._normal(points) * (1.0 - bound)
+        normal = normal / torch.linalg.vector_norm(normal, dim=-1, keepdim=True).clamp(min=1e-12)
+        outward = (normal * gradients).sum(-1, keepdim=True) < 0
+        return ActiveSet(torch.stack([bound, normal * outward], dim=-2))
+
+    def restrict(self, vectors: Tensor, active: ActiveSet) -> Tensor:
+        bound, normal = active.at.unbind(-2)
+        inside = vectors * (1.0 - bound)
+        along = (inside * normal).sum(-1, keepdim=True)
+        return torch.addcmul(inside, normal, along, value=-1.0)
 
     def _towards_rows(self, start: Tensor) -> Tensor:
         """Move points ``(n, d)`` below the floor to its edge on the way to the nearest row."""
