@@ -14,6 +14,7 @@ from bo_invert.history import History
 from bo_invert.models.least_squares.target_reached import target_reached
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
+from bo_invert.strategies.target_turns import target_turn
 from bo_invert.types import JSON, Query, Trial
 
 # The thresholds are tuned on the benchmark suite, see docs/benchmarks.md.
@@ -57,7 +58,7 @@ class Auto(Strategy):
     The first row that applies decides:
 
     ====================================================  =======================
-    a target, real parameters, an exact oracle            ``least_squares``
+    a target, real parameters, an exact oracle            ``gp``, ``least_squares``
     gradients, an exact oracle: 100 of them, then more    ``gradient_gp``, ``gradient``
     the same, with outcome constraints                    ``polish``
     more than 1,000 observations                          ``turbo``
@@ -144,6 +145,8 @@ def _selections(
         if _piecewise_constant(history):
             remark = ", not least_squares, because different points have equal outputs"
         else:
+            if observed <= _MAX_GLOBAL and target_turn(statement, history, request.budget) == "gp":
+                yield {"name": "gp", "options": settings}, "gp: model of all outputs of a target"
             yield {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
     elif statement.differentiable and not noisy and calls >= 20:
         yield _with_gradients(statement, history, request.memo)

@@ -40,8 +40,8 @@ _SLOPE_NOISE = (-7.0, 3.0, 1e-8, 1e2)
 """The same for derivatives, in units of their prior variance. Engineering choice: derivatives of
 networks with kinks, or of a gradient proxy, disagree with a smooth model; the data decide."""
 _MAX_SCALE = 10.0
-"""Upper bound of the variance of the kernel in units of the variance of the values. Engineering
-choice: the noise of values is relative to it, so that a larger one would make it considerable."""
+"""Upper bound of the variance of the kernel, in units of the variance of the values.
+Engineering choice: the noise of values is relative to it and would otherwise grow with it."""
 _LENGTHSCALES = (0.02, 1e3)
 """Bounds of the lengthscales in units of the unit cube. Engineering choice."""
 _STARTS = ((0.3, -7.0), (1.0, -7.0), (1.0, 1.0))
