@@ -43,28 +43,39 @@ class Smooth:
         return (self.weights * away**2).sum() + np.sin(2.0 * self.waves @ away)
 
 
-def observed_study(cell: Cell, space: str = "box", outputs: int = 1, seed: int = 0) -> bi.Study:
+def observed_study(
+    cell: Cell, space: str = "box", outputs: int = 1, seed: int = 0, constraints: int = 0
+) -> bi.Study:
     """Create a study in memory with n observations.
 
-    Half come from the reference measure, half lie around one point, as in a search.
+    Half come from the reference measure, half lie around one point, as in a search. One output is
+    minimised, several have to reach a target; each constraint bounds one more output.
     """
     import bo_invert as bi
     from bo_invert.storage.memory import MemoryStore
 
-    function = Smooth(cell, outputs, space, seed)
+    function = Smooth(cell, outputs + constraints, space, seed)
     made = (
         bi.Box([0.0] * cell.d, [1.0] * cell.d)
         if space == "box"
         else bi.Latent(lambda codes: codes, cell.d)
     )
-    goal = (
-        bi.Minimize()
-        if outputs == 1
-        else bi.Target(function(made.decode(np.zeros((1, cell.d)))[0]))
-    )
+    middle = function(made.decode(np.zeros((1, cell.d)))[0])
     names = ["y"] if outputs == 1 else [f"y{i}" for i in range(outputs)]
+    goal = (
+        bi.Minimize("y")
+        if outputs == 1
+        else bi.Target(dict(zip(names, middle[:outputs].tolist(), strict=True)))
+    )
+    bounded = [f"c{i}" for i in range(constraints)]
+    bounds = [f"{name} <= {float(y)}" for name, y in zip(bounded, middle[outputs:], strict=True)]
     problem = bi.Problem(
-        made, bi.Function(function, outputs=names), goal, outputs=names, name="smooth"
+        made,
+        bi.Function(function, outputs=[*names, *bounded]),
+        goal,
+        outputs=[*names, *bounded],
+        constraints=bounds,
+        name="smooth",
     )
     study = bi.Study.create(
         "overhead", problem, strategy="random", seed=seed, storage=MemoryStore()

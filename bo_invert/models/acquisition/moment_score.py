@@ -16,6 +16,12 @@ from bo_invert.models.gp.posterior import GPPosterior, Moments, MomentsCache
 from bo_invert.models.optim.score import DifferentiableScore
 from bo_invert.types import Array, Indices
 
+_MATRIX_ELEMENTS = 100_000
+"""Numbers in the kernel matrices that are computed together. Engineering choice: 800 kB stay in the
+cache of a core."""
+_LEAST_ROWS = 32
+"""Points that are evaluated together. Engineering choice: fewer would repeat overhead."""
+
 
 class Slopes(NamedTuple, Generic[A]):
     """Scores ``(b,)`` with their derivatives in the moments of k outputs and F fantasies."""
@@ -130,9 +136,16 @@ class MomentScore(DifferentiableScore, Generic[A]):
     misfit: MisfitVariance[A] | None = None
 
     def values(self, inputs: Array) -> Array:
-        mean, variance, _ = self._moments(matching(inputs, self.moments.inputs))
+        weights = self.moments.weights
+        few = max(_LEAST_ROWS, _MATRIX_ELEMENTS // (weights.shape[0] * weights.shape[1]))
+        step = few if isinstance(weights, np.ndarray) else max(1, len(inputs))
+        parts = []
         with np.errstate(all="ignore"):
-            return as_array(self.head.value(mean, variance))
+            for i in range(0, max(1, len(inputs)), step):
+                at = matching(inputs[i : i + step], self.moments.inputs)
+                mean, variance, _ = self._moments(at)
+                parts.append(as_array(self.head.value(mean, variance)))
+        return np.concatenate(parts)
 
     def gradient(self, inputs: Array, functions: Indices) -> tuple[Array, Array]:
         at = matching(inputs, self.moments.inputs)

@@ -80,7 +80,8 @@ def log_squared_distance_ei(off: Tensor, variance: Tensor, square: Tensor) -> Te
     spread = 1.0 + 2.0 * t * s
     # log M(-theta) = -sum_i [log(1 + 2 theta s_i) / 2 + theta m_i / (1 + 2 theta s_i)]
     exponent = theta * c - (0.5 * spread.log() + t * m / spread).sum(-1) - 2.0 * theta.log()
-    return exponent - 0.5 * (2.0 * math.pi * bend).log()
+    log: Tensor = exponent - 0.5 * (2.0 * math.pi * bend).log()
+    return log
 
 
 def _derivatives(m: Tensor, s: Tensor, c: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:

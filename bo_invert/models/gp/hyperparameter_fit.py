@@ -22,6 +22,9 @@ constant kernel."""
 MAX_FIT_POINTS = 400
 """Largest number of observations in a fit. Engineering choice: more observations hardly change the
 hyperparameters, and a likelihood costs O(n^3)."""
+_FULL_OUTPUTS = 2
+"""Number of outputs that are fitted to ``MAX_FIT_POINTS`` observations. Engineering choice: 15
+outputs are fitted to 204, so that their fit costs twice that of one output."""
 _MAX_COARSE_POINTS = 100
 """Largest number of observations that choose among the starts of a fit. Engineering choice: as many
 as in a comparison of models."""
@@ -131,7 +134,9 @@ class _Fit(Generic[A]):
         starts = self._starts(warm_start)
         if single_start:
             starts = starts[:, :1]
-        some, every = self._subset(_MAX_COARSE_POINTS), self._subset(MAX_FIT_POINTS)
+        # k likelihoods of n observations cost O(k n^3).
+        most = int(MAX_FIT_POINTS * min(1.0, _FULL_OUTPUTS / len(starts)) ** (1.0 / 3.0))
+        some, every = self._subset(_MAX_COARSE_POINTS), self._subset(most)
         if coarse or some is not every or starts.shape[1] > 1:
             first = every if coarse else some
             found, lowest = first._minimise(starts, steps=25, tolerance=1e-3)
@@ -139,7 +144,8 @@ class _Fit(Generic[A]):
             best = lowest.argmin(1)[:, None]
             starts, lowest = found[rows, best], lowest[rows, best]
         if not coarse:
-            starts, lowest = every._minimise(starts, steps=80, tolerance=1e-6)
+            # The start is near an optimum, so a looser tolerance than usual is as accurate.
+            starts, lowest = every._minimise(starts, steps=80, tolerance=1e-5)
         return self._unpack(starts[:, 0]), lowest[:, 0]
 
     def _subset(self, most: int) -> _Fit[A]:
