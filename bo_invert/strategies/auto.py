@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 
@@ -196,7 +198,7 @@ def _wide_sampler(history: History) -> str | None:
     known, owed = set[bytes](), dict.fromkeys(_WIDE, 0.0)
     for trial in history.completed:
         loss = math.inf if trial.loss is None else trial.loss
-        losses.append(loss)
+        insort(losses, loss)
         y = np.asarray(trial.y).tobytes()
         best = min(best, loss if trial.feasible else math.inf)
         negligible = _negligible(losses, best)
@@ -212,8 +214,9 @@ def _wide_sampler(history: History) -> str | None:
 
 
 def _negligible(losses: Sequence[float], best: float) -> float:
-    """Return the largest negligible difference of losses; 0 before the first feasible one."""
-    return _NEGLIGIBLE * (float(np.median(losses)) - best) if best < math.inf else 0.0
+    """Return the largest negligible difference of sorted losses; 0 before the first feasible one."""
+    # ``median`` sorts, which takes linear time for a sorted list.
+    return _NEGLIGIBLE * (median(losses) - best) if best < math.inf else 0.0
 
 
 def _turn(history: History, dim: int) -> str:
@@ -230,12 +233,10 @@ def _turn(history: History, dim: int) -> str:
         loss = trial.loss if trial.loss is not None else math.inf
         best = min(best, loss if trial.feasible else math.inf)
         recent.append(loss)
-        losses.append(loss)
+        insort(losses, loss)
         if best < math.inf and (
             level == math.inf
-            or best
-            < level
-            - max(_IMPROVEMENT * (float(np.median(recent)) - best), _negligible(losses, best))
+            or best < level - max(_IMPROVEMENT * (median(recent) - best), _negligible(losses, best))
         ):
             unsuccessful, level = 0, best
             turn = trial.origin if trial.origin in patience else turn
