@@ -207,7 +207,7 @@ class FeasibleData(FeasibleLatent):
         moved = torch.where(low, moved.clamp(0.0, 1.0), points)
         return self._towards_rows(moved)
 
-    def active(self, points: Tensor, gradients: Tensor, scale: Tensor) -> ActiveSet:
+    def active(self, points: Tensor, gradients: Tensor, scale: Tensor) -> ActiveSet[Tensor]:
         del scale
         lower = (points <= _SHELL) & (gradients > 0)
         bound = (lower | ((points >= 1.0 - _SHELL) & (gradients < 0))).to(points)
@@ -216,7 +216,7 @@ class FeasibleData(FeasibleLatent):
         outward = (normal * gradients).sum(-1, keepdim=True) < 0
         return ActiveSet(torch.stack([bound, normal * outward], dim=-2))
 
-    def restrict(self, vectors: Tensor, active: ActiveSet) -> Tensor:
+    def restrict(self, vectors: Tensor, active: ActiveSet[Tensor]) -> Tensor:
         bound, normal = active.at.unbind(-2)
         inside = vectors * (1.0 - bound)
         along = (inside * normal).sum(-1, keepdim=True)
