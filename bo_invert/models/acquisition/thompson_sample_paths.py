@@ -69,7 +69,7 @@ class PosteriorPaths(Generic[A]):
         """Return values ``(..., k, q)`` of all samples at inputs ``(..., d)``."""
         flat = inputs.reshape(-1, inputs.shape[-1])
         phase: A = flat @ self.frequencies.swapaxes(-1, -2)  # (k, m, R)
-        cross, _ = self.kernel.matrix(self.log_lengthscales, flat, self.inputs)
+        cross, _ = self._kernel_matrix(flat)
         values: A = cross @ self.update + self.constant[:, None, None]
         if self.cosines.shape[-1] == 1:
             # c cos(p) + s sin(p) = |(c, s)| cos(p - angle(c, s)) has half as many cosines.
@@ -88,7 +88,7 @@ class PosteriorPaths(Generic[A]):
             weights[:, :, functions].swapaxes(1, 2)
             for weights in (self.cosines, self.sines, self.update)
         )
-        cross, cache = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)
+        cross, cache = self._kernel_matrix(inputs)
         values: A = (waves * c + shifted * s).sum(-1) + (cross * u).sum(-1)
         values = values + self.constant[:, None]
         # d cos(w'x) = -sin(w'x) w' dx and d sin(w'x) = cos(w'x) w' dx
@@ -100,6 +100,10 @@ class PosteriorPaths(Generic[A]):
         by_data = self.kernel.gradient_in_inputs(cache.kernel, pull * cache.update)
         gradient: A = ((pull * cache.slopes) @ self.frequencies + by_data).sum(0)
         return gradient
+
+    @cached_property
+    def _kernel_matrix(self) -> Callable[[A], tuple[A, KernelCache[A]]]:
+        return self.kernel.against(self.log_lengthscales, self.inputs)
 
 
 def draw_paths(

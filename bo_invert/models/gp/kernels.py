@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
@@ -43,15 +44,25 @@ class Kernel(ABC):
             left: Inputs, shape ``(..., n, d)``.
             right: Inputs, shape ``(..., m, d)``.
         """
-        lengthscales: A = array_module(left).exp(log_lengthscales)[..., None, :]
-        a: A = left / lengthscales
-        b: A = a if right is left else right / lengthscales
-        # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b needs one matrix product and no (n, m, d) array
-        squared: A = (-2.0 * a) @ b.swapaxes(-1, -2)
-        squared += (a * a).sum(-1)[..., None]
-        squared += (b * b).sum(-1)[..., None, :]
-        value, slope = self.radial(clamp_below_(squared, 0.0))
-        return value, KernelCache(a, b, lengthscales, slope)
+        return self.against(log_lengthscales, right)(left)
+
+    def against(self, log_lengthscales: A, right: A) -> Callable[[A], tuple[A, KernelCache[A]]]:
+        """Return ``matrix`` as a function of the left inputs, for repeated use."""
+        lengthscales: A = array_module(right).exp(log_lengthscales)[..., None, :]
+        b: A = right / lengthscales
+        squares: A = (b * b).sum(-1)
+        columns = b.swapaxes(-1, -2)
+
+        def matrix(left: A) -> tuple[A, KernelCache[A]]:
+            a: A = b if left is right else left / lengthscales
+            # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b needs one matrix product and no (n, m, d) array
+            squared: A = (-2.0 * a) @ columns
+            squared += (squares if left is right else (a * a).sum(-1))[..., None]
+            squared += squares[..., None, :]
+            value, slope = self.radial(clamp_below_(squared, 0.0))
+            return value, KernelCache(a, b, lengthscales, slope)
+
+        return matrix
 
     def gram(self, log_lengthscales: A, inputs: A) -> tuple[A, KernelCache[A]]:
         """Return the Gram matrix ``(..., n, n)`` of inputs ``(..., n, d)``, with diagonal 1."""

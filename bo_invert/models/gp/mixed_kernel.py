@@ -6,6 +6,7 @@ With one lengthscale per choice, a choice of 12 values has one hyperparameter in
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, NamedTuple
@@ -136,27 +137,27 @@ class MixedKernel(Kernel):
     def radial(self, squared: A) -> tuple[A, A]:
         return self.base.radial(squared)
 
-    def matrix(  # type: ignore[override]  # another cache
-        self, log_lengthscales: A, left: A, right: A
-    ) -> tuple[A, MixedCache[A]]:
-        """Return the kernel matrix ``(..., n, m)``.
-
-        Args:
-            log_lengthscales: Hyperparameters, shape ``(..., h)``.
-            left: Inputs, shape ``(..., n, d)``.
-            right: Inputs, shape ``(..., m, d)``.
-        """
-        xp, numbers = array_module(left), self._columns[0]
+    def against(  # type: ignore[override]  # another cache
+        self, log_lengthscales: A, right: A
+    ) -> Callable[[A], tuple[A, MixedCache[A]]]:
+        xp, numbers = array_module(right), self._columns[0]
         logs, choice_logs, weights = self._split(log_lengthscales)
-        numeric, numeric_cache = self.base.matrix(logs, left[..., numbers], right[..., numbers])
-        a, b = self._embed(left), self._embed(right)
+        right_numbers, b = right[..., numbers], self._embed(right)
+        of_numbers = self.base.against(logs, right_numbers)
         inverse_squares: A = xp.exp(-2.0 * choice_logs)
-        product: A = xp.exp(-0.5 * self._mismatch(inverse_squares, a, b))
-        cache = MixedCache(numeric, numeric_cache, product, a, b, inverse_squares, weights)
         offsets = weights[..., -1 - self._sizes[1] : -1]
-        # sum_p w_p [c_p = c'_p] = sum_p w_p - sum_p w_p [c_p != c'_p]
-        equal: A = offsets.sum(-1)[..., None, None] - self._mismatch(offsets, a, b)
-        return numeric * self._numeric_share(cache) + equal, cache
+
+        def matrix(left: A) -> tuple[A, MixedCache[A]]:
+            same = left is right
+            numeric, numeric_cache = of_numbers(right_numbers if same else left[..., numbers])
+            a = b if same else self._embed(left)
+            product: A = xp.exp(-0.5 * self._mismatch(inverse_squares, a, b))
+            cache = MixedCache(numeric, numeric_cache, product, a, b, inverse_squares, weights)
+            # sum_p w_p [c_p = c'_p] = sum_p w_p - sum_p w_p [c_p != c'_p]
+            equal: A = offsets.sum(-1)[..., None, None] - self._mismatch(offsets, a, b)
+            return numeric * self._numeric_share(cache) + equal, cache
+
+        return matrix
 
     def gradient_in_log_lengthscales(  # type: ignore[override]
         self, cache: MixedCache[A], upstream: A

@@ -6,7 +6,9 @@ inputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Generic, NamedTuple
 
 import torch
@@ -43,7 +45,7 @@ class Moments(Generic[A]):
 
     def __call__(self, inputs: A) -> tuple[A, A, MomentsCache[A]]:
         """Return means ``(m, k, F)``, variances ``(m, k)`` and a cache at inputs ``(m, d)``."""
-        cross, cache = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)  # (k, m, n)
+        cross, cache = self._kernel_matrix(inputs)  # (k, m, n)
         white = cross @ self.inverse_cholesky.swapaxes(-1, -2)
         mean: A = self.constant[:, None, None] + cross @ self.weights
         # k'C^-1 k = |L^-1 k|^2 is never negative, unlike its expanded form
@@ -60,6 +62,10 @@ class Moments(Generic[A]):
         pull = pull + (slopes * cache.white) @ self.inverse_cholesky
         gradient: A = self.kernel.gradient_in_inputs(cache.kernel, pull).sum(0)
         return gradient
+
+    @cached_property
+    def _kernel_matrix(self) -> Callable[[A], tuple[A, KernelCache[A]]]:
+        return self.kernel.against(self.log_lengthscales, self.inputs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from bo_invert.parameters import Choice
 from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
-_CHUNK = 512
-"""Points per evaluation of the scores. Engineering choice: bounds the memory."""
+_CHUNK = 128
+"""Points per evaluation of the scores. Engineering choice: their matrices stay in the cache."""
 _MAX_LOG_ASPECT = math.log(4.0)
 """Largest logarithm of the ratio of a side to the mean side. Engineering choice: lengthscales of
 early fits are uncertain."""
