@@ -28,6 +28,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "ax": "bo_invert.strategies.ax.strategy:Ax",
         "cmaes": "bo_invert.strategies.peers.cmaes:CMAES",
         "pcn": "bo_invert.strategies.pcn:PCN",
+        "forest": "bo_invert.strategies.forest:ForestSearch",
         "least_squares": "bo_invert.strategies.least_squares:LeastSquares",
         "gradient": "bo_invert.strategies.gradient:Gradient",
         "gradient_gp": "bo_invert.strategies.gradient_gp:GradientGP",

@@ -57,7 +57,7 @@ MODEL_LAYERS = (
     {"array_module", "base", "blas_threads", "data_subset"},
     {"output_transforms"},
     {"optim"},
-    {"gp", "linear", "least_squares"},
+    {"gp", "linear", "least_squares", "forest"},
     {"acquisition"},
     {"fitted_model"},
 )

@@ -123,7 +123,7 @@ def run_demo(
 
     Raises:
         InvalidInputError: a method is unknown, or there is none.
-        MissingExtraError: scikit-learn or safetensors is not installed.
+        MissingExtraError: safetensors is not installed.
     """
     chosen = list(METHODS) if methods is None else methods
     if not chosen or not METHODS.keys() >= set(chosen):

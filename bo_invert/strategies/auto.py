@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from bisect import insort
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 import numpy as np
 
 from bo_invert.history import History
 from bo_invert.models.least_squares.target_reached import target_reached
 from bo_invert.objectives import ProblemStatement, Target
-from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
+from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, from_spec
+from bo_invert.strategies.search_turns import WIDE, search_turn, share_of_forest, wide_sampler
 from bo_invert.strategies.target_turns import target_turn
 from bo_invert.types import JSON, Query, Trial
 
@@ -31,26 +29,16 @@ _SUSPECT_NOISE, _SUSPECT_WARPED_NOISE = 1e-3, 5e-2
 # Engineering choice: initial side of the trust region after a global search, in units of the unit
 # cube. The search starts at a good point, so it is shorter than TuRBO's 0.8.
 _REFINING_LENGTH = 0.2
-# Engineering choice: share of the distance between the median of the latest 20 losses and the
-# incumbent that counts as an improvement.
-_IMPROVEMENT = 0.05
-# Engineering choice: share of the distance between the median of all losses and the incumbent
-# below which no improvement counts. The latest losses alone shrink with the trust region.
-_NEGLIGIBLE = 1e-3
-# Engineering choice: wide samples that may be owed; a single known output causes none.
-_ALLOWED_DEBT = 2.0
+# Engineering choice: least number of observations at which a random forest is compared.
+_MIN_FOREST = 12
 # Engineering choice: gradients after which descents replace a global model of them. A descent of
 # 100 steps then costs less time than one ask.
 _MAX_GRADIENTS = 100
 # Engineering choice: noise of derivatives, in units of their prior variance, above which they tell
 # the surrogate almost nothing, and observations from which this is known.
 _MAX_SLOPE_NOISE, _FEWEST_GRADIENTS = 1.0, 8
-_PATIENT = ("gp", "turbo")
-_WIDE: dict[str, JSON] = {
-    "pcn": {"name": "pcn"},
-    # Engineering choice: number of candidates for a point far from all known ones.
-    "prior": {"name": "prior", "options": {"candidates": 32}},
-}
+
+_FOREST = {"name": "forest"}, "forest: random forest, because of its left-out predictions"
 
 
 @dataclass(frozen=True)
@@ -66,13 +54,18 @@ class Auto(Strategy):
     more than 1,000 observations                          ``turbo``
     a latent of 40 or more coordinates in which the       ``spherical``
     linear model has better leave-one-out predictions
-    otherwise                                             ``gp`` and ``turbo``
+    otherwise                                             ``gp``, ``turbo``, ``forest``
     ====================================================  =======================
 
     ``gp`` and ``turbo`` alternate: each continues until its calls bring no improvement for
     ``max(12, d)`` and ``max(24, 2 d)`` calls. ``gp`` continues alone if there are choices without
     an order, because a trust region rarely changes them. ``least_squares`` is left out if different
     points have equal outputs, because residuals then have no slope.
+
+    ``forest`` gets a share of the asks of ``gp`` and ``turbo``. With r_f and r_g, Spearman's
+    correlations of losses and left-out predictions, it is ``1 - (1 - r_f) / (2 (1 - r_g))``,
+    between 0 and 3/4. It is determined at 12 observations, and again after every quarter more.
+    Improvements by ``forest`` raise the share, those by the others lower it.
 
     *Noise.* If ``gp`` estimates noise, or ``least_squares`` does not reach the target, the best
     point is evaluated once more. If the outputs differ, the oracle is noisy: ``gp`` and ``turbo``
@@ -98,14 +91,17 @@ class Auto(Strategy):
         repeat = _repeat(statement, history, request, memo) if self.noisy is None else None
         if repeat is not None:
             return Proposal((repeat,), memo)
-        comparison = _compare_linear(statement, history, memo)
-        linear = comparison is not None and comparison["better"]
+        comparisons = {
+            "linear": _compare_linear(statement, history, memo),
+            "forest": _compare_forest(statement, history, memo, self.noisy, request),
+        }
         queries: tuple[Query, ...] = ()
-        for spec, why in _selections(statement, history, replace(request, memo=memo), self, linear):
+        asked = replace(request, memo=memo)
+        for spec, why in _selections(statement, history, asked, self, comparisons):
             key = json.dumps(spec, sort_keys=True)
             child = replace(request, memo=memo["children"].get(key))
             proposal = from_spec(spec).ask(statement, trials, child)
-            memo = {"linear": comparison, "children": {**memo["children"], key: proposal.memo}}
+            memo = {**comparisons, "children": {**memo["children"], key: proposal.memo}}
             queries = tuple(
                 replace(q, meta={**q.meta, "why": "initial design" if "design" in q.meta else why})
                 for q in proposal.queries
@@ -125,12 +121,16 @@ class Auto(Strategy):
             budget: largest number of calls of the study.
         """
         request = Request(budget=budget)
-        spec, why = next(_selections(statement, History(trials), request, self, False))
+        spec, why = next(_selections(statement, History(trials), request, self, {}))
         return str(spec["name"]), why
 
 
 def _selections(
-    statement: ProblemStatement, history: History, request: Request, options: Auto, linear: bool
+    statement: ProblemStatement,
+    history: History,
+    request: Request,
+    options: Auto,
+    comparisons: Mapping[str, JSON],
 ) -> Iterator[tuple[JSON, str]]:
     """Yield spec and reason of the chosen strategy, then of those that follow when it ends."""
     domain, observed = statement.domain, len(history.completed)
@@ -142,12 +142,16 @@ def _selections(
     )
     remark = f", with noise, because {source}" if noisy else ""
     calls = math.inf if request.budget is None else request.budget
+    share = 0.0 if noisy else share_of_forest(history, comparisons.get("forest"))
+    stepped = math.floor((observed + 1) * share) > math.floor(observed * share)
     target = isinstance(statement.objective, Target)
     if target and domain.continuous and not noisy and calls >= 2 * domain.dim:
         if _piecewise_constant(history):
             remark = ", not least_squares, because different points have equal outputs"
         else:
             if observed <= _MAX_GLOBAL and target_turn(statement, history, request.budget) == "gp":
+                if stepped:
+                    yield _FOREST
                 yield {"name": "gp", "options": settings}, "gp: model of all outputs of a target"
             yield {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
     elif statement.differentiable and not noisy and calls >= 20:
@@ -156,14 +160,16 @@ def _selections(
         why = f"turbo: trust region, {observed} observations are too many for a global GP{remark}"
         yield {"name": "turbo", "options": settings}, why
         return
-    if linear:
+    if (comparisons.get("linear") or {}).get("better"):
         yield {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
-    wide = _wide_sampler(history) if not noisy and domain.continuous else None
+    wide = wide_sampler(history) if not noisy and domain.continuous else None
     if wide is not None:
-        yield _WIDE[wide], f"{wide}: a wide sample, because asks bring nothing new"
+        yield WIDE[wide], f"{wide}: a wide sample, because asks bring nothing new"
+    if stepped:
+        yield _FOREST
     # A trust region keeps the values of choices, also the wrong ones.
     regional = not noisy and not domain.has_unordered
-    if regional and _turn(history, domain.parameter_count) == "turbo":
+    if regional and search_turn(history, domain.parameter_count) == "turbo":
         near = {"length": _REFINING_LENGTH, **settings}
         why = "turbo: trust region, because gp brings no improvement"
         yield {"name": "turbo", "options": near}, why
@@ -184,67 +190,6 @@ def _with_gradients(statement: ProblemStatement, history: History, memo: JSON) -
         return spec, "gradient_gp: global Gaussian process of loss and gradient"
     why = f"gradient: descents, {_MAX_GRADIENTS} gradients are enough for a global model"
     return {"name": "gradient", "options": {"optimizer": "lbfgs"}}, why
-
-
-def _wide_sampler(history: History) -> str | None:
-    """Return the strategy of a wide sample if asks bring nothing new since the latest gain.
-
-    Under a function with steps, ``gp`` and ``turbo`` follow a posterior mean that is smooth, and
-    stay within the plateau of the incumbent. Each known output owes two samples of ``pcn``. Near a
-    local optimum they refine digits while other basins are unknown. The posterior does not expect
-    these, so a negligible change owes one draw of ``prior``, far from all known points.
-    """
-    best, level, losses = math.inf, math.inf, list[float]()
-    known, owed = set[bytes](), dict.fromkeys(_WIDE, 0.0)
-    for trial in history.completed:
-        loss = math.inf if trial.loss is None else trial.loss
-        insort(losses, loss)
-        y = np.asarray(trial.y).tobytes()
-        best = min(best, loss if trial.feasible else math.inf)
-        negligible = _negligible(losses, best)
-        if best < level - negligible or level == math.inf:
-            level, owed = best, dict.fromkeys(_WIDE, 0.0)
-        elif trial.origin in owed:
-            owed[trial.origin] -= 1.0
-        elif trial.origin in _PATIENT and "design" not in trial.query.meta:
-            owed["pcn"] += 2.0 * (y in known)
-            owed["prior"] += 1.0 * (y not in known and loss < best + negligible)
-        known.add(y)
-    return next((name for name, debt in owed.items() if debt > _ALLOWED_DEBT), None)
-
-
-def _negligible(losses: Sequence[float], best: float) -> float:
-    """Return the largest negligible difference of sorted losses; 0 before a feasible one."""
-    # ``median`` sorts, which takes linear time for a sorted list.
-    return _NEGLIGIBLE * (median(losses) - best) if best < math.inf else 0.0
-
-
-def _turn(history: History, dim: int) -> str:
-    """Return ``"gp"`` or ``"turbo"``, the strategy whose turn it is.
-
-    A strategy loses its turn after ``patience`` calls without an improvement. A trust region
-    needs about ``dim`` unsuccessful calls to halve, so ``turbo`` has twice the patience.
-    """
-    patience = {"gp": max(12, dim), "turbo": max(24, 2 * dim)}
-    turn, unsuccessful, best, level = "gp", 0, math.inf, math.inf
-    recent: deque[float] = deque(maxlen=20)
-    losses: list[float] = []
-    for trial in history.completed:
-        loss = trial.loss if trial.loss is not None else math.inf
-        best = min(best, loss if trial.feasible else math.inf)
-        recent.append(loss)
-        insort(losses, loss)
-        if best < math.inf and (
-            level == math.inf
-            or best < level - max(_IMPROVEMENT * (median(recent) - best), _negligible(losses, best))
-        ):
-            unsuccessful, level = 0, best
-            turn = trial.origin if trial.origin in patience else turn
-        elif trial.origin in (turn, *_WIDE) and "design" not in trial.query.meta:
-            unsuccessful += 1
-        if unsuccessful >= patience[turn]:
-            turn, unsuccessful, level = "turbo" if turn == "gp" else "gp", 0, best
-    return turn
 
 
 def _repeat(
@@ -291,6 +236,38 @@ def _piecewise_constant(history: History) -> bool:
         return False
     points = np.unique(history.points, axis=0, return_index=True)[1]
     return len(np.unique(history.y[points], axis=0)) <= len(points) - 2
+
+
+def _compare_forest(
+    statement: ProblemStatement, history: History, memo: JSON, noisy: bool | None, request: Request
+) -> JSON:
+    """Compare a random forest with the GP by left-out predictions.
+
+    The comparison is repeated when the number of observations has grown by a quarter.
+    """
+    completed = len(history.completed)
+    known = memo.get("forest")
+    if noisy or history.noise_observed or completed < _MIN_FOREST or completed > _MAX_GLOBAL:
+        return None
+    if known is not None and completed < 1.25 * known["told"]:
+        return known
+    fit = _memo_of_gp(memo)
+    if fit is None:
+        return known
+    from bo_invert.models.model_comparison import compare_forest
+
+    forest, process = compare_forest(statement, history, fit, draw_seed(request.stream(1)))
+    # 1/2 for equal errors; 0 if those of the forest are twice as large.
+    share = 1.0 - (1.0 - forest) / max(2.0 * (1.0 - process), 1e-9)
+    return {"told": completed, "share": max(share, 0.0)}
+
+
+def _memo_of_gp(memo: JSON) -> JSON:
+    """Return the memo of the surrogate of ``gp``; None before its first ask."""
+    for key, child in memo["children"].items():
+        if json.loads(key)["name"] == "gp" and child is not None:
+            return child.get("outputs")
+    return None
 
 
 def _compare_linear(statement: ProblemStatement, history: History, memo: JSON) -> JSON:

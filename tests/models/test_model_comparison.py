@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from bo_invert.history import History
-from bo_invert.models.model_comparison import linear_is_better
+from bo_invert.models.gp.model_selection import ModelSearchSpace
+from bo_invert.models.gp.surrogate import fit_surrogate
+from bo_invert.models.model_comparison import compare_forest, linear_is_better
 from bo_invert.objectives import Minimize, ProblemStatement
 from bo_invert.search_domain import Domain
+from bo_invert.spaces.box import Box
 from bo_invert.types import Array, Outcome, Query, State, Trial
 
 _DIM = 48
@@ -22,12 +25,15 @@ def observed(f: Callable[[Array], Array], n: int, seed: int) -> tuple[ProblemSta
     outputs = tuple(f"y{i}" for i in range(y.shape[1]))
     objective = Minimize("y0").bind(outputs)
     domain = Domain("gaussian", _DIM, {}, radius=np.sqrt(_DIM) + 2.5)
-    losses = objective.loss(y)
-    trials = [
-        Trial(i, Query(x), State.COMPLETED, 0, (), Outcome(State.COMPLETED, row, float(loss)))
-        for i, (x, row, loss) in enumerate(zip(points, y, losses, strict=True))
+    return ProblemStatement("latent", domain, outputs, objective), History(completed(points, y))
+
+
+def completed(points: Array, y: Array) -> list[Trial]:
+    """Return trials whose loss is the first output."""
+    return [
+        Trial(i, Query(x), State.COMPLETED, 0, (), Outcome(State.COMPLETED, row, float(row[0])))
+        for i, (x, row) in enumerate(zip(points, y, strict=True))
     ]
-    return ProblemStatement("latent", domain, outputs, objective), History(trials)
 
 
 def bowl(x: Array) -> Array:
@@ -54,3 +60,20 @@ def test_only_modelled_outputs_are_compared(
     assert (
         linear_is_better(*observed(lambda x: np.hstack([read(x), *4 * [rest(x)]]), 60, 0)) is linear
     )
+
+
+def staircase(x: Array) -> Array:
+    return np.asarray(2.0 * (abs(x[:, :1] - 0.4) < 0.15) + (x[:, 1:2] > 0.7))
+
+
+@pytest.mark.parametrize(("f", "stepped"), [(staircase, True), (bowl, False)])
+def test_a_forest_orders_steps_better_and_a_process_smooth_outputs(
+    f: Callable[[Array], Array], stepped: bool
+) -> None:
+    points = np.random.default_rng(3).random((60, 10))
+    history = History(completed(points, f(points)))
+    domain, objective = Box([0.0] * 10, [1.0] * 10).domain, Minimize("y0").bind(("y0",))
+    statement = ProblemStatement("box", domain, ("y0",), objective)
+    memo = fit_surrogate(points, f(points), search_space=ModelSearchSpace.of("auto", False, (0,)))
+    forest, process = compare_forest(statement, history, memo.memo, seed=0)
+    assert (forest > process) is stepped, (forest, process)

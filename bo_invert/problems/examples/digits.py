@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from tqdm import tqdm
 
-from bo_invert.errors import one_of, require_package
+from bo_invert.errors import one_of
 from bo_invert.generators.base import TrainingReport
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.gan import GAN, GANConfig
@@ -78,7 +78,7 @@ def problem(
 
     Raises:
         InvalidInputError: unknown option.
-        MissingExtraError: scikit-learn or safetensors is not installed.
+        MissingExtraError: safetensors is not installed.
     """
     one_of("digits", "goal", goal, ("maximize", "minimize"))
     one_of("digits", "oracle", oracle, ("forest", "network"))
@@ -212,7 +212,7 @@ def materials(seed: int = 0, latent_dim: int = 8, progress: bool = False) -> Mat
         progress: show training progress on stderr.
 
     Raises:
-        MissingExtraError: scikit-learn or safetensors is not installed.
+        MissingExtraError: safetensors is not installed.
     """
     return _materials.get((seed, latent_dim), lambda: _make(seed, latent_dim, progress))
 
@@ -277,13 +277,9 @@ def _make(seed: int, latent_dim: int, progress: bool) -> Materials:
 
 
 def load() -> tuple[Array, Array]:
-    """Load the real digits ``(1797, 8, 8)`` in [0, 1] and their labels ``(1797,)``.
+    """Load the real digits ``(1797, 8, 8)`` in [0, 1] and their labels ``(1797,)``."""
+    from sklearn.datasets import load_digits
 
-    Raises:
-        MissingExtraError: scikit-learn is not installed.
-    """
-    with require_package("digits", "scikit-learn", "demo"):
-        from sklearn.datasets import load_digits
     loaded = load_digits()
     return loaded.images / 16.0, loaded.target.astype(np.float64)
 

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bo_invert.errors import InfeasibleError, InvalidInputError, one_of, require_package
+from bo_invert.errors import InfeasibleError, InvalidInputError, one_of
 from bo_invert.generators.base import TrainingReport
 from bo_invert.generators.selfies import SelfiesConfig, SelfiesVAE
 from bo_invert.generators.selfies.vocabulary import canonical
@@ -99,7 +99,7 @@ def problem(
 
     Raises:
         InvalidInputError: unknown option, or missing file.
-        MissingExtraError: RDKit, selfies, safetensors or scikit-learn is not installed.
+        MissingExtraError: RDKit, selfies or safetensors is not installed.
     """
     one_of("molecules", "goal", goal, ("maximize", "minimize"))
     one_of("molecules", "oracle", oracle, ("exact", "forest"))
@@ -185,14 +185,11 @@ class Forest:
         smiles: training molecules.
         target: exact property of a SMILES.
         seed: seed of the trees.
-
-    Raises:
-        MissingExtraError: scikit-learn is not installed.
     """
 
     def __init__(self, smiles: Sequence[str], target: Callable[[str], float], seed: int) -> None:
-        with require_package("molecules", "scikit-learn", "molecules,demo"):
-            from sklearn.ensemble import RandomForestRegressor
+        from sklearn.ensemble import RandomForestRegressor
+
         self._trees = RandomForestRegressor(
             50, max_features=0.05, min_samples_leaf=2, random_state=seed
         )

@@ -168,8 +168,9 @@ def test_unknown_options_are_refused(options):
         digits.problem(**options)
 
 
-def test_without_scikit_learn_the_remedy_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+def test_without_safetensors_the_remedy_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("BO_INVERT_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     with pytest.raises(MissingExtraError, match=r"bo-invert\[demo\]"):
         digits.problem(seed=123)
 
