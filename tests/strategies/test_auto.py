@@ -46,10 +46,10 @@ def test_every_query_says_why() -> None:
     }
 
 
-def test_a_target_goes_to_least_squares() -> None:
+def test_a_target_goes_to_the_model_and_to_least_squares() -> None:
     problem = plain(lambda x: [x[0] + x[1] ** 2, x[0] * x[1]], objective=bi.Target([0.7, 0.2]))
     study = bi.Study.create("s", problem, seed=0).run(40)
-    assert origins(study) == {"least_squares"}
+    assert origins(study) == {"gp", "least_squares"}
     assert study.best.loss < 1e-12
 
 
@@ -58,14 +58,23 @@ def test_a_target_behind_trees_does_not() -> None:
     problem = plain(
         lambda x: float(np.floor(6 * x[0]) + np.floor(6 * x[1]) / 6), objective=bi.Target(3.5)
     )
-    study = bi.Study.create("s", problem, seed=1).run(10)
-    assert "gp" in origins(study)
+    study = bi.Study.create("s", problem, seed=1).run(25)
+    assert "least_squares" not in origins(study)
     assert any("equal outputs" in trial.query.meta["why"] for trial in study.trials)
 
 
 def steps(x: Any) -> float:
     """Return a sum over the coordinates of the values of three plateaus each."""
     return float(np.digitize(np.asarray(x), [0.45, 0.9]).sum())
+
+
+def test_a_forest_is_asked_about_steps_and_never_about_a_bowl() -> None:
+    problem = plain(steps, 8, bi.Maximize())
+    study = bi.Study.create("s", problem, seed=0).run(40)
+    asked = [trial for trial in study.trials if trial.origin == "forest"]
+    assert asked
+    assert all("left-out" in trial.query.meta["why"] for trial in asked)
+    assert "forest" not in origins(bi.Study.create("s", plain(d=3), seed=0).run(30))
 
 
 def test_plateaus_are_left_by_wide_samples() -> None:
