@@ -60,7 +60,7 @@ def wide_sampler(history: History) -> str | None:
 
 
 def _negligible(losses: Sequence[float], best: float) -> float:
-    """Return the largest negligible difference of sorted losses; 0 before the first feasible one."""
+    """Return the largest negligible difference of sorted losses; 0 without a feasible one."""
     # ``median`` sorts, which takes linear time for a sorted list.
     return _NEGLIGIBLE * (median(losses) - best) if best < math.inf else 0.0
 
