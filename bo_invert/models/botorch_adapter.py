@@ -117,7 +117,7 @@ def from_botorch(model: SingleTaskGP) -> Surrogate:
             "from_botorch: outcome_transform must be Standardize or None, got "
             f"{type(transform).__name__}. Use the BoTorch model itself."
         )
-    return Surrogate(gp, scale.diag(), offset, torch.zeros_like(offset), None, None)
+    return Surrogate(gp, gp, scale.diag(), offset, torch.zeros_like(offset), None, None)
 
 
 def fit_botorch(model: Model) -> Model:

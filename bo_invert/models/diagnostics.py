@@ -87,11 +87,16 @@ class Forecasts:
 
         It is a proper score: it rewards accuracy and calibration (Gneiting & Raftery 2007).
         """
+        return np.asarray(self.log_densities.mean(0))
+
+    @property
+    def log_densities(self) -> Array:
+        """Log predictive densities of the values in units of the outputs, ``(n, c)``."""
         # log N(w(y); centre, std) + log w'(y)
         density = -0.5 * self.z**2 - np.log(self.std) - 0.5 * np.log(2.0 * np.pi)
         if self.warp is not None:
             density = density + self.warp.log_slope(torch.tensor(self.values)).numpy()
-        return np.asarray(density.mean(0))
+        return np.asarray(density)
 
     def __str__(self) -> str:
         n, c = self.values.shape
@@ -166,7 +171,7 @@ def leave_one_out(surrogate: Surrogate, values: Array, names: Sequence[str] = ()
         names: Names of the outputs.
     """
     # Closed form, without n refits.
-    return _forecasts(surrogate, *surrogate.gp.leave_one_out(), values, names)
+    return _forecasts(surrogate, *surrogate.predictive.leave_one_out(), values, names)
 
 
 def forecast(
@@ -181,8 +186,8 @@ def forecast(
         names: Names of the outputs.
     """
     # An outcome also varies by its noise, or by structure too fine for the model.
-    mean, variance = surrogate.gp(torch.as_tensor(inputs).to(surrogate.offset))
-    return _forecasts(surrogate, mean, variance + surrogate.misfit_variance, values, names)
+    predicted = surrogate.predict(torch.as_tensor(inputs).to(surrogate.offset))
+    return _forecasts(surrogate, *predicted, values, names)
 
 
 def _forecasts(

@@ -102,9 +102,9 @@ def predict_intervals(
     below, above = _factors(interval_coverage(statement, trials), names, outputs.warp_directions)
     # The median is exact under a monotone warp; a mean would not be.
     with torch.no_grad():
-        mean, variance = surrogate.gp(torch.as_tensor(inputs).to(surrogate.offset))
         # Variance of an outcome: posterior, noise or misfit, and discarded components.
-        centre, std = surrogate.warped_moments(mean, variance + surrogate.misfit_variance)
+        predicted = surrogate.predict(torch.as_tensor(inputs).to(surrogate.offset))
+        centre, std = surrogate.warped_moments(*predicted)
         reach = Z_90 * std
         low, high = centre - reach * std.new_tensor(below), centre + reach * std.new_tensor(above)
         # A monotone warp maps quantiles to quantiles.

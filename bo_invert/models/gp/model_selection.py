@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product, zip_longest
 
@@ -10,6 +10,12 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import KERNELS, MAX_INDEPENDENT_OUTPUTS
+from bo_invert.models.gp.averaged_posterior import OUTPUT_SCALES
+from bo_invert.models.gp.cross_validation import (
+    FOLDS,
+    cross_validated_log_densities,
+    log_densities,
+)
 from bo_invert.models.gp.hyperparameter_fit import (
     EXACT,
     MEASURED,
@@ -26,12 +32,20 @@ from bo_invert.types import JSON
 
 _MAX_POINTS = 100
 """Largest number of observations in a comparison. Engineering choice: bounds its cost."""
-_FOLDS = 4
-"""Number of folds of the cross-validation. Engineering choice."""
 _MAX_COLUMNS = 3
 """Largest number of outputs in the cross-validation. Engineering choice: bounds its cost."""
 _MARGIN = 2.0
 """Lead of the current model over others in nats. Engineering choice: avoids switches by chance."""
+
+_WARP_MARGIN = 4.0
+"""Lead in nats that a warp needs. Engineering choice: of few observations, warps follow the lowest
+one, which leave-one-out does not see. experiments/small_samples.py measured 0 and 4."""
+_MAX_AVERAGED = 60
+"""Largest number of observations in an average over components; beyond, it predicts little better
+(experiments/small_samples.py)."""
+_TEMPER = 0.25
+"""Exponent of the cross-validated density in the weight of a component. Engineering choice: errors
+of the folds are dependent. experiments/small_samples.py measured its calibration."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,8 @@ class ModelSearchSpace:
             Outputs with a direction may be warped. None excludes warps.
         shared_lengthscales: Candidates for ``ModelSpec.shared_lengthscale``.
         structure: Columns of the inputs that encode unordered choices; None without choices.
+        averaged: Average over output scales and shared or separate lengthscales, if there are few
+            observations and outputs.
     """
 
     kernels: tuple[str, ...] = ("rbf",)
@@ -52,6 +68,7 @@ class ModelSearchSpace:
     warp_directions: tuple[int, ...] | None = None
     shared_lengthscales: tuple[bool, ...] = (False,)
     structure: ColumnStructure | None = None
+    averaged: bool = False
 
     @classmethod
     def of(
@@ -63,7 +80,7 @@ class ModelSearchSpace:
     ) -> ModelSearchSpace:
         """Return the search space of a strategy's options; ``kernel`` is a key of ``KERNELS``."""
         priors = (NOISY, MEASURED if noisy else EXACT)
-        return cls(KERNELS[kernel], priors, warp_directions, (True, False), structure)
+        return cls(KERNELS[kernel], priors, warp_directions, (True, False), structure, True)
 
     def kernel(self, name: str) -> Kernel:
         """Return the kernel of that name for the columns of the inputs."""
@@ -141,7 +158,8 @@ def select_model(
     """Select the specification with the highest held-out log density.
 
     The warp comes first, then kernel and noise prior, then the shared lengthscale. An evenly spaced
-    subset bounds the cost.
+    subset bounds the cost. Up to ``_MAX_AVERAGED`` observations, the posterior is averaged over
+    components with weights proportional to exp(_TEMPER * cross-validated log density).
 
     Args:
         x: Unit inputs, shape ``(n, d)``.
@@ -180,23 +198,38 @@ def select_model(
             starts.setdefault(prior, found[2])
             if found[1] > highest:
                 best, highest, fitted = found
+    warp = best.warp(raw, search_space.warp_directions)
+    scores = output_basis(raw if warp is None else warp(raw))[0]
+    averaged = search_space.averaged and len(x) <= _MAX_AVERAGED and scores.shape[1] <= _MAX_COLUMNS
+    scores = scores[:, :_MAX_COLUMNS]
+    scales = OUTPUT_SCALES if averaged else (1.0,)
+    # Shared lengthscales come first; they start the fit of separate ones.
+    sharing = sorted(search_space.shared_lengthscales, reverse=True)
+    densities = scores.new_zeros(len(sharing), len(scales), scores.shape[1])
     # Each fold must leave enough data to fit d lengthscales.
-    if len(search_space.shared_lengthscales) > 1 and len(x) >= 2 * _FOLDS:
-        warp = best.warp(raw, search_space.warp_directions)
-        scores = output_basis(raw if warp is None else warp(raw))[0]
-        densities, logs = {}, fitted.repeat(_FOLDS, 1, 1)[:, :_MAX_COLUMNS].flatten(0, 1)
-        # Shared lengthscales come first; they start the fit of separate ones.
-        for shared in sorted(search_space.shared_lengthscales, reverse=True):
-            spec = replace(best, shared_lengthscale=shared)
-            density, logs = _cross_validated_log_density(x, scores, spec, search_space, logs)
-            densities[shared] = density + _MARGIN * (shared == current.shared_lengthscale)
-        best = replace(best, shared_lengthscale=max(densities, key=densities.__getitem__))
+    if len(sharing) > 1 and len(x) >= 2 * FOLDS:
+        kernel, logs = search_space.kernel(best.kernel), fitted[: scores.shape[1]]
+        logs = logs.repeat(FOLDS * len(scales), 1)
+        for own, shared in zip(densities, sharing, strict=True):
+            own[:], logs = cross_validated_log_densities(
+                x, scores, kernel, best.noise_prior, shared, scales, logs
+            )
+        # Specifications are compared at the output scale 1.
+        margins = [_MARGIN * (shared == current.shared_lengthscale) for shared in sharing]
+        totals = densities[:, scales.index(1.0)].sum(-1) + densities.new_tensor(margins)
+        best = replace(best, shared_lengthscale=sharing[int(totals.argmax())])
+    # Every ask stores the weights, so they are rounded.
+    shares = torch.softmax(_TEMPER * densities.flatten(0, 1), 0).mul(1e4).round().div(1e4)
     # n = 0 forces a full fit, which the coarse one only warm-starts.
-    return best, to_memo(best, 0, fitted.tolist(), size, search_space.structure is not None)
+    options = {
+        "mixed": search_space.structure is not None,
+        "shares": shares.tolist() if averaged else None,
+    }
+    return best, to_memo(best, 0, fitted.tolist(), size, options)
 
 
 def to_memo(
-    spec: ModelSpec, n: int, logs: list[list[float]], chosen: int, mixed: bool = False
+    spec: ModelSpec, n: int, logs: list[list[float]], chosen: int, options: Mapping[str, JSON]
 ) -> JSON:
     """Return the memo of a fit.
 
@@ -205,7 +238,8 @@ def to_memo(
         n: Number of completed trials at the fit of the hyperparameters.
         logs: Hyperparameters of the kernel and log noise.
         chosen: Number of completed trials at the model selection.
-        mixed: The kernel is a mixed one.
+        options: ``mixed``: the kernel is a mixed one; ``shares``: weights of an averaged posterior,
+            one row per component. Empty ones are omitted.
     """
     return {
         "n": n,
@@ -215,7 +249,7 @@ def to_memo(
         "knees": list(spec.warp_thresholds),
         "tied": spec.shared_lengthscale,
         "chosen": chosen,
-        **({"mixed": True} if mixed else {}),
+        **{key: value for key, value in options.items() if value},
     }
 
 
@@ -252,13 +286,14 @@ def _best_by_leave_one_out(
     for i, (spec, warp, (scores, weights, _)) in enumerate(zip(specs, warps, bases, strict=True)):
         logs = found[i * k : (i + 1) * k]
         gp = condition(kernel, logs[:, :-1], logs[:, -1].exp(), x, scores)
-        density = _log_density(scores, *gp.leave_one_out())
+        density = float(log_densities(scores, *gp.leave_one_out()).sum())
         # Change of variables, so that densities of different warps are comparable.
         if warp is not None:
             density += float(warp.log_slope(raw).sum())
         if raw.shape[1] <= MAX_INDEPENDENT_OUTPUTS:
             density -= float(weights.diagonal().log().sum()) * len(x)
-        densities.append(density + _MARGIN * (spec.family == current.family))
+        lead = _MARGIN * (spec.family == current.family) - _WARP_MARGIN * (warp is not None)
+        densities.append(density + lead)
     at = max(range(len(specs)), key=densities.__getitem__)
     return specs[at], densities[at], found[at * k : (at + 1) * k]
 
@@ -275,51 +310,6 @@ def _candidate_thresholds(
         ]
     # Outputs with fewer candidates are not warped in the remaining sets.
     return list(zip_longest(*columns, fillvalue=0.0))
-
-
-def _cross_validated_log_density(
-    x: Tensor, scores: Tensor, spec: ModelSpec, search_space: ModelSearchSpace, start: Tensor
-) -> tuple[float, Tensor]:
-    """Return the log density of scores under cross-validated fits, and the fits.
-
-    Leave-one-out with fixed hyperparameters would favour many lengthscales: they can be fitted so
-    that the observations predict one another. ``start`` and the fits have the shape
-    ``(folds * k, h + 1)``.
-    """
-    scores = scores[:, :_MAX_COLUMNS]
-    k = scores.shape[1]
-    folds = [torch.arange(len(x), device=x.device) % _FOLDS == fold for fold in range(_FOLDS)]
-    # Equal sizes allow one batched fit of all folds.
-    size = min(int((~fold).sum()) for fold in folds)
-    training = [torch.nonzero(~fold)[:size, 0] for fold in folds]
-    inputs = torch.stack([x[rows] for rows in training]).repeat_interleave(k, 0)
-    values = torch.cat([scores[rows] for rows in training], 1)
-    kernel = search_space.kernel(spec.kernel)
-    logs, _ = fit_hyperparameters(
-        inputs,
-        values,
-        spec.noise_prior,
-        kernel,
-        start,
-        coarse=True,
-        shared_lengthscale=spec.shared_lengthscale,
-        single_start=True,
-    )
-    total = 0.0
-    for number, (fold, rows) in enumerate(zip(folds, training, strict=True)):
-        own = logs[number * k : (number + 1) * k]
-        # Outcomes include noise, so the predictive variance does as well.
-        gp = condition(kernel, own[:, :-1], own[:, -1].exp(), x[rows], scores[rows])
-        mean, variance = gp(x[fold])
-        total += _log_density(scores[fold], mean, variance + own[:, -1].exp())
-    return total, logs
-
-
-def _log_density(values: Tensor, mean: Tensor, variance: Tensor) -> float:
-    """Return the sum of log N(value; mean, variance)."""
-    return float(
-        (-0.5 * (values - mean) ** 2 / variance - 0.5 * (2 * torch.pi * variance).log()).sum()
-    )
 
 
 def output_basis(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, Self
 
 import torch
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from bo_invert.models.gp.kernels import Kernel, KernelCache
 _MIN_VARIANCE = 1e-12
 """Lower bound of a posterior variance in units of the prior variance. Engineering choice: smaller
 values of 1 - k'C^-1 k are rounding errors."""
+_JITTER = 1e-8
+"""Noise variance of a fantasy in units of the prior variance. Engineering choice: far below the
+variance at useful points."""
 
 
 class MomentsCache(NamedTuple, Generic[A]):
@@ -98,6 +101,11 @@ class GPPosterior:
     inverse_cholesky: Tensor
     weights: Tensor
 
+    @property
+    def typical_noise(self) -> Tensor:
+        """Noise variance of an observation of each output, shape ``(k,)``."""
+        return self.noise[:, 0]
+
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and noise-free variance, ``(..., k)`` each, at inputs ``(..., d)``."""
         mean, variance = self.fantasies(inputs)
@@ -144,18 +152,17 @@ class GPPosterior:
         Returns:
             Posterior with F fantasies, and the samples ``(F, k, p)``.
         """
-        mean, covariance = self.joint(inputs)
-        p = len(inputs)
-        # The jitter acts as the noise of a fantasy, far below the variance at useful points.
-        jitter = 1e-8
-        lower = cholesky_with_jitter(
-            covariance + jitter * torch.eye(p, dtype=mean.dtype, device=mean.device)
-        )
-        samples = mean + lower @ normals.permute(1, 2, 0)  # (k, p, F)
+        samples = draw_normals(*self.joint(inputs), normals)
+        return self.extend(inputs, samples), samples.permute(2, 0, 1)
+
+    def extend(self, inputs: Tensor, samples: Tensor) -> Self:
+        """Condition on sampled values ``(k, p, F)`` of the noise-free outputs at ``(p, d)``."""
+        p, (n, k) = len(inputs), (len(self.inputs), len(self.log_lengthscales))
         cross, _ = self.kernel.matrix(self.log_lengthscales, inputs, self.inputs)
+        prior, _ = self.kernel.gram(self.log_lengthscales, inputs)
         # The factor of [[C, K'], [K, S]] is [[L, 0], [K L^-T, lower]]; blocks give its inverse too.
         side = cross @ self.inverse_cholesky.mT  # (k, p, n)
-        n, k = len(self.inputs), len(self.log_lengthscales)
+        lower = _jittered_cholesky(prior - side @ side.mT)
         factor = self.cholesky.new_zeros(k, n + p, n + p)
         factor[:, :n, :n], factor[:, n:, :n], factor[:, n:, n:] = self.cholesky, side, lower
         inverse = torch.zeros_like(factor)
@@ -165,14 +172,20 @@ class GPPosterior:
         observed = self.values.expand(k, n, samples.shape[-1])
         values = torch.cat([observed, samples], 1)
         weights = inverse.mT @ (inverse @ (values - self.constant[:, None, None]))
-        noise = torch.cat(
-            [self.noise, torch.full((k, p), jitter, dtype=mean.dtype, device=mean.device)], 1
-        )
-        after = replace(
+        noise = torch.cat([self.noise, self.noise.new_full((k, p), _JITTER)], 1)
+        return replace(
             self, noise=noise, inputs=torch.cat([self.inputs, inputs]), values=values,
             cholesky=factor, inverse_cholesky=inverse, weights=weights,
         )  # fmt: skip
-        return after, samples.permute(2, 0, 1)
+
+    def select(self, rows: Tensor) -> GPPosterior:
+        """Return the posterior of some of the k processes, given by a mask ``(k,)``."""
+        fields = (
+            self.log_lengthscales, self.noise, self.constant, self.inputs, self.values,
+            self.cholesky, self.inverse_cholesky, self.weights,
+        )  # fmt: skip
+        own = (field if field is self.inputs else field[rows] for field in fields)
+        return GPPosterior(self.kernel, *own)
 
     def leave_one_out(self) -> tuple[Tensor, Tensor]:
         """Return leave-one-out means and variances with noise, ``(n, k)`` each.
@@ -183,6 +196,11 @@ class GPPosterior:
         precision = (self.inverse_cholesky * self.inverse_cholesky).sum(1)  # diagonal of C^-1
         mean = self.values[..., 0] - self.weights[..., 0] / precision
         return mean.T, (1.0 / precision).T
+
+
+def draw_normals(mean: Tensor, covariance: Tensor, normals: Tensor) -> Tensor:
+    """Return samples ``(k, p, F)`` of N(mean, covariance) from normals ``(F, k, p)``."""
+    return mean + _jittered_cholesky(covariance) @ normals.permute(1, 2, 0)
 
 
 def condition(
@@ -230,6 +248,11 @@ def cholesky_with_jitter(matrix: Tensor) -> Tensor:
         factor, singular = cholesky(raised)
         jitter *= 10.0
     return factor
+
+
+def _jittered_cholesky(covariance: Tensor) -> Tensor:
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    return cholesky_with_jitter(covariance + _JITTER * eye)
 
 
 class _Posterior(torch.autograd.Function):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bo_invert.models.gp.averaged_posterior import average
 from bo_invert.models.gp.hyperparameter_fit import fit_hyperparameters
 from bo_invert.models.gp.kernels import Kernel
 from bo_invert.models.gp.model_selection import (
@@ -32,7 +33,11 @@ class Surrogate:
     """Surrogate of c modelled outputs: y = w^-1(s @ weights + offset) with k processes s.
 
     Args:
-        gp: Posterior of k standardised scores s at unit inputs ``(..., d)``.
+        gp: Posterior of k standardised scores s at unit inputs ``(..., d)``, for acquisition
+            functions.
+        predictive: Posterior for predictions. Of few observations it is an average over output
+            scales, and ``gp`` one at scale 1: with a larger scale, all of the improvement would be
+            expected in unknown corners.
         weights: Shape ``(k, c)``.
         offset: Shape ``(c,)``.
         residual_variance: Variance of each warped output outside of the k components, shape
@@ -42,6 +47,7 @@ class Surrogate:
     """
 
     gp: GPPosterior
+    predictive: GPPosterior
     weights: Tensor
     offset: Tensor
     residual_variance: Tensor
@@ -78,8 +84,12 @@ class Surrogate:
         It is noise of the oracle, or structure too fine for the model. Smaller values only
         stabilise the algebra.
         """
-        noise = self.gp.noise[:, 0]
-        return torch.where(noise > 1e-4, noise, 0.0)
+        return _considerable(self.gp.typical_noise)
+
+    def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict outcomes: means and variances of the scores with noise, ``(..., k)`` each."""
+        mean, variance = self.predictive(inputs)
+        return mean, variance + _considerable(self.predictive.typical_noise)
 
     def loss_function(self, outputs: ModelledOutputs) -> Callable[[Tensor], Tensor]:
         """Return the function from scores ``(..., k)`` to losses ``(...)``.
@@ -114,6 +124,10 @@ class Surrogate:
             (i, sense, (bound - self.offset[i]) / scale[i])
             for i, sense, bound in self.warped_bounds(outputs)
         ]
+
+
+def _considerable(noise: Tensor) -> Tensor:
+    return torch.where(noise > 1e-4, noise, 0.0)
 
 
 def fit_surrogate(
@@ -160,11 +174,16 @@ def fit_surrogate(
     kernel = search_space.kernel(spec.kernel)
     logs, fitted = _hyperparameters(x, scores, spec, kernel, note, size, selected)
     gp = condition(kernel, logs[:, :-1], logs[:, -1].exp(), x, scores)
+    predictive, shares = gp, None if note is None else note.get("shares")
+    if shares is not None and len(shares[0]) == scores.shape[1]:
+        predictive = average(gp, spec.noise_prior, scores.new_tensor(shares))
+        gp = predictive.of_scale(1.0) or gp
     # Every ask stores a memo, so numbers are rounded to six decimals.
     rounded = logs.mul(1e6).round().div(1e6).tolist()
     chosen = size if note is None else note["chosen"]
-    after = to_memo(spec, fitted, rounded, chosen, search_space.structure is not None)
-    return Surrogate(gp, weights, offset, residual_variance, warp, after)
+    options = {"mixed": search_space.structure is not None, "shares": shares}
+    after = to_memo(spec, fitted, rounded, chosen, options)
+    return Surrogate(gp, predictive, weights, offset, residual_variance, warp, after)
 
 
 def _hyperparameters(
