@@ -14,7 +14,7 @@ from bo_invert.models.least_squares.target_reached import target_reached
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, from_spec
 from bo_invert.strategies.search_turns import WIDE, search_turn, share_of_forest, wide_sampler
-from bo_invert.strategies.target_turns import target_turn
+from bo_invert.strategies.turns import gradient_turn, target_turn
 from bo_invert.types import JSON, Query, Trial
 
 # The thresholds are tuned on the benchmark suite, see docs/benchmarks.md.
@@ -155,7 +155,8 @@ def _selections(
                 yield {"name": "gp", "options": settings}, "gp: model of all outputs of a target"
             yield {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
     elif statement.differentiable and not noisy and calls >= 20:
-        yield _with_gradients(statement, history, request.memo)
+        spec, why = _with_gradients(statement, history, request.memo)
+        yield (spec if spec["name"] != "gp" else {**spec, "options": settings}), why
     if observed > _MAX_GLOBAL:
         why = f"turbo: trust region, {observed} observations are too many for a global GP{remark}"
         yield {"name": "turbo", "options": settings}, why
@@ -187,6 +188,8 @@ def _with_gradients(statement: ProblemStatement, history: History, memo: JSON) -
         if noise > _MAX_SLOPE_NOISE:
             return {"name": "polish"}, "polish: gradients say little about values elsewhere"
     if sum(trial.query.gradient for trial in history.completed) < _MAX_GRADIENTS:
+        if gradient_turn(history, statement.domain.dim) == "gp":
+            return {"name": "gp"}, "gp: values only, because gradients bring no improvement"
         return spec, "gradient_gp: global Gaussian process of loss and gradient"
     why = f"gradient: descents, {_MAX_GRADIENTS} gradients are enough for a global model"
     return {"name": "gradient", "options": {"optimizer": "lbfgs"}}, why

@@ -29,8 +29,8 @@ REACH, _LEAST_REACH = 0.1, 0.01
 _GROWTH, _SHRINKAGE = 2.0, 0.25
 # Engineering choice: queries of a basin before it may end, and largest number of them.
 _TRIAL_STEPS, _MAX_STEPS = 3, 16
-# Engineering choice: a basin goes on if it would catch up with the incumbent within this multiple
-# of its latest gain; a descent that converges linearly by 1/2 gains as much again as in the latest
+# Engineering choice: a basin goes on if it would gain on the incumbent within this multiple of its
+# latest gain; a descent that converges linearly by 1/2 gains as much again as in the latest
 # step, one by 3/4 three times as much.
 _OUTLOOK = 3.0
 # Engineering choice: radius of a basin in units of sqrt(d) of the unit cube.
@@ -61,14 +61,20 @@ class Basin:
             return Basin(self.start, trial.point, (*self.losses, loss), reach)
         return Basin(self.start, self.centre, (*self.losses, best), _SHRINKAGE * self.reach)
 
-    def over(self, best: float) -> bool:
-        """Return True if further queries are not worth it, given the best loss of all basins."""
+    def over(self, best: float, scale: float) -> bool:
+        """Return True if further queries are not worth it.
+
+        Args:
+            best: best loss of all basins.
+            scale: distance of the median of all losses from it.
+        """
         steps = len(self.losses) - 1
         if steps >= _MAX_STEPS or self.reach < _LEAST_REACH:
             return True
         # The mean of two steps, since one of them may have been too long.
         gain = 0.5 * (self.losses[-min(steps, 2) - 1] - self.losses[-1])
-        return steps >= _TRIAL_STEPS and self.losses[-1] - _OUTLOOK * gain > best
+        expected = self.losses[-1] - _OUTLOOK * gain
+        return steps >= _TRIAL_STEPS and expected > best - _GAIN * scale
 
 
 def running_basin(history: History, name: str, patience: int) -> tuple[bool, Basin | None]:
@@ -90,14 +96,15 @@ def running_basin(history: History, name: str, patience: int) -> tuple[bool, Bas
         losses.append(loss)
         best = min(best, loss)
         start = trial.query.meta.get(KEY)
-        if best < level - _GAIN * (float(np.median(losses)) - best) or level == np.inf:
+        scale = float(np.median(losses)) - best
+        if best < level - _GAIN * scale or level == np.inf:
             level, idle, basin = best, 0, None
         elif start is not None:
             if basin is None or basin.start != start:
                 first = by_number[start]
                 basin = Basin(start, first.point, (float(first.loss or 0.0),))
             basin = basin.after(trial)
-            if basin.over(best):
+            if basin.over(best, scale):
                 basin, idle = None, max(0, patience - _AFTER_BASIN)
         elif trial.origin == name and "design" not in trial.query.meta:
             idle += 1

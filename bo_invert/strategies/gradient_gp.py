@@ -102,7 +102,7 @@ class GradientGP(SurrogateStrategy):
                 point, _ = optimize_acquisition(
                     _log_ei(model, plausibility_penalty(domain)), domain,
                     history.points[history.order[:5]], known, rng,
-                    duplicates=duplicate_filter(statement, history),
+                    duplicates=duplicate_filter(statement, history), n_global=1024, starts=16,
                 )  # fmt: skip
             points = np.concatenate([points, point[None]])
             metas.append({} if start is None else {KEY: start})

@@ -1,0 +1,105 @@
+"""Turns of two strategies that continue each other's search, as a function of the log; numpy only.
+
+A strategy keeps its turn as long as it gains. Both see all trials, so each goes on from what the
+other has found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from bo_invert.history import History
+from bo_invert.models.least_squares.target_reached import target_reached
+from bo_invert.objectives import ProblemStatement
+
+# Engineering choice: factor of the best loss that counts as a gain towards a target.
+_TARGET_GAIN = 0.9
+# Engineering choice: best loss, as a share of an ordinary one, below which a start is expected to
+# converge. Its Jacobian then costs d calls, and a few steps reach the rounding error.
+_NEAR = 1e-4
+# Engineering choices: calls without a gain after which a turn ends. Near the target, ``gp`` has a
+# quarter of a Jacobian's cost; a start of ``least_squares`` has a Jacobian and some steps.
+_PATIENCE, _STEPS = 8, 6
+# Engineering choice: share of the distance between the median of all losses and the incumbent that
+# counts as a gain, and queries without one, of two calls for ``gradient_gp`` and one for ``gp``.
+_GAIN, _GRADIENT_QUERIES, _VALUE_QUERIES = 0.01, 10, 12
+
+Patience = Callable[[str, float, list[float]], int]
+"""Function from a strategy, the best loss and all losses to the queries without a gain that it
+may spend."""
+
+
+def target_turn(statement: ProblemStatement, history: History, budget: int | None) -> str:
+    """Return ``"gp"`` or ``"least_squares"``, the strategy whose turn it is.
+
+    ``gp`` begins: a model of all outputs gains more from the first calls than a Jacobian of finite
+    differences. It loses its turn when it no longer gains, at once near the target in few
+    dimensions. ``least_squares`` then steps from the best point, and loses its turn likewise.
+
+    Args:
+        statement: problem statement with a target.
+        history: log.
+        budget: largest number of calls of the study; None for no limit.
+    """
+    dim = statement.domain.dim
+    if target_reached(statement.objective, history):
+        return "least_squares"  # it finishes a running start and proposes nothing else
+
+    def patience(turn: str, best: float, losses: list[float]) -> int:
+        if turn == "least_squares":
+            return dim + _STEPS
+        near = best <= _NEAR * float(np.quantile(losses, 0.75))
+        return max(1, dim // 4) if near else max(_PATIENCE, dim // 2)
+
+    turn, idle = _turn(
+        history, ("gp", "least_squares"), patience, lambda best, _: (1.0 - _TARGET_GAIN) * best
+    )
+    left = math.inf if budget is None else budget - history.committed
+    # A start that has no calls for its Jacobian gains nothing.
+    return "gp" if turn == "least_squares" and not idle and left <= dim + 1 else turn
+
+
+def gradient_turn(history: History, dim: int) -> str:
+    """Return ``"gradient_gp"`` or ``"gp"``, the strategy whose turn it is.
+
+    The second one models values only. It costs one call a query and finds other basins where
+    gradients change faster than the surrogate predicts.
+    """
+    patience = {"gradient_gp": max(_GRADIENT_QUERIES, dim // 2), "gp": max(_VALUE_QUERIES, dim)}
+    return _turn(
+        history, ("gradient_gp", "gp"), lambda turn, *_: patience[turn],
+        lambda best, losses: _GAIN * (float(np.median(losses)) - best),
+    )[0]  # fmt: skip
+
+
+def _turn(
+    history: History,
+    pair: tuple[str, str],
+    patience: Patience,
+    least_gain: Callable[[float, list[float]], float],
+) -> tuple[str, int]:
+    """Return the strategy whose turn it is, and its queries without a gain.
+
+    Args:
+        history: log.
+        pair: names of the strategies; the first one begins.
+        patience: number of queries without a gain.
+        least_gain: function from the best loss and all losses to the least difference that counts.
+    """
+    turn, idle, best, level = pair[0], 0, math.inf, math.inf
+    losses: list[float] = []
+    for trial in history.completed:
+        loss = math.inf if trial.loss is None else trial.loss
+        losses.append(loss)
+        best = min(best, loss if trial.feasible else math.inf)
+        gains = best < level and (level == math.inf or best < level - least_gain(best, losses))
+        if gains or level == math.inf:
+            level, idle = best, 0
+        elif trial.origin == turn and "design" not in trial.query.meta:
+            idle += 1
+            if idle >= patience(turn, best, losses):
+                turn, idle, level = pair[1] if turn == pair[0] else pair[0], 0, best
+    return turn, idle
