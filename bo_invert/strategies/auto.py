@@ -65,7 +65,8 @@ class Auto(Strategy):
     ``forest`` gets a share of the asks of ``gp`` and ``turbo``. With r_f and r_g, Spearman's
     correlations of losses and left-out predictions, it is ``1 - (1 - r_f) / (2 (1 - r_g))``,
     between 0 and 3/4. It is determined at 12 observations, and again after every quarter more.
-    Improvements by ``forest`` raise the share, those by the others lower it.
+    Improvements by ``forest`` raise the share, those by the others lower it. It is 0 if there are
+    choices without an order.
 
     *Noise.* If ``gp`` estimates noise, or ``least_squares`` does not reach the target, the best
     point is evaluated once more. If the outputs differ, the oracle is noisy: ``gp`` and ``turbo``
@@ -250,7 +251,10 @@ def _compare_forest(
     """
     completed = len(history.completed)
     known = memo.get("forest")
-    if noisy or history.noise_observed or completed < _MIN_FOREST or completed > _MAX_GLOBAL:
+    # Choices without an order have a kernel of their own, which finds their values in fewer calls.
+    if noisy or history.noise_observed or statement.domain.has_unordered:
+        return None
+    if not _MIN_FOREST <= completed <= _MAX_GLOBAL:
         return None
     if known is not None and completed < 1.25 * known["told"]:
         return known
