@@ -164,7 +164,8 @@ def _selections(
         return
     if (comparisons.get("linear") or {}).get("better"):
         yield {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
-    wide = wide_sampler(history) if not noisy and domain.continuous else None
+    data = not domain.latent and domain.reference is not None
+    wide = wide_sampler(history, data) if not noisy and (domain.continuous or data) else None
     if wide is not None:
         yield WIDE[wide], f"{wide}: a wide sample, because asks bring nothing new"
     if stepped:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from bo_invert.history import History
+from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.objectives import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, option
 from bo_invert.types import Array, Query, Trial
@@ -35,7 +36,7 @@ class Prior(Strategy):
     """Independent draws from the latent prior or the data of a box (best of N), or uniform draws.
 
     The best of N draws is the baseline that a search in a latent, or near data, must exceed. Draws
-    near data are a smoothed bootstrap of the rows.
+    near data are rows and a smoothed bootstrap of them.
 
     Args:
         candidates: draws per point, of which the one farthest from all known points is proposed
@@ -48,9 +49,15 @@ class Prior(Strategy):
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
-        points = statement.domain.sample(request.rng(), request.count * self.candidates)
+        domain, known = statement.domain, History(trials).all_points
+        count = request.count * self.candidates
+        if domain.latent or domain.reference is None:
+            points = domain.sample(request.rng(), count)
+        else:  # Rows of data are drawn without replacement.
+            pool = domain.sample(request.rng(), count + len(known))
+            points = DuplicateFilter(domain).select_new(pool, known, count)
         if self.candidates > 1:
-            points = self._farthest(points, History(trials).all_points)
+            points = self._farthest(points, known)
         return Proposal(tuple(Query(point, origin=self.name) for point in points))
 
     def _farthest(self, points: Array, known: Array) -> Array:
