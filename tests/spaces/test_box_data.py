@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -87,6 +88,18 @@ def test_strategies_stay_in_the_plausible_part(strategy: str) -> None:
     np.testing.assert_allclose(logged, problem.space.plausibility(points), atol=1e-4)
     assert f"plausibility {logged[0]:.2g}" in trial_text(study.trials[0])
     assert trial_record(study.trials[0], study.outputs)["plausibility"] == logged[0]
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_auto_draws_near_data_while_asks_bring_no_gain(data: bool) -> None:
+    rows = correlated(60, 2)
+    box = bi.Box(data=rows) if data else bi.Box(rows.min(axis=0), rows.max(axis=0))
+    losses = itertools.count()
+    study = bi.Study.create(
+        "no gain", bi.Problem(box, lambda _: float(next(losses)), bi.Minimize()), seed=0
+    )
+    study.run(budget=18)
+    assert ("pcn" in {trial.origin for trial in study.trials}) == data
 
 
 def test_realism_sets_the_searched_share() -> None:
