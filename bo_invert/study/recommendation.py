@@ -19,6 +19,9 @@ NOISE_NOTE = (
     "the oracle is noisy, so the best value is biased; study.recommend() returns the expected one"
 )
 """Note below the best value of a noisy oracle."""
+_CAUTION = 1.0
+"""Standard deviations that are added to the expected loss. On 116 logs of experiments/noise.py, 0,
+0.5, 1, 1.6 and 2.5 left mean regrets of 0.139, 0.125, 0.116, 0.157 and 0.174."""
 
 
 class Interval(NamedTuple):
@@ -114,12 +117,26 @@ def known_noisy(strategy: JSON, history: History) -> bool:
     return declared_noisy(strategy) or history.noise_observed
 
 
+def suspected_noisy(statement: ProblemStatement, history: History) -> bool:
+    """Return True if the outputs of close points suggest noise, and no point is repeated."""
+    repeated = len(history.groups) < len(history.completed)
+    if not history.completed or repeated or not statement.domain.continuous:
+        return False
+    from bo_invert.models.base import to_unit
+    from bo_invert.models.noise_test import noise_suspected
+    from bo_invert.models.output_transforms import ModelledOutputs
+
+    modelled = ModelledOutputs(statement, history.y, history.losses)
+    return noise_suspected(to_unit(statement.domain, history.points), modelled.values)
+
+
 def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Recommendation:
     """Return the observed point to act on.
 
     For an exact oracle it is the feasible trial of lowest loss. For a noisy one a surrogate of all
-    observations decides: the point of lowest expected loss among those with a probability of
-    feasibility of at least 50 %.
+    observations decides: the point of lowest expected loss plus one standard deviation, among those
+    with a probability of feasibility of at least 50 %. The lowest expectation alone would favour
+    uncertain points.
 
     Args:
         statement: Problem statement.
@@ -150,6 +167,7 @@ def _from_observations(statement: ProblemStatement, history: History) -> Recomme
 
 
 def _from_model(statement: ProblemStatement, history: History) -> Recommendation:
+    from bo_invert.models.base import Z_90
     from bo_invert.models.denoised_observations import posterior_expectation
 
     found = posterior_expectation(statement, history)
@@ -162,7 +180,9 @@ def _from_model(statement: ProblemStatement, history: History) -> Recommendation
             f"{found.probability[likely]:.2g})"
         )
         raise _none_feasible(statement, odds, trials[likely].number)
-    at = int(np.where(feasible, found.losses[1], np.inf).argmin())
+    _, centre, high = found.losses
+    cautious = centre + _CAUTION * (high - centre) / Z_90
+    at = int(np.where(feasible, cautious, np.inf).argmin())
     same_point = history.groups[trials[at].point.tobytes()]
     outputs = {
         name: Interval(*found.outputs[:, at, j].tolist())

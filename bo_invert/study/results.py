@@ -16,7 +16,13 @@ from bo_invert.report.dataframe import trials_frame
 from bo_invert.report.study_view import study_html, study_text
 from bo_invert.search_domain import stored_domain
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.study.recommendation import NOISE_NOTE, Recommendation, known_noisy, recommend
+from bo_invert.study.recommendation import (
+    NOISE_NOTE,
+    Recommendation,
+    known_noisy,
+    recommend,
+    suspected_noisy,
+)
 from bo_invert.study.solutions import Solutions, solutions
 from bo_invert.types import Trial
 
@@ -65,17 +71,21 @@ class StudyResults:
         """Recommend an observed point, with its expected outputs, without a call.
 
         The best value of a noisy oracle is biased by selection. This is therefore the point of
-        lowest expected loss under a surrogate of all observations, with 90 % intervals. For an
+        lowest expected loss plus one standard deviation under a surrogate of all observations, with
+        90 % intervals. For an
         exact oracle it is ``best``.
 
         Args:
             noisy: True if repeated calls at a point differ. Default: as declared to the strategy
-                or as observed in the log.
+                or as observed in the log; without a repeated point, as the outputs of close points
+                suggest.
 
         Raises:
             InvalidInputError: There is no observation, or none satisfies the constraints.
         """
-        return recommend(self.statement, self.history, self._noisy if noisy is None else noisy)
+        if noisy is None:
+            noisy = self._noisy or suspected_noisy(self.statement, self.history)
+        return recommend(self.statement, self.history, noisy)
 
     def solutions(self, count: int = 1) -> Solutions:
         """Return the best ``count`` different designs with verdicts of the judge and plausibility.

@@ -92,7 +92,8 @@ def test_no_wide_samples_while_a_search_gains() -> None:
     def slope(x: Any) -> float:
         return float(np.exp(-3.0 * np.asarray(x).sum()))
 
-    assert origins(bi.Study.create("s", plain(slope, 8), seed=0).run(16)) == {"gp"}
+    # The optimum, a corner, is reached after 13 calls.
+    assert origins(bi.Study.create("s", plain(slope, 8), seed=0).run(13)) == {"gp"}
 
 
 def test_far_points_are_drawn_while_a_basin_is_refined() -> None:

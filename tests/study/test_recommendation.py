@@ -68,6 +68,23 @@ def test_an_exact_oracle_is_taken_at_its_word() -> None:
     assert study.spent.calls == 12
 
 
+def close_answers(noise: float) -> Any:
+    """Return a study of given points around one, without repeats."""
+    study = bi.Study.create("s", noisy_bowl(), strategy="random", seed=0)
+    rng = np.random.default_rng(0)
+    for x in 0.4 + 10.0 ** rng.uniform(-2.5, -1.0, (40, 1)) * rng.normal(size=(40, 2)):
+        study.add(x[None], [[bowl(x) + noise * rng.standard_normal()]])
+    return study
+
+
+def test_noise_is_detected_without_declaration_or_repeats() -> None:
+    assert close_answers(0.1).recommend().noisy
+    assert not close_answers(0.1).recommend(noisy=False).noisy
+    exact = close_answers(0.0)
+    assert not exact.recommend().noisy
+    assert exact.recommend().trial.number == exact.best.number
+
+
 @pytest.mark.slow
 def test_what_is_recommended_is_better_than_the_luckiest() -> None:
     """By the true loss, over 12 random searches of 40 calls."""
