@@ -1,4 +1,4 @@
-"""Test for noise in a log without repeated points; numpy and scipy only."""
+"""Test for noise in a log without repeated points."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import math
 import numpy as np
 from scipy.spatial import cKDTree
 
+from bo_invert.history import History
+from bo_invert.models.base import to_unit
+from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.objectives import ProblemStatement
 from bo_invert.types import Array
 
 _NEIGHBOURS = 3
@@ -21,6 +25,15 @@ _SPREAD = math.pi / math.sqrt(8.0)
 _MAX_SLOPE = 0.5
 """Slope below which differences are noise, dimensionless, the middle of 0 and 1. In logs of
 experiments/noise.py slopes of exact oracles were 0.95 to 2.3, those of noisy ones -0.9 to 0.8."""
+
+
+def log_suggests_noise(statement: ProblemStatement, history: History) -> bool:
+    """Return True if the outputs of close points suggest noise, and no point is repeated."""
+    repeated = len(history.groups) < len(history.completed)
+    if not history.completed or repeated or not statement.domain.continuous:
+        return False
+    modelled = ModelledOutputs(statement, history.y, history.losses)
+    return noise_suspected(to_unit(statement.domain, history.points), modelled.values)
 
 
 def noise_suspected(inputs: Array, values: Array) -> bool:

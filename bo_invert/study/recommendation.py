@@ -11,6 +11,7 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError, require
 from bo_invert.history import History
+from bo_invert.models.base import Z_90
 from bo_invert.objectives import ProblemStatement
 from bo_invert.report.objective_view import Goal
 from bo_invert.types import JSON, Trial
@@ -119,15 +120,9 @@ def known_noisy(strategy: JSON, history: History) -> bool:
 
 def suspected_noisy(statement: ProblemStatement, history: History) -> bool:
     """Return True if the outputs of close points suggest noise, and no point is repeated."""
-    repeated = len(history.groups) < len(history.completed)
-    if not history.completed or repeated or not statement.domain.continuous:
-        return False
-    from bo_invert.models.base import to_unit
-    from bo_invert.models.noise_test import noise_suspected
-    from bo_invert.models.output_transforms import ModelledOutputs
+    from bo_invert.models.noise_test import log_suggests_noise
 
-    modelled = ModelledOutputs(statement, history.y, history.losses)
-    return noise_suspected(to_unit(statement.domain, history.points), modelled.values)
+    return log_suggests_noise(statement, history)
 
 
 def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Recommendation:
@@ -167,7 +162,6 @@ def _from_observations(statement: ProblemStatement, history: History) -> Recomme
 
 
 def _from_model(statement: ProblemStatement, history: History) -> Recommendation:
-    from bo_invert.models.base import Z_90
     from bo_invert.models.denoised_observations import posterior_expectation
 
     found = posterior_expectation(statement, history)
