@@ -45,8 +45,9 @@ class GP(SurrogateStrategy):
     the function of a ``Composite`` does not accept torch tensors.
 
     Leave-one-out predictions choose the kernel, shared or separate lengthscales, and a noise
-    model. If an exact oracle has structure finer than the lengthscales, the residual variance is
-    added to the posterior variance for every second point.
+    model. Up to 60 observations of at most three outputs, the surrogate is an average over shared
+    and separate lengthscales. If an exact oracle has structure finer than the lengthscales, the
+    residual variance is added to the posterior variance for every second point.
 
     - Outcome constraints multiply the EI by the probability of feasibility. Before the first
       feasible observation, their violation is reduced.

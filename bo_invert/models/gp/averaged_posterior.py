@@ -128,11 +128,11 @@ class AveragedPosterior(GPPosterior):
         return centre, (self.shares * (variance + spread)).sum(-2)
 
     def of_scale(self, scale: float) -> AveragedPosterior | None:
-        """Return the average over the components of one output scale; None without any."""
+        """Return the average over the components of one output scale; None without any weight."""
         chosen = self.scales == scale
-        if not bool(chosen.any()):
-            return None
         shares = self.shares[chosen]
+        if not bool((shares.sum(0) > 0.0).all()):
+            return None
         rows = chosen.repeat_interleave(self.shares.shape[1])
         return replace(
             self,

@@ -111,6 +111,16 @@ def test_leave_one_out_is_that_of_the_mixture() -> None:
         torch.testing.assert_close(found, expected)
 
 
+def test_components_of_one_output_scale() -> None:
+    one = averaged(SHARES).of_scale(1.0)
+    assert one is not None
+    assert one.scales.tolist() == [1.0, 1.0]
+    torch.testing.assert_close(one.shares[:, 0], torch.tensor([2 / 3, 1 / 3]).double())
+    assert one.components.log_lengthscales.shape == (4, 3)
+    without = averaged([[0.0, 0.5], [0.5, 0.0], [0.0, 0.5], [0.5, 0.0]])
+    assert without.of_scale(1.0) is None
+
+
 def surrogate(n: int, memo: object = None) -> Surrogate:
     x, y = data(n)
     return fit_surrogate(x, y[:, :1], memo, ModelSearchSpace.of("auto", False, (1,)))
