@@ -56,9 +56,10 @@ class DataPrior(Reference):
         noise = rng.standard_normal((n, self.rows.shape[1]))
         component = self._components[row]
         mean = self.means[component]
-        moved = np.einsum("nij,nj->ni", self.factors[component], noise)
+        for c, factor in enumerate(self.factors):
+            noise[component == c] = noise[component == c] @ factor.T
         shrunk = math.sqrt(1.0 - _BANDWIDTH**2) * (self.rows[row] - mean)
-        return np.where(smooth, mean + shrunk + _BANDWIDTH * moved, self.rows[row])
+        return np.where(smooth, mean + shrunk + _BANDWIDTH * noise, self.rows[row])
 
     def log_density(self, points: Array) -> Array:
         logs = self._logs(points)
