@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from bo_invert.models.gp import derivative_gp
+from bo_invert.models.gp.derivative_gp import (
+    DerivativeData,
+    DerivativeGP,
+    condition,
+    fit_derivative_gp,
+)
+
+KERNELS = ("rbf", "matern")
+
+
+def wave(x: Tensor) -> Tensor:
+    return torch.sin(3.0 * x[:, 0]) + x[:, 1] * x[:, 2]
+
+
+def data(n: int = 12, d: int = 3, measured: int | None = None) -> DerivativeData:
+    """Return values of ``wave`` at n points, and gradients at the first ones."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.rand(n, d, generator=generator, dtype=torch.float64).requires_grad_()
+    values = wave(inputs)
+    (gradients,) = torch.autograd.grad(values.sum(), inputs)
+    gradients[n if measured is None else measured :] = torch.nan
+    values, inputs = values.detach(), inputs.detach()
+    return DerivativeData.of(
+        inputs, (values - values.mean()) / values.std(), gradients / values.std()
+    )
+
+
+def hyperparameters(d: int = 3) -> Tensor:
+    return torch.tensor([math.log(0.7)] * d + [-18.0, -16.0], dtype=torch.float64)
+
+
+def posterior(kernel: str, some: DerivativeData) -> DerivativeGP:
+    return condition(kernel, hyperparameters(some.inputs.shape[1]), some)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_covariance_of_derivatives_is_the_derivative_of_the_covariance(kernel: str) -> None:
+    """Finite differences of the mean at the data reproduce the observed derivatives."""
+    some = data()
+    model = posterior(kernel, some)
+    step = 1e-4 * torch.eye(3, dtype=torch.float64)
+    for x, slopes in zip(some.inputs, some.slopes, strict=True):
+        found = (model(x + step)[0] - model(x - step)[0]) / 2e-4
+        assert torch.allclose(found, slopes, atol=1e-2)
+    assert torch.allclose(model(some.inputs)[0], some.values, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_variance_falls_with_derivatives(kernel: str) -> None:
+    inputs = torch.rand(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    relative = [
+        (model(inputs)[1] / model.scale).mean()
+        for model in (posterior(kernel, data(measured=count)) for count in (0, 6, 12))
+    ]
+    assert relative[0] > relative[1] > relative[2]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_likelihood_has_the_gradient_of_its_differences(kernel: str) -> None:
+    some = data()
+    logs = hyperparameters()[None].clone()
+    logs[0, -2:] = torch.tensor([-10.0, -7.0])
+    logs.requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        derivative_gp._negative_log_posterior(kernel, logs, some).sum(), logs
+    )
+    for i in range(logs.shape[1]):
+        shift = torch.zeros_like(logs)
+        shift[0, i] = 1e-5
+        ends = [
+            derivative_gp._negative_log_posterior(kernel, logs.detach() + sign * shift, some)
+            for sign in (1.0, -1.0)
+        ]
+        assert float((ends[0] - ends[1]) / 2e-5) == pytest.approx(float(gradient[0, i]), rel=1e-3)
+
+
+def test_derivatives_improve_predictions() -> None:
+    unseen = torch.rand(100, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    errors = []
+    for measured in (0, 12):
+        model, _ = fit_derivative_gp(data(measured=measured))
+        found, truth = model(unseen)[0], wave(unseen)
+        # Both differ by the unit and the mean of the standardisation.
+        errors.append(1.0 - float(torch.corrcoef(torch.stack([found, truth]))[0, 1]))
+    assert errors[1] < 0.3 * errors[0]
+
+
+def test_a_memo_saves_the_fit_until_the_data_have_grown() -> None:
+    model, memo = fit_derivative_gp(data(12))
+    again, same = fit_derivative_gp(data(12), memo)
+    assert same == memo
+    assert torch.equal(again.logs, model.logs)
+    assert fit_derivative_gp(data(13), memo)[1] == memo
+    assert fit_derivative_gp(data(14), memo)[1] != memo
+
+
+def test_false_derivatives_count_little() -> None:
+    some = data(20)
+    generator = torch.Generator().manual_seed(4)
+    noise = 3.0 * torch.randn(20, 3, dtype=torch.float64, generator=generator)
+    model, _ = fit_derivative_gp(DerivativeData.of(some.inputs, some.values, noise))
+    assert float(model.logs[-1]) > math.log(0.3)
+    assert torch.allclose(model(some.inputs)[0], some.values, atol=0.1)
+
+
+def test_many_derivatives_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(derivative_gp, "_MAX_ROWS", 36)
+    some = data(12)
+    assert some.directions.shape == (2, 3)
+    eye = torch.eye(2, dtype=torch.float64)
+    assert torch.allclose(some.directions @ some.directions.T, eye)
+    model = posterior("rbf", some)
+    assert model.weights.shape == (36,)
+    assert torch.allclose(model(some.inputs)[0], some.values, atol=1e-3)
+
+
+def test_a_pending_point_is_believed_to_have_its_mean() -> None:
+    model = posterior("matern", data())
+    pending = torch.full((1, 3), 0.37, dtype=torch.float64)
+    after = model.believe(pending)
+    assert float(after(pending)[0]) == pytest.approx(float(model(pending)[0]), abs=1e-6)
+    assert float(after(pending)[1]) < 1e-3 * float(model(pending)[1])

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from bo_invert.history import History
+from bo_invert.objectives import Minimize, ProblemStatement, Target
+from bo_invert.search_domain import Domain
+from bo_invert.strategies.turns import gradient_turn, target_turn
+from bo_invert.types import Outcome, Query, State, Trial
+
+
+def log(losses: Sequence[float], origins: Sequence[str]) -> History:
+    points = np.random.default_rng(0).random((len(losses), 3))
+    return History([
+        Trial(
+            i, Query(point, origin=origin), State.COMPLETED,
+            outcome=Outcome(State.COMPLETED, [loss], loss),
+        )
+        for i, (point, loss, origin) in enumerate(zip(points, losses, origins, strict=True))
+    ])  # fmt: skip
+
+
+def statement(outputs: int = 1, target: bool = True) -> ProblemStatement:
+    names = tuple(f"y{i}" for i in range(outputs))
+    objective = Target([5.0] * outputs) if target else Minimize()
+    return ProblemStatement("s", Domain("box", 3, {}), names, objective.bind(names))
+
+
+def turn(losses: Sequence[float], origins: str | Sequence[str], budget: int | None = None) -> str:
+    named = [origins] * len(losses) if isinstance(origins, str) else origins
+    return target_turn(statement(), log(losses, named), budget)
+
+
+def test_the_model_begins_and_goes_on_while_it_gains() -> None:
+    assert turn([], "gp") == "gp"
+    assert turn([0.8**i for i in range(20)], "gp") == "gp"
+
+
+def test_least_squares_follow_when_the_model_no_longer_gains() -> None:
+    assert turn([1.0] * 8, "gp") == "gp"
+    assert turn([1.0] * 9, "gp") == "least_squares"
+
+
+def test_near_the_target_they_follow_at_once() -> None:
+    assert turn([1.0, 1.0, 1.0, 1e-5], "gp") == "gp"
+    assert turn([1.0, 1.0, 1.0, 1e-5, 1e-5], "gp") == "least_squares"
+
+
+def test_a_jacobian_without_gain_returns_the_turn() -> None:
+    before = ["gp"] * 9
+    steps = ["least_squares"] * 9
+    assert turn([1.0] * 17, [*before, *steps[:8]]) == "least_squares"
+    assert turn([1.0] * 18, [*before, *steps]) == "gp"
+
+
+def test_no_start_without_calls_for_its_jacobian() -> None:
+    """Observations of the user, as these, cost no calls; a Jacobian costs three and a step one."""
+    assert turn([1.0] * 9, "gp", budget=4) == "gp"
+    assert turn([1.0] * 9, "gp", budget=5) == "least_squares"
+
+
+def test_many_outputs_belong_to_least_squares() -> None:
+    assert target_turn(statement(16), log([], []), None) == "least_squares"
+    assert target_turn(statement(15), log([], []), None) == "gp"
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(0.0, "gp"), (0.1, "gradient_gp")])
+def test_values_follow_when_gradients_no_longer_gain(gain: float, expected: str) -> None:
+    losses = [1.0, 0.0, *(-gain * i for i in range(1, 11))]
+    assert gradient_turn(log(losses, ["gradient_gp"] * 12), 3) == expected
