@@ -109,7 +109,7 @@ def excesses(runs: list[Run], references: list[Run], draw: str) -> dict[tuple[st
     """
     best: dict[tuple[str, int], list[float]] = {}
     for one in references:
-        best.setdefault((one.problem, one.seed), []).append(one.loss)
+        best.setdefault((one.problem, one.seed), []).append(float(one.loss_at(REFERENCE_CALLS)))
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for one in runs:
         network, role = one.problem.split(" ", 1)
@@ -117,7 +117,7 @@ def excesses(runs: list[Run], references: list[Run], draw: str) -> dict[tuple[st
         losses = best.get((twin, one.seed), [])
         if len(losses) == len(REFERENCES):
             typical = typical_loss(sources(draw)[one.problem])
-            excess = (one.loss - min(losses)) / (typical - min(losses))
+            excess = (float(one.loss_at(CALLS)) - min(losses)) / (typical - min(losses))
             found.setdefault((role, one.label), {}).setdefault(network, []).append(excess)
     return found
 
