@@ -22,6 +22,9 @@ _MAX_ENTRIES = 60_000
 # made rows of 100 coordinates, the densities of a fold differ from those of the fit to all rows,
 # and 0.1 % of fresh rows had a plausibility below 0.05 under the mixture.
 _MIN_ROWS = 10
+# Standard deviation of a constant column, in units of the box. Engineering choice: a variance of 0
+# has no density, and small changes of an input without effect do no harm.
+_CONSTANT_DEVIATION = 0.02
 # Number of folds for the calibration of one normal distribution. Engineering choice.
 _FOLDS = 10
 
@@ -40,6 +43,8 @@ def fit_data_prior(points: Array, seed: int = 0) -> DataPrior:
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     d = points.shape[1]
     fitted = _some(points, _FIT_ROWS, rng)
+    constant = np.ptp(fitted, axis=0) == 0.0
+    fitted = fitted + _CONSTANT_DEVIATION * constant * rng.standard_normal(fitted.shape)
     if len(fitted) >= _MIN_ROWS * d:
         counts = [c for c in _COMPONENTS if c == 1 or c * d * d <= _MAX_ENTRIES]
         prior = _in_unit_coordinates(fit_measure(fitted, seed, counts))

@@ -44,7 +44,7 @@ class Box(Space):
 
     Raises:
         InvalidInputError: a bound pair is not an interval, shapes do not match, or data are not
-            finite, outside the bounds, constant, or too few.
+            finite, outside the bounds, too few, or constant without bounds.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
+from warnings import warn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -102,7 +103,12 @@ def bounds_of(columns: Columns, *given: ArrayLike | None) -> tuple[ArrayLike, Ar
             )
     table = [_numbers(name, values) for name, values in columns.items()]
     for name, values in zip(columns, table, strict=True):
-        _check_varied(name, values)
+        if np.ptp(values) == 0.0 and any(bound is None for bound in given):
+            raise InvalidInputError(
+                f"Box: column {name!r} of data must have two different values, got only "
+                f"{values[0]:.6g}. The data do not show the effect of this input: remove it from "
+                "the box and set it to this value in the oracle, or pass lower and upper."
+            )
     known = (np.min(table, axis=1), np.max(table, axis=1))
     lower, upper = (
         own if bound is None else bound for own, bound in zip(known, given, strict=True)
@@ -110,30 +116,31 @@ def bounds_of(columns: Columns, *given: ArrayLike | None) -> tuple[ArrayLike, Ar
     return lower, upper
 
 
-def _check_varied(name: str, values: Sequence[object] | Array) -> None:
-    if all(value == values[0] for value in values):
-        raise InvalidInputError(
-            f"Box: column {name!r} of data must have two different values, got only "
-            f"{_shown(values[0])}. The data do not show the effect of this input: remove it from "
-            "the box and set it to this value in the oracle."
-        )
-
-
 def checked(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Columns, str]:
     """Check columns against the parameters of a box; return them and their digest.
 
+    A warning names columns of one value.
+
     Raises:
-        InvalidInputError: a value is not one of its parameter, or all values of a column are equal.
+        InvalidInputError: a value is not one of its parameter.
     """
     found: Columns = {}
     total = hashlib.sha256()
+    constant = []
     for name, parameter in parameters.items():
         if isinstance(parameter, Choice):
             found[name], numbers = _choices(name, columns[name], parameter)
         else:
             found[name] = numbers = _in_range(name, _numbers(name, columns[name]), parameter)
-        _check_varied(name, found[name])
+        if np.ptp(numbers) == 0.0:
+            constant.append(name)
         total.update(np.asarray(numbers, dtype="<f8").tobytes())
+    if constant:
+        warn(
+            f"Box: all rows of data have the same value of {', '.join(map(repr, constant))}. Other "
+            "values are implausible, so a search hardly changes these inputs.",
+            stacklevel=3,
+        )
     return found, total.hexdigest()
 
 

@@ -217,6 +217,21 @@ def test_control_regressors_provide_the_box_and_the_judge() -> None:
     assert one.judged == pytest.approx(one.loss, rel=0.05)
 
 
+def test_constant_columns_stay_constant_within_bounds() -> None:
+    rows = np.c_[correlated(60, 2), np.zeros(60)]
+    with pytest.warns(UserWarning, match="same value of 'x2'"):
+        box = bi.Box([-9.0, 0.0, -1.0], [9.0, 99.0, 1.0], data=rows)
+    domain = bi.Problem(box, None, bi.Minimize()).domain
+    points = domain.project(np.random.default_rng(0).random((100, 3)))
+    assert (domain.plausibility(points) >= 0.05).all()
+    assert np.abs(points[:, 2] - 0.5).max() < 0.1
+    frame = [{"acid": "a", "x": float(x)} for x in rows[:, 0]]
+    with pytest.warns(UserWarning, match="same value of 'acid'"):
+        typed = bi.Box({"acid": bi.Choice("a", "b", "c"), "x": (-9.0, 9.0)}, data=frame)
+    designs = typed.decode(bi.Problem(typed, None, bi.Minimize()).domain.project(np.eye(4)))
+    assert {design["acid"] for design in designs} == {"a"}
+
+
 ROWS = correlated(20)
 
 
@@ -228,7 +243,7 @@ ROWS = correlated(20)
         ({"data": "rows.csv"}, "Load the file first"),
         ({"data": np.where(ROWS[3, 2] == ROWS, np.nan, ROWS)}, "'x2' .* finite, got nan in row 3"),
         ({"data": ROWS.astype(str)}, "'x0' .* must hold numbers, got .*Choice"),
-        ({"data": np.c_[ROWS, np.ones(20)]}, "'x6' .* two different values, got only 1.0"),
+        ({"data": np.c_[ROWS, np.ones(20)]}, "'x6' .* two different values, got only 1"),
         ({"lower": [-1] * 5, "upper": [1] * 5, "data": ROWS}, r"shape \(n, 5\).*got 6 columns"),
         ({"lower": [-0.1] * 6, "upper": [9.0] * 6, "data": ROWS}, "Widen the bounds"),
         ({"names": list("abc"), "data": ROWS}, r"shape \(n, 3\)"),
