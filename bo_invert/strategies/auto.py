@@ -153,7 +153,10 @@ def _selections(
         if _piecewise_constant(history):
             remark = ", not least_squares, because different points have equal outputs"
         else:
-            if observed <= _MAX_GLOBAL and target_turn(statement, history, request.budget) == "gp":
+            if (
+                observed <= _MAX_GLOBAL
+                and target_turn(statement, history, request.budget, request.count) == "gp"
+            ):
                 if stepped:
                     yield _FOREST
                 yield {"name": "gp", "options": settings}, "gp: model of all outputs of a target"

@@ -33,7 +33,9 @@ Patience = Callable[[str, float, list[float]], int]
 may spend."""
 
 
-def target_turn(statement: ProblemStatement, history: History, budget: int | None) -> str:
+def target_turn(
+    statement: ProblemStatement, history: History, budget: int | None, batch: int = 1
+) -> str:
     """Return ``"gp"`` or ``"least_squares"``, the strategy whose turn it is.
 
     ``gp`` begins: a model of all outputs gains more from the first calls than a Jacobian of finite
@@ -46,6 +48,8 @@ def target_turn(statement: ProblemStatement, history: History, budget: int | Non
         statement: problem statement with a target.
         history: log.
         budget: largest number of calls of the study; None for no limit.
+        batch: number of requested queries. Near the target, several of ``gp`` would be alike, but
+            those of a Jacobian are independent.
     """
     dim = statement.domain.dim
     if len(statement.outputs) > MAX_INDEPENDENT_OUTPUTS:
@@ -56,15 +60,22 @@ def target_turn(statement: ProblemStatement, history: History, budget: int | Non
     def patience(turn: str, best: float, losses: list[float]) -> int:
         if turn == "least_squares":
             return dim + _STEPS
-        near = best <= _NEAR * float(np.quantile(losses, 0.75))
-        return max(1, dim // 4) if near else max(_PATIENCE, dim // 2)
+        return max(1, dim // 4) if _near(losses, best) else max(_PATIENCE, dim // 2)
 
     turn, idle = _turn(
         history, ("gp", "least_squares"), patience, lambda best, _: (1.0 - _TARGET_GAIN) * best
     )
+    if turn == "gp" and batch > 1 and _near(history.losses.tolist()):
+        turn = "least_squares"
     left = math.inf if budget is None else budget - history.committed
     # A start that has no calls for its Jacobian gains nothing.
     return "gp" if turn == "least_squares" and not idle and left <= dim + 1 else turn
+
+
+def _near(losses: list[float], best: float | None = None) -> bool:
+    """Return True if the best loss is near the target."""
+    best = min(losses, default=math.inf) if best is None else best
+    return bool(losses) and best <= _NEAR * float(np.quantile(losses, 0.75))
 
 
 def gradient_turn(history: History, dim: int) -> str:

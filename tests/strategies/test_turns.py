@@ -71,3 +71,9 @@ def test_many_outputs_belong_to_least_squares() -> None:
 def test_values_follow_when_gradients_no_longer_gain(gain: float, expected: str) -> None:
     losses = [1.0, 0.0, *(-gain * i for i in range(1, 11))]
     assert gradient_turn(log(losses, ["gradient_gp"] * 12), 3) == expected
+
+
+def test_near_the_target_a_batch_is_a_jacobian() -> None:
+    near, far = (log([1.0, 1.0, 1.0, loss], ["gp"] * 4) for loss in (1e-5, 0.1))
+    assert target_turn(statement(), near, None, batch=3) == "least_squares"
+    assert target_turn(statement(), far, None, batch=3) == "gp"
