@@ -42,6 +42,13 @@ class FittedModel:
     noisy: bool
     completed: int
 
+    @property
+    def explained_share(self) -> float:
+        """Share of the variance that leave-one-out predictions explain; negative for bad ones."""
+        values = self.surrogate.gp.values[:, :, 0].mT
+        errors = values - self.surrogate.gp.leave_one_out()[0]
+        return 1.0 - float(errors.square().mean() / values.var(0, correction=0).mean())
+
     def acquisition_data(self, pending: Array) -> AcquisitionData:
         """Return the data of an acquisition function with pending unit inputs ``(p, d)``.
 

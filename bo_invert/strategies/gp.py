@@ -14,6 +14,7 @@ from bo_invert.history import History
 from bo_invert.models.base import KERNELS, to_unit
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
+from bo_invert.models.optim.initial_design import count_design_points, initial_design_size
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Proposal, Request, draw_seed, option
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 # Engineering choice: points of a batch that are chosen sequentially, each pending for the next.
 # The time grows with their number; further points maximise posterior samples (Thompson sampling).
 _SEQUENTIAL = 8
+# Engineering choice: share of the variance that leave-one-out predictions must explain for the
+# initial design to end at its smallest size.
+_PREDICTS = 0.5
+# Origins of the user's data and points, which are part of the initial design.
+_GIVEN = ("data", "user")
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,9 @@ class GP(SurrogateStrategy):
     quasi-Monte Carlo. The surrogate thus learns from every residual instead of their sum. More
     than 15 outputs are modelled by their principal components. The loss is modelled instead if
     the function of a ``Composite`` does not accept torch tensors.
+
+    While leave-one-out predictions explain less than half of the variance, every second ask
+    continues the initial design, up to ``2 d`` points, at least 5 and at most 20.
 
     Leave-one-out predictions choose the kernel, shared or separate lengthscales, and a noise
     model. Up to 60 observations of at most three outputs, the surrogate is an average over shared
@@ -114,9 +123,13 @@ class GP(SurrogateStrategy):
             statement, history, inputs, memo.get("outputs"),
             subset=subset, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
         )  # fmt: skip
+        note: dict[str, JSON] = {"outputs": model.surrogate.memo}
+        if self._may_extend_design(domain, history, request) and model.explained_share < _PREDICTS:
+            return Proposal(self._design(statement, history, request), {**memo, **note})
         feasibility, labels = feasibility_and_plausibility(
             statement, history, memo.get("permission")
         )
+        note["permission"] = labels
         duplicates = (
             DuplicateFilter(domain) if self.noisy else duplicate_filter(statement, history, subset)
         )
@@ -124,7 +137,6 @@ class GP(SurrogateStrategy):
             domain, history, model, partial(with_feasibility, log_feasible=feasibility), duplicates,
             history.points[history.order[:5]], request.rng(),
         )  # fmt: skip
-        note: dict[str, JSON] = {"outputs": model.surrogate.memo, "permission": labels}
         if self.acquisition == "ucb_pe":
             # The posterior of the loss is Gaussian only if it is plus or minus a modelled output.
             if model.outputs.loss_column is None:
@@ -139,6 +151,15 @@ class GP(SurrogateStrategy):
             points = self._choose_sequentially(context, min(request.count, _SEQUENTIAL))
             points = _add_thompson_points(context, points, request.count)
         return Proposal(self._queries(statement, history, model, points), note)
+
+    def _may_extend_design(self, domain: Domain, history: History, request: Request) -> bool:
+        """Return whether this ask may continue the initial design of a default size."""
+        # Noise would keep predictions bad, and the size of the user is final.
+        if self.noisy or self.initial is not None or request.number % 2:
+            return False
+        most = initial_design_size(domain.parameter_count, request.budget, large=True)
+        given = sum(trial.origin in _GIVEN for trial in history.trials)
+        return count_design_points(history) + given < most
 
     def _choose_sequentially(
         self, context: _AskContext, count: int, explore: bool = False

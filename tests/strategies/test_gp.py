@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,17 @@ def test_a_device_that_is_not_there_is_named(strategy: str) -> None:
         bi.InvalidInputError, match="device must be available to torch, got 'cuda:77'"
     ):
         made.run(10)
+
+
+def designs_of(fn: Any) -> list[bool]:
+    problem = bi.Problem(bi.Box([0.0] * 8, [1.0] * 8), fn, bi.Minimize(), name="d")
+    made = bi.Study.create("s", problem, strategy=GP(kernel="rbf", warp=False), seed=0)
+    made.run(80, stop=lambda: len(made.trials) >= 28)
+    return ["design" in trial.query.meta for trial in made.trials]
+
+
+def test_the_design_grows_while_the_model_does_not_predict() -> None:
+    unpredictable = designs_of(lambda x: zlib.crc32(np.asarray(x).tobytes()) / 2.0**32)
+    assert sum(unpredictable) == 16
+    assert not all(unpredictable[6:16])  # every second ask
+    assert sum(designs_of(lambda x: float(np.sum(x)))) < 12
