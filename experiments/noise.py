@@ -84,7 +84,7 @@ def judged(exact: Truth, name: str, level: float, strategy: str, seed: int) -> J
     return {
         "problem": name, "level": level, "strategy": strategy, "seed": seed,
         **{key: round(exact.function(trial.design) - least, 6) for key, trial in chosen.items()},
-        "noisy": study.recommend().noisy, "same": chosen["recommended"] == chosen["seen"],
+        "noisy": study.recommend().noisy,
         "slope": round(slope, 3) if np.isfinite(slope) else None,
         "error": round(error, 3) if np.isfinite(slope) else None,
     }  # fmt: skip
