@@ -116,7 +116,7 @@ _MOVED = {
     "realism.designs": "generators.design_plausibility",
     "realism.reference": "generators.latent_plausibility",
     "recommendation": "study.recommendation",
-    "reference": "latent_prior",
+    "reference": "reference_measure",
     "report.curves": "report.figures",
     "report.notebook": "report.study_view",
     "report.profiles": "report.figures",

@@ -1,11 +1,9 @@
 """Objectives and problem statement.
 
-An objective is a function from raw outputs y to a loss; lower is better.
+An objective is a function from raw outputs y ``(..., m)`` to a loss ``(...)``; lower is better.
 
 The formulas use operators and methods that numpy arrays and torch tensors share. The same code
 scores observed outputs, Monte Carlo samples of a surrogate and descents on a device.
-
-Shapes: y is ``(..., m)``, a loss ``(...)``.
 """
 
 from __future__ import annotations

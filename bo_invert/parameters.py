@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
@@ -176,3 +177,54 @@ def parameter_from_json(data: JSON) -> Parameter:
         return Choice(*data["values"], ordered=data["ordered"])
     kind: type[Float] | type[Int] = Int if data["type"] == "int" else Float
     return kind(data["low"], data["high"], data["log"])
+
+
+def parameter_columns(parameters: Mapping[str, Parameter]) -> dict[str, slice]:
+    """Return the columns of the coordinates of each parameter."""
+    ends = accumulate(parameter.width for parameter in parameters.values())
+    return {
+        name: slice(end - parameter.width, end)
+        for (name, parameter), end in zip(parameters.items(), ends, strict=True)
+    }
+
+
+def parameter_quantiles(parameters: Mapping[str, Parameter], u: Array) -> Array:
+    """Map uniform numbers ``(n, p)``, one for each parameter, to points ``(n, d)`` of the cube."""
+    columns = parameter_columns(parameters).values()
+    points = np.zeros((len(u), sum(parameter.width for parameter in parameters.values())))
+    for column, parameter, place in zip(u.T, parameters.values(), columns, strict=True):
+        if parameter.width == 1:
+            points[:, place.start] = column
+        else:
+            value = np.minimum((column * parameter.width).astype(int), parameter.width - 1)
+            points[np.arange(len(u)), place.start + value] = 1.0
+    return points
+
+
+def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dict[str, Any]]:
+    """Decode points ``(n, d)`` to named values."""
+    columns = parameter_columns(parameters)
+    decoded = {name: p.decode(points[:, columns[name]]) for name, p in parameters.items()}
+    return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
+
+
+def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[str, Any]]) -> Array:
+    """Encode named values as points ``(n, d)``.
+
+    Raises:
+        InvalidInputError: a name is missing or unknown, or a value is out of range.
+    """
+    for row in values:
+        if set(row) != set(parameters):
+            missing, unknown = set(parameters) - set(row), set(row) - set(parameters)
+            raise InvalidInputError(
+                f"parameters do not match: missing {sorted(missing)}, unknown "
+                f"{sorted(unknown)}; expected {list(parameters)}"
+            )
+    parts = []
+    for name, parameter in parameters.items():
+        try:
+            parts.append(parameter.encode([row[name] for row in values]))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"parameter {name!r}: {error}") from None
+    return np.concatenate(parts, axis=1)

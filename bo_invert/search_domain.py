@@ -9,32 +9,30 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from bo_invert.data_prior import DataPrior
 from bo_invert.errors import InvalidInputError
-from bo_invert.latent_prior import Reference
-from bo_invert.parameters import Choice, Float, Parameter, parameter_from_json
+from bo_invert.parameters import (
+    Choice,
+    Float,
+    Parameter,
+    decode_named,
+    encode_named,
+    parameter_columns,
+    parameter_from_json,
+    parameter_quantiles,
+)
+from bo_invert.reference_measure import DataPrior, Reference, normal_quantiles, plausible_draws
 from bo_invert.types import JSON, Array
 
-# Engineering choice: rounds of rejection sampling. Every round draws as many points as are
-# expected to suffice, so the number of implausible points falls geometrically.
-_ROUNDS = 50
 # Engineering choice: relative distance from the edge of the ball. It exceeds the rounding error
 # of single precision, 6e-8, in a norm of some thousand coordinates.
 _MARGIN = 1e-5
-# Share of a latent reference measure that is searched by default, dimensionless. Engineering
-# choice: excludes the least plausible 1 % of real codes.
-REALISM = 0.99
-# The same for a box with data. Measured on the boxes of experiments/frozen_regressors.py, seed 1:
-# the value of a judge is not below that of the best of 100 rows of the data.
-DATA_REALISM = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +141,7 @@ class Domain(ABC):
     @property
     def columns(self) -> dict[str, slice]:
         """Columns of the coordinates of each parameter."""
-        ends = accumulate(parameter.width for parameter in self.parameters.values())
-        return {
-            name: slice(end - parameter.width, end)
-            for (name, parameter), end in zip(self.parameters.items(), ends, strict=True)
-        }
+        return parameter_columns(self.parameters)
 
     def with_floor(self, floor: float) -> Domain:
         """Return the domain with this least plausibility; a box without data returns itself."""
@@ -202,24 +196,6 @@ class Domain(ABC):
     def plausibility(self, points: Array) -> Array:
         """Return shares in [0, 1] of the reference measure that are less plausible, ``(n,)``."""
 
-    def _plausible_draws(self, draw: Callable[[int], Array], n: int) -> Array:
-        """Return ``n`` draws ``(n, d)``, implausible ones repeated, except for a negligible share.
-
-        Args:
-            draw: function that returns a number of draws of the reference measure.
-            n: number of draws.
-        """
-        points = draw(n)
-        for _ in range(_ROUNDS if self.floor else 0):
-            low = np.flatnonzero(self.plausibility(points) < self.floor)
-            if not len(low):
-                break
-            # The share 1 - floor of the measure is plausible enough.
-            fresh = draw(math.ceil(len(low) / (1.0 - self.floor)))
-            fresh = fresh[np.argsort(self.plausibility(fresh) < self.floor, kind="stable")]
-            points[low] = fresh[: len(low)]
-        return points
-
     @abstractmethod
     def centred(self, points: Array) -> Array:
         """Return points ``(n, d)`` around the origin; those of a box are scaled to [-1, 1]."""
@@ -235,9 +211,7 @@ class Domain(ABC):
 
     def values(self, points: Array) -> list[dict[str, Any]]:
         """Decode points ``(n, d)`` to named parameters."""
-        columns = self.columns
-        decoded = {name: p.decode(points[:, columns[name]]) for name, p in self.parameters.items()}
-        return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
+        return decode_named(self.parameters, points)
 
     def encode(self, values: Sequence[Mapping[str, Any]]) -> Array:
         """Encode named parameters as points ``(n, d)``.
@@ -245,20 +219,7 @@ class Domain(ABC):
         Raises:
             InvalidInputError: a name is missing or unknown, or a value is out of range.
         """
-        for row in values:
-            if set(row) != set(self.parameters):
-                missing, unknown = set(self.parameters) - set(row), set(row) - set(self.parameters)
-                raise InvalidInputError(
-                    f"parameters do not match: missing {sorted(missing)}, unknown "
-                    f"{sorted(unknown)}; expected {list(self.parameters)}"
-                )
-        parts = []
-        for name, parameter in self.parameters.items():
-            try:
-                parts.append(parameter.encode([row[name] for row in values]))
-            except InvalidInputError as error:
-                raise InvalidInputError(f"parameter {name!r}: {error}") from None
-        return np.concatenate(parts, axis=1)
+        return encode_named(self.parameters, values)
 
     def named(self, point: Array) -> dict[str, Any]:
         """Decode a point ``(d,)`` to values of the ``axes``."""
@@ -302,26 +263,22 @@ class BoxDomain(Domain):
         if reference is None:
             return self.project(rng.random((n, self.dim)))
         return self.project(
-            self._plausible_draws(lambda count: self._valid(reference.sample(rng, count)), n)
+            plausible_draws(
+                self.plausibility,
+                self.floor,
+                lambda count: self._valid(reference.sample(rng, count)),
+                n,
+            )
         )
 
     def _quantiles(self, u: Array) -> Array:
         if self.continuous and isinstance(self.reference, DataPrior):
             # The normal distribution with the mean and covariance of the data.
             mean, factor = self.reference.moments
-            return np.asarray(mean + _normal_quantiles(u) @ factor.T)
+            return np.asarray(mean + normal_quantiles(u) @ factor.T)
         if self.parameter_count == self.dim:
             return u
-        points = np.zeros((len(u), self.dim))
-        for column, parameter, place in zip(
-            u.T, self.parameters.values(), self.columns.values(), strict=True
-        ):
-            if parameter.width == 1:
-                points[:, place.start] = column
-            else:
-                value = np.minimum((column * parameter.width).astype(int), parameter.width - 1)
-                points[np.arange(len(u)), place.start + value] = 1.0
-        return points
+        return parameter_quantiles(self.parameters, u)
 
     def space_filling(
         self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
@@ -379,7 +336,9 @@ class GaussianDomain(Domain):
         return min(self.radius, math.sqrt(chdtri(self.dim, self.floor)) * (1.0 - _MARGIN))
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        return self.project(self._plausible_draws(partial(self._draw, rng), n))
+        return self.project(
+            plausible_draws(self.plausibility, self.floor, partial(self._draw, rng), n)
+        )
 
     def _draw(self, rng: np.random.Generator, n: int) -> Array:
         if self.reference is None:
@@ -387,7 +346,7 @@ class GaussianDomain(Domain):
         return self.reference.sample(rng, n)
 
     def _quantiles(self, u: Array) -> Array:
-        return _normal_quantiles(u)
+        return normal_quantiles(u)
 
     def space_filling(
         self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
@@ -415,13 +374,6 @@ class GaussianDomain(Domain):
 
     def centred(self, points: Array) -> Array:
         return points
-
-
-def _normal_quantiles(u: Array) -> Array:
-    """Map uniform numbers to quantiles of N(0, 1)."""
-    from scipy.special import ndtri
-
-    return np.asarray(ndtri(np.clip(u, 1e-9, 1 - 1e-9)))
 
 
 def box_domain(

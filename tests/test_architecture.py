@@ -20,8 +20,8 @@ ROOT = Path(bo_invert.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 VOCABULARY = {
-    "cost_ledger", "data_prior", "device_constants", "errors", "hashing", "history",
-    "latent_prior", "objectives", "parameters", "registry", "search_domain", "types",
+    "cost_ledger", "device_constants", "errors", "hashing", "history",
+    "objectives", "parameters", "reference_measure", "registry", "search_domain", "types",
 }  # fmt: skip
 """Root files that every package may import; they import only one another."""
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.latent_prior import Reference
 from bo_invert.parameters import Choice, Float, Int
+from bo_invert.reference_measure import Reference
 from bo_invert.search_domain import BoxDomain, Domain, GaussianDomain, box_domain
 
 MIXED = box_domain(

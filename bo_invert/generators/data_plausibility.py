@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bo_invert.data_prior import DataPrior
 from bo_invert.generators.latent_plausibility import Measure, fit_measure, whitening
-from bo_invert.latent_prior import Reference
+from bo_invert.reference_measure import DataPrior, Reference
 from bo_invert.types import Array
 
 # Rows that the mixture is fitted to, and points and numbers of the data that are stored.

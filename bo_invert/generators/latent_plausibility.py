@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.mixture_em import fit_mixture, initial_means, log_components
-from bo_invert.latent_prior import Reference
+from bo_invert.reference_measure import Reference
 from bo_invert.types import Array
 
 # Engineering choice: candidate numbers of mixture components, doubled each time.

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bo_invert.data_prior import DataPrior
-from bo_invert.latent_prior import Reference
 from bo_invert.models.optim.feasible_box import ActiveSet, FeasibleBox, FeasibleRegion
+from bo_invert.reference_measure import DataPrior, Reference
 from bo_invert.search_domain import Domain
 
 # Relative distance from the sphere at which a point lies on it. Engineering choice: above the

@@ -8,12 +8,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from bo_invert.data_prior import DataPrior
 from bo_invert.errors import InvalidInputError
-from bo_invert.latent_prior import Reference
 from bo_invert.objectives import objective_from_json
 from bo_invert.parameters import parameter_from_json
 from bo_invert.problems.problem import Problem
+from bo_invert.reference_measure import DataPrior, Reference
 from bo_invert.search_domain import Domain, box_domain, gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design, frozen

@@ -14,7 +14,7 @@ from pydantic import (
     JsonValue,
 )
 
-from bo_invert.search_domain import DATA_REALISM, REALISM
+from bo_invert.reference_measure import DATA_REALISM, REALISM
 
 VECTOR = 10_000
 """Largest number of entries in a vector. Engineering choice: bounds the work for one request."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.search_domain import DATA_REALISM, REALISM, Domain
+from bo_invert.reference_measure import DATA_REALISM, REALISM
+from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, Design
 
 if TYPE_CHECKING:

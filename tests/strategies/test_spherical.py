@@ -9,7 +9,6 @@ import torch
 
 import bo_invert as bi
 from bo_invert.history import History
-from bo_invert.latent_prior import Reference
 from bo_invert.models.acquisition.linear_thompson import fit_linear_feasibility, thompson_score
 from bo_invert.models.base import to_unit
 from bo_invert.models.linear import spherical_gp as spherical
@@ -23,6 +22,7 @@ from bo_invert.models.linear.spherical_gp import (
 )
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives import Maximize, ProblemStatement, Target
+from bo_invert.reference_measure import Reference
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.spherical import Spherical

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from bo_invert.latent_prior import Reference
+from bo_invert.reference_measure import Reference
 from bo_invert.search_domain import Domain
 
 _SLOPE = 1e6
