@@ -482,7 +482,7 @@ def test_advice() -> None:
     assert advice(noisy(0.1)) == ("advice.auto",)
     assert advice(sometimes_nan) == ("advice.cmaes", "advice.failures")
     targeted = bi.doctor(problem(slow, bi.Target(0.4)))
-    assert targeted.find("advice.auto").numbers["would_choose"] == "least_squares"
+    assert targeted.find("advice.auto").numbers["would_choose"] == "gp"
     few = bi.Problem(
         bi.Box({"a": bi.Int(1, 4), "b": bi.Choice("u", "v")}), lambda x: x["a"], bi.Minimize()
     )
