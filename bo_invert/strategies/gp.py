@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # Engineering choice: points of a batch that are chosen sequentially, each pending for the next.
 # The time grows with their number; further points maximise posterior samples (Thompson sampling).
 _SEQUENTIAL = 8
+# Engineering choice: least distance of minimisers of posterior samples, in units of the unit cube.
+# Several samples can have nearly the same one.
+_SAMPLE_DISTANCE = 1e-4
 # Engineering choice: share of the variance that leave-one-out predictions must explain for the
 # initial design to end at its smallest size.
 _PREDICTS = 0.5
@@ -219,11 +222,15 @@ def _add_thompson_points(context: _AskContext, points: Array, count: int) -> Arr
     scores = context.model.thompson_scores(count - len(points), draw_seed(rng))
     # Sides of twice the width of the domain: the trust region is the whole domain.
     sides = np.full(domain.dim, 2.0)
+    duplicates = context.duplicates
+    if domain.continuous:
+        distance = max(duplicates.min_distance, _SAMPLE_DISTANCE)
+        duplicates = replace(duplicates, min_distance=distance)
     everywhere = TrustRegion(domain, to_unit(domain, context.incumbents[0]), sides)
     candidates = raw_candidates(domain, context.incumbents, rng)
     for ranked in everywhere.rank(context.constrain(scores), candidates, refined=1):
         known = np.concatenate([context.history.all_points, points])
-        points = np.concatenate([points, context.duplicates.select_new(ranked, known, 1)])
+        points = np.concatenate([points, duplicates.select_new(ranked, known, 1)])
     return points
 
 

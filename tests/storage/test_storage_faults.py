@@ -226,7 +226,9 @@ def test_an_ask_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
     try:
         heavy = bi.Problem(bi.Box([0.0] * 20, [1.0] * 20), None, bi.Minimize())
-        study = bi.Study.create("heavy", heavy, "gp", 0, served.url, token=served.token)
+        # Many samples of an acquisition function without a closed form take seconds.
+        slow = {"name": "gp", "options": {"noisy": True, "samples": 8192}}
+        study = bi.Study.create("heavy", heavy, slow, 0, served.url, token=served.token)
         points = np.random.default_rng(0).random((120, 20))
         study.add(points, [float((x**2).sum()) for x in points])
         study.ask()  # the process is warm
