@@ -61,9 +61,9 @@ class Auto(Strategy):
     ====================================================  =======================
 
     ``gp`` and ``turbo`` alternate: each continues until its calls bring no improvement for
-    ``max(12, d)`` and ``max(24, 2 d)`` calls. ``gp`` continues alone if there are choices without
-    an order, because a trust region rarely changes them. ``least_squares`` is left out if different
-    points have equal outputs, because residuals then have no slope.
+    ``max(12, d)`` and ``max(24, 2 d)`` calls. If there are choices without an order,
+    ``turbo`` gets every fourth ask of its turn, because it rarely changes them. ``least_squares``
+    is left out if different points have equal outputs, because residuals then have no slope.
 
     ``forest`` gets a share of the asks of ``gp`` and ``turbo``. With r_f and r_g, Spearman's
     correlations of losses and left-out predictions, it is ``1 - (1 - r_f) / (2 (1 - r_g))``,
@@ -147,7 +147,9 @@ def _selections(
     remark = f", with noise, because {source}" if noisy else ""
     calls = math.inf if request.budget is None else request.budget
     share = 0.0 if noisy else share_of_forest(history, comparisons.get("forest"))
-    stepped = math.floor((observed + 1) * share) > math.floor(observed * share)
+    # The number of the ask, because batches have sizes of their own.
+    ask = request.number
+    stepped = math.floor((ask + 1) * share) > math.floor(ask * share)
     target = isinstance(statement.objective, Target)
     if target and domain.continuous and not noisy and calls >= 2 * domain.dim:
         if _piecewise_constant(history):
@@ -176,8 +178,8 @@ def _selections(
         yield WIDE[wide], f"{wide}: a wide sample, because asks bring nothing new"
     if stepped:
         yield _FOREST
-    # A trust region keeps the values of choices, also the wrong ones.
-    regional = not noisy and not domain.has_unordered
+    # A trust region keeps the values of choices, also the wrong ones, so it gets every fourth ask.
+    regional = not noisy and (not domain.has_unordered or (domain.has_real and ask % 4 == 3))
     if regional and search_turn(history, domain.parameter_count) == "turbo":
         near = {"length": _REFINING_LENGTH, **settings}
         why = "turbo: trust region, because gp brings no improvement"

@@ -157,8 +157,9 @@ class GP(SurrogateStrategy):
 
     def _may_extend_design(self, domain: Domain, history: History, request: Request) -> bool:
         """Return whether this ask may continue the initial design of a default size."""
+        # Two of four asks, of which every second one may belong to another strategy of ``auto``.
         # Noise would keep predictions bad, and the size of the user is final.
-        if self.noisy or self.initial is not None or request.number % 2:
+        if self.noisy or self.initial is not None or request.number % 4 in (1, 2):
             return False
         most = initial_design_size(domain.parameter_count, request.budget, large=True)
         given = sum(trial.origin in _GIVEN for trial in history.trials)
