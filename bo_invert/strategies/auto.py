@@ -37,6 +37,8 @@ _MIN_FOREST = 12
 # Engineering choice: gradients after which descents replace a global model of them. A descent of
 # 100 steps then costs less time than one ask.
 _MAX_GRADIENTS = 100
+# Engineering choice: share of the budget after which descents follow, as in ``polish``.
+_SEARCHED = 0.7
 # Engineering choice: noise of derivatives, in units of their prior variance, above which they tell
 # the surrogate almost nothing, and observations from which this is known.
 _MAX_SLOPE_NOISE, _FEWEST_GRADIENTS = 1.0, 8
@@ -164,7 +166,7 @@ def _selections(
                 yield {"name": "gp", "options": settings}, "gp: model of all outputs of a target"
             yield {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
     elif statement.differentiable and not noisy and calls >= 20:
-        spec, why = _with_gradients(statement, history, request.memo)
+        spec, why = _with_gradients(statement, history, request.budget, request.memo)
         yield (spec if spec["name"] != "gp" else {**spec, "options": settings}), why
     if observed > _MAX_GLOBAL:
         why = f"turbo: trust region, {observed} observations are too many for a global GP{remark}"
@@ -187,7 +189,9 @@ def _selections(
     yield {"name": "gp", "options": settings}, f"gp: global Gaussian process{remark}"
 
 
-def _with_gradients(statement: ProblemStatement, history: History, memo: JSON) -> tuple[JSON, str]:
+def _with_gradients(
+    statement: ProblemStatement, history: History, budget: int | None, memo: JSON
+) -> tuple[JSON, str]:
     """Return spec and reason of the strategy for an oracle with gradients."""
     if statement.constraints or not statement.domain.continuous:
         return {"name": "polish"}, "polish: search, then gradient descent"
@@ -198,8 +202,10 @@ def _with_gradients(statement: ProblemStatement, history: History, memo: JSON) -
         if noise > _MAX_SLOPE_NOISE:
             return {"name": "polish"}, "polish: gradients say little about values elsewhere"
     if sum(trial.query.gradient for trial in history.completed) < _MAX_GRADIENTS:
+        if budget is not None and history.committed >= _SEARCHED * budget:
+            return {"name": "polish"}, "polish: descents with the rest of the budget"
         if gradient_turn(history, statement.domain.dim) == "gp":
-            return {"name": "gp"}, "gp: values only, because gradients bring no improvement"
+            return {"name": "polish"}, "polish: values only, because gradients bring no improvement"
         return spec, "gradient_gp: global Gaussian process of loss and gradient"
     why = f"gradient: descents, {_MAX_GRADIENTS} gradients are enough for a global model"
     return {"name": "gradient", "options": {"optimizer": "lbfgs"}}, why

@@ -53,8 +53,8 @@ class GP(SurrogateStrategy):
     than 15 outputs are modelled by their principal components. The loss is modelled instead if
     the function of a ``Composite`` does not accept torch tensors.
 
-    While leave-one-out predictions explain less than half of the variance, every second ask
-    continues the initial design, up to ``2 d`` points, at least 5 and at most 20.
+    While leave-one-out predictions explain less than half of the variance, the initial design
+    continues, up to ``2 d`` points, at least 5 and at most 20.
 
     Leave-one-out predictions choose the kernel, shared or separate lengthscales, and a noise
     model. Up to 60 observations of at most three outputs, the surrogate is an average over shared
@@ -157,9 +157,8 @@ class GP(SurrogateStrategy):
 
     def _may_extend_design(self, domain: Domain, history: History, request: Request) -> bool:
         """Return whether this ask may continue the initial design of a default size."""
-        # Two of four asks, of which every second one may belong to another strategy of ``auto``.
         # Noise would keep predictions bad, and the size of the user is final.
-        if self.noisy or self.initial is not None or request.number % 4 in (1, 2):
+        if self.noisy or self.initial is not None:
             return False
         most = initial_design_size(domain.parameter_count, request.budget, large=True)
         given = sum(trial.origin in _GIVEN for trial in history.trials)

@@ -25,10 +25,10 @@ _NEAR = 1e-4
 # quarter of a Jacobian's cost; a start of ``least_squares`` has a Jacobian and some steps.
 _PATIENCE, _STEPS = 8, 6
 # Engineering choice: share of the distance between the median of all losses and the incumbent that
-# counts as a gain, and queries without one, of two calls for ``gradient_gp`` and one for ``gp``.
-_GAIN, _GRADIENT_QUERIES, _VALUE_QUERIES = 0.01, 10, 12
+# counts as a gain, and queries of ``gradient_gp`` without one.
+_GAIN, _GRADIENT_QUERIES = 0.01, 10
 
-Patience = Callable[[str, float, list[float]], int]
+Patience = Callable[[str, float, list[float]], float]
 """Function from a strategy, the best loss and all losses to the queries without a gain that it
 may spend."""
 
@@ -79,12 +79,12 @@ def _near(losses: list[float], best: float | None = None) -> bool:
 
 
 def gradient_turn(history: History, dim: int) -> str:
-    """Return ``"gradient_gp"`` or ``"gp"``, the strategy whose turn it is.
+    """Return ``"gradient_gp"``, or ``"gp"`` after its first queries without a gain.
 
     The second one models values only. It costs one call a query and finds other basins where
     gradients change faster than the surrogate predicts.
     """
-    patience = {"gradient_gp": max(_GRADIENT_QUERIES, dim // 2), "gp": max(_VALUE_QUERIES, dim)}
+    patience = {"gradient_gp": max(_GRADIENT_QUERIES, dim // 2), "gp": math.inf}
     return _turn(
         history, ("gradient_gp", "gp"), lambda turn, *_: patience[turn],
         lambda best, losses: _GAIN * (float(np.median(losses)) - best),

@@ -231,6 +231,6 @@ def designs_of(fn: Any) -> list[bool]:
 
 def test_the_design_grows_while_the_model_does_not_predict() -> None:
     unpredictable = designs_of(lambda x: zlib.crc32(np.asarray(x).tobytes()) / 2.0**32)
+    assert sum(unpredictable[:20]) >= 14
     assert sum(unpredictable) == 16
-    assert not all(unpredictable[6:16])  # every second ask
     assert sum(designs_of(lambda x: float(np.sum(x)))) < 12
