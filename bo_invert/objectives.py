@@ -1,9 +1,8 @@
 """Objectives and problem statement.
 
 An objective is a function from raw outputs y ``(..., m)`` to a loss ``(...)``; lower is better.
-
-The formulas use operators and methods that numpy arrays and torch tensors share. The same code
-scores observed outputs, Monte Carlo samples of a surrogate and descents on a device.
+The formulas use operators that numpy arrays and torch tensors share. They score observed outputs,
+samples of a surrogate and descents on a device.
 """
 
 from __future__ import annotations

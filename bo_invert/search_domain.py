@@ -1,8 +1,7 @@
 """Search domains: the unit cube of typed parameters, and a whitened latent.
 
 A point has shape ``(d,)``, a set of points ``(n, d)``. In a *box* every coordinate lies in
-[0, 1]. In a *gaussian* domain the reference measure has mean 0 and covariance I. Its mass lies
-near the sphere of radius ``sqrt(d)``.
+[0, 1]. In a *gaussian* domain the reference measure has mean 0 and covariance I.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Log expected improvement: scores ``(b,)`` of unit inputs ``(b, d)``, to be maximised.
+"""Log expected improvement: scores ``(b,)`` of unit inputs ``(b, d)``.
 
-Losses are minimised; the sign flips here. Pending points are *anchors*: each sample of their
-outcomes conditions the surrogate (a fantasy), and the improvement is averaged over the samples.
-This is the marginal gain of one more point in a batch. With noise, observed points are anchors too.
+Pending points are *anchors*: samples of their outcomes condition the surrogate (fantasies), and
+the improvement is averaged over them. With noise, observed points are anchors too.
 """
 
 from __future__ import annotations
@@ -41,11 +40,9 @@ _MISFIT_RADIUS = 0.1
 _MAX_ANCHORS = 24
 """Largest number of observed anchors of a noisy oracle. Engineering choice: cost O(p^3)."""
 _MIN_DISTANCE = 1e-10
-"""Lower bound on the target distance in standard deviations of the outputs. Engineering choice:
-avoids log 0."""
+"""Lower bound on the target distance in standard deviations. Engineering choice: avoids log 0."""
 _CONSTRAINT_WIDTH = 1e-5
-"""Width of a smoothed constraint in standard deviations of the output. Engineering choice: a wider
-one rewards slightly infeasible points."""
+"""Width of a smoothed constraint in standard deviations. Engineering choice: wider misleads."""
 
 
 @dataclass(frozen=True)
@@ -388,8 +385,7 @@ def _monte_carlo_score(
             violation = outputs.violation(surrogate.values(at_anchors))
             gains = torch.where(violation <= 0.0, gains, -torch.inf)
         best = torch.maximum(best, gains.amax(-1))
-    # A finite bound keeps gains finite if no anchor is feasible.
-    best = best.clamp(min=-1e6)
+    best = best.clamp(min=-1e6)  # finite gains, also if no anchor is feasible
     misfit, varying = _misfit_variance(surrogate, data)
 
     def score(mean: Tensor, variance: Tensor) -> Tensor:
