@@ -14,7 +14,7 @@ from bo_invert.models.least_squares.target_reached import target_reached
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, from_spec
 from bo_invert.strategies.search_turns import WIDE, search_turn, share_of_forest, wide_sampler
-from bo_invert.strategies.turns import gradient_turn, target_turn
+from bo_invert.strategies.turns import gradients_gain, target_turn
 from bo_invert.types import JSON, Query, Trial
 
 # The thresholds are tuned on the benchmark suite, see docs/benchmarks.md.
@@ -54,16 +54,18 @@ class Auto(Strategy):
 
     ====================================================  =======================
     a target, real parameters, an exact oracle            ``gp``, ``least_squares``
-    gradients, an exact oracle: 100 of them, then more    ``gradient_gp``, ``gradient``
-    the same, with outcome constraints                    ``polish``
+    gradients, an exact oracle                            ``gradient_gp``, ``polish``
+    100 gradients                                         ``gradient``
+    gradients, with outcome constraints                   ``polish``
     more than 1,000 observations                          ``turbo``
     a latent of 40 or more coordinates in which the       ``spherical``
     linear model has better leave-one-out predictions
     otherwise                                             ``gp``, ``turbo``, ``forest``
     ====================================================  =======================
 
-    ``gp`` and ``turbo`` alternate: each continues until its calls bring no improvement for
-    ``max(12, d)`` and ``max(24, 2 d)`` calls. If there are choices without an order,
+    ``polish`` follows ``gradient_gp`` after queries without an improvement, and with the last 30 %
+    of the budget. ``gp`` and ``turbo`` alternate: each continues until its calls bring no
+    improvement for ``max(12, d)`` and ``max(24, 2 d)`` calls. With choices without an order,
     ``turbo`` gets every fourth ask of its turn, because it rarely changes them. ``least_squares``
     is left out if different points have equal outputs, because residuals then have no slope.
 
@@ -166,8 +168,7 @@ def _selections(
                 yield {"name": "gp", "options": settings}, "gp: model of all outputs of a target"
             yield {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
     elif statement.differentiable and not noisy and calls >= 20:
-        spec, why = _with_gradients(statement, history, request.budget, request.memo)
-        yield (spec if spec["name"] != "gp" else {**spec, "options": settings}), why
+        yield _with_gradients(statement, history, request.budget, request.memo)
     if observed > _MAX_GLOBAL:
         why = f"turbo: trust region, {observed} observations are too many for a global GP{remark}"
         yield {"name": "turbo", "options": settings}, why
@@ -204,7 +205,7 @@ def _with_gradients(
     if sum(trial.query.gradient for trial in history.completed) < _MAX_GRADIENTS:
         if budget is not None and history.committed >= _SEARCHED * budget:
             return {"name": "polish"}, "polish: descents with the rest of the budget"
-        if gradient_turn(history, statement.domain.dim) == "gp":
+        if not gradients_gain(history, statement.domain.dim):
             return {"name": "polish"}, "polish: values only, because gradients bring no improvement"
         return spec, "gradient_gp: global Gaussian process of loss and gradient"
     why = f"gradient: descents, {_MAX_GRADIENTS} gradients are enough for a global model"

@@ -51,8 +51,8 @@ class ForestSearch(SurrogateStrategy):
     The forest models the outputs as functions of the design's features if the space has any, and
     of the point otherwise. In a latent, it thus sees the same inputs as a frozen regressor.
     Outcome constraints, failures and the plausibility ``floor`` are treated as in ``gp``. Points
-    of a batch and pending trials enter with their predicted means. Observed outputs have no
-    prediction intervals.
+    of a batch and pending trials enter with their predicted means. Queries store no prediction
+    intervals.
 
     Args:
         initial: size of the initial design, observations of the user included; default

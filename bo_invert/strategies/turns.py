@@ -78,17 +78,18 @@ def _near(losses: list[float], best: float | None = None) -> bool:
     return bool(losses) and best <= _NEAR * float(np.quantile(losses, 0.75))
 
 
-def gradient_turn(history: History, dim: int) -> str:
-    """Return ``"gradient_gp"``, or ``"gp"`` after its first queries without a gain.
+def gradients_gain(history: History, dim: int) -> bool:
+    """Return False after the first queries of ``gradient_gp`` without a gain.
 
-    The second one models values only. It costs one call a query and finds other basins where
-    gradients change faster than the surrogate predicts.
+    Values cost one call a query. A model of them finds other basins where gradients change faster
+    than the surrogate predicts.
     """
     patience = {"gradient_gp": max(_GRADIENT_QUERIES, dim // 2), "gp": math.inf}
-    return _turn(
+    turn, _ = _turn(
         history, ("gradient_gp", "gp"), lambda turn, *_: patience[turn],
         lambda best, losses: _GAIN * (float(np.median(losses)) - best),
-    )[0]  # fmt: skip
+    )  # fmt: skip
+    return turn == "gradient_gp"
 
 
 def _turn(

@@ -8,7 +8,7 @@ import pytest
 from bo_invert.history import History
 from bo_invert.objectives import Minimize, ProblemStatement, Target
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.turns import gradient_turn, target_turn
+from bo_invert.strategies.turns import gradients_gain, target_turn
 from bo_invert.types import Outcome, Query, State, Trial
 
 
@@ -67,10 +67,15 @@ def test_many_outputs_belong_to_least_squares() -> None:
     assert target_turn(statement(15), log([], []), None) == "gp"
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(0.0, "gp"), (0.1, "gradient_gp")])
-def test_values_follow_when_gradients_no_longer_gain(gain: float, expected: str) -> None:
+@pytest.mark.parametrize("gain", [0.0, 0.1])
+def test_values_follow_when_gradients_no_longer_gain(gain: float) -> None:
     losses = [1.0, 0.0, *(-gain * i for i in range(1, 11))]
-    assert gradient_turn(log(losses, ["gradient_gp"] * 12), 3) == expected
+    assert gradients_gain(log(losses, ["gradient_gp"] * 12), 3) is (gain > 0.0)
+
+
+def test_gradients_that_gained_nothing_do_not_come_back() -> None:
+    losses = [1.0, *[0.0] * 11, *(-0.1 * i for i in range(30))]
+    assert not gradients_gain(log(losses, [*["gradient_gp"] * 12, *["gp"] * 30]), 3)
 
 
 def test_near_the_target_a_batch_is_a_jacobian() -> None:
