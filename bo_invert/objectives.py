@@ -13,16 +13,16 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.device_constants import DeviceConstants
 from bo_invert.errors import InvalidInputError
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array
+from bo_invert.user_code import DeviceConstants, call_user_code, guard_methods
 
 Tensor = Any
 """Array of numpy or tensor of torch."""
@@ -33,6 +33,9 @@ class Objective(ABC):
 
     structured: bool = False
     """True unless the loss is plus or minus one output: surrogates then model y, not the loss."""
+
+    def __init_subclass__(cls) -> None:
+        guard_methods(cls, ("loss", "satisfied"))
 
     @property
     @abstractmethod
@@ -80,13 +83,18 @@ def _position(name: str | None, outputs: Sequence[str], where: str) -> int:
     return list(outputs).index(name)
 
 
-def _columns(y: Tensor, indices: tuple[int, ...], constants: DeviceConstants) -> Tensor:
-    """Return the columns ``indices`` of ``y`` ``(..., m)``; ``constants`` holds the same."""
+@lru_cache
+def _positions(indices: tuple[int, ...]) -> DeviceConstants:
+    return DeviceConstants(np.array(indices, dtype=np.int64))
+
+
+def _columns(y: Tensor, indices: tuple[int, ...]) -> Tensor:
+    """Return the columns ``indices`` of ``y`` ``(..., m)``."""
     if isinstance(y, np.ndarray):
         return y[..., list(indices)]
     if indices == tuple(range(y.shape[-1])):
         return y
-    return y.index_select(-1, constants.like(y)[0])
+    return y.index_select(-1, _positions(indices).like(y)[0])
 
 
 @dataclass(frozen=True)
@@ -206,7 +214,6 @@ class Target(Objective):
         bound = copy.copy(self)  # ``replace`` fails, because fields differ from arguments
         if self.outputs:
             positions = tuple(_position(name, outputs, str(self)) for name in self.outputs)
-            vars(bound).pop("_columns", None)
             vars(bound)["indices"] = positions
         return bound
 
@@ -215,15 +222,11 @@ class Target(Objective):
         if isinstance(y, np.ndarray):
             return (y[..., list(self.indices)] - np.asarray(self.value)) / np.asarray(self.scale)
         value, scale = self._constants.like(y)
-        return (_columns(y, self.indices, self._columns) - value) / scale
+        return (_columns(y, self.indices) - value) / scale
 
     @cached_property
     def _constants(self) -> DeviceConstants:
         return DeviceConstants(np.array(self.value), np.array(self.scale))
-
-    @cached_property
-    def _columns(self) -> DeviceConstants:
-        return DeviceConstants(np.array(self.indices, dtype=np.int64))
 
     def loss(self, y: Tensor) -> Tensor:
         return (self.residuals(y) ** 2).mean(-1)
@@ -236,12 +239,9 @@ class Target(Objective):
 
     def to_json(self) -> JSON:
         return {
-            "type": "target",
-            "value": list(self.value),
-            "tolerance": self.tolerance,
-            "scale": list(self.scale),
-            "outputs": list(self.outputs),
-        }
+            "type": "target", "value": list(self.value), "tolerance": self.tolerance,
+            "scale": list(self.scale), "outputs": list(self.outputs),
+        }  # fmt: skip
 
     def __str__(self) -> str:
         shown = self.value if len(self.value) < 6 else (*self.value[:5], "...")
@@ -280,11 +280,7 @@ class Composite(Objective):
         return replace(self, indices=tuple(_position(n, outputs, str(self)) for n in self.outputs))
 
     def loss(self, y: Tensor) -> Tensor:
-        return self.fn(y if self.indices is None else _columns(y, self.indices, self._columns))
-
-    @cached_property
-    def _columns(self) -> DeviceConstants:
-        return DeviceConstants(np.array(self.indices, dtype=np.int64))
+        return call_user_code(self.fn, y if self.indices is None else _columns(y, self.indices))
 
     def to_json(self) -> JSON:
         name = self.name or getattr(self.fn, "__qualname__", type(self.fn).__name__)
@@ -325,6 +321,9 @@ class OutcomeConstraint:
     sense: str
     bound: float
     index: int = 0
+
+    def __init_subclass__(cls) -> None:
+        guard_methods(cls, ("excess",))
 
     def __post_init__(self) -> None:
         if self.sense not in ("<=", ">=") or not math.isfinite(self.bound):

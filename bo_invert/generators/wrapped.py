@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, digest
 from bo_invert.types import Designs
+from bo_invert.user_code import UserFunction, user_settings
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +36,10 @@ def is_module(network: object) -> bool:
 
 def as_function(
     network: object, who: str, device: str | torch.device | None = None
-) -> Callable[[Any], Any]:
+) -> Frozen | UserFunction[Any]:
     """Return ``network`` as a function on batches; a torch module then maps arrays to arrays.
+
+    The function never changes its argument, even if the network works in place.
 
     Args:
         network: a ``torch.nn.Module``, a method of one, or any callable on a batch.
@@ -52,7 +55,7 @@ def as_function(
         raise InvalidInputError(
             f"{who} must be a torch module or a callable on batches, got {type(network).__name__}"
         )
-    return network
+    return UserFunction(network)
 
 
 class Frozen:
@@ -78,8 +81,14 @@ class Frozen:
         owner = getattr(network, "__self__", network)
         self.method = "__call__" if owner is network else network.__name__
         # deepcopy takes objects in this memo as copied already, so that tensors share memory.
-        shared: dict[int, Any] = {id(b): b for b in owner.buffers()}
-        shared |= {id(p): torch.nn.Parameter(p.detach(), False) for p in owner.parameters()}
+        # Tensors of inference mode cannot take part in gradients, so these are copied.
+        shared: dict[int, Any] = {
+            id(b): b.clone() if b.is_inference() else b for b in owner.buffers()
+        }
+        shared |= {
+            id(p): torch.nn.Parameter(p.clone() if p.is_inference() else p.detach(), False)
+            for p in owner.parameters()
+        }
         try:
             self.module = copy.deepcopy(owner, shared)
         except Exception as error:
@@ -114,7 +123,8 @@ class Frozen:
         """
         import torch
 
-        out = getattr(self.module, self.method)(batch.to(self.device, self.dtype))
+        with user_settings(modes=False):  # a copy: the module may work in place
+            out = getattr(self.module, self.method)(batch.to(self.device, self.dtype, copy=True))
         if isinstance(out, (tuple, list)) and out:
             out = out[0]
         if not isinstance(out, torch.Tensor) or out.ndim == 0 or len(out) != len(batch):

@@ -27,6 +27,7 @@ from bo_invert.errors import (
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
 from bo_invert.hashing import Digest, digest, is_torch_module
 from bo_invert.types import JSON, Array, Design
+from bo_invert.user_code import call_user_code
 
 if TYPE_CHECKING:
     import torch
@@ -117,11 +118,12 @@ class Oracle(ABC):
         ]
 
     def _batch(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
-        return [result_of(row, outputs) for row, _ in zip(self(designs), designs, strict=True)]
+        rows = call_user_code(self, designs)
+        return [result_of(row, outputs) for row, _ in zip(rows, designs, strict=True)]
 
     def _single(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> OracleResult:
         try:
-            raw = self(design)
+            raw = call_user_code(self, design)
             given: object = raw  # user code may return anything
             if not isinstance(given, Sized) or isinstance(given, Mapping) or len(given) != 1:
                 size = len(given) if isinstance(given, Sized) else type(given).__name__
@@ -263,7 +265,7 @@ def shaped_outputs(raw: object, outputs: Sequence[str]) -> Array:
     )
     raw = raw.detach().cpu().numpy() if hasattr(raw, "detach") else raw
     try:
-        y = np.atleast_1d(np.asarray(raw, dtype=np.float64))
+        y = np.atleast_1d(np.array(raw, dtype=np.float64))  # a copy: the user may reuse an array
     except (TypeError, ValueError):
         raise FailedError(
             f"{MISMATCH}outputs must be a number, a vector or a dict of numbers, got {raw!r:.80}"

@@ -17,6 +17,7 @@ from bo_invert.oracles.base import Oracle, OracleResult, as_oracle, as_outputs
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design, Outcome, Query, State
+from bo_invert.user_code import user_function
 
 if TYPE_CHECKING:
     import torch
@@ -88,8 +89,8 @@ class Problem:
         self.constraints = tuple(constraint.bind(self.outputs) for constraint in parsed)
         self.name = name or type(space).__name__.lower()
         self.judge = None if judge is None else as_oracle(judge)
-        self.draw = draw
-        self.plausibility = plausibility
+        self.draw = user_function(draw)
+        self.plausibility = user_function(plausibility)
         self.reuse = space.discrete if reuse is None else reuse
         self.realism = space.realism if realism == "default" else realism
 
@@ -129,7 +130,8 @@ class Problem:
         """Problem statement, the part of the problem that a strategy receives."""
         return ProblemStatement(
             self.name, self.domain, self.outputs, self.objective, self.constraints,
-            self.differentiable, self.space.features, self.space.identify,
+            self.differentiable, user_function(self.space.features),
+            user_function(self.space.identify),
         )  # fmt: skip
 
     def decode(self, point: Array) -> Design:

@@ -10,12 +10,20 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.reference_measure import DATA_REALISM, REALISM
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, Design
+from bo_invert.user_code import guard_methods
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
     from bo_invert.hashing import Digest
+
+
+_METHODS = (
+    "decode", "encode", "sample", "plausibility", "lost", "decode_tensor", "augment_tensor",
+    "penalty_tensor",
+)  # fmt: skip
+"""Methods of a space that receive arrays or designs."""
 
 
 class Space(ABC):
@@ -31,6 +39,9 @@ class Space(ABC):
     domain: Domain
     differentiable: bool = False
     discrete: bool = False
+
+    def __init_subclass__(cls) -> None:
+        guard_methods(cls, _METHODS)
 
     @abstractmethod
     def decode(self, points: Array) -> Sequence[Design]:

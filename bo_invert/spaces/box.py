@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.device_constants import DeviceConstants
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.data_plausibility import fit_data_prior
 from bo_invert.parameters import Choice, Float, Int, Parameter
@@ -17,6 +16,7 @@ from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.box_data import bounds_of, checked, read_columns, rows_of
 from bo_invert.types import JSON, Array, Design, Designs
+from bo_invert.user_code import DeviceConstants
 
 if TYPE_CHECKING:
     import torch

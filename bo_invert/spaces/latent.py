@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.device_constants import DeviceConstants
 from bo_invert.errors import InvalidInputError, whole_number
 from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
 from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_measure
@@ -21,6 +20,7 @@ from bo_invert.hashing import Digest, design_name, digest
 from bo_invert.search_domain import Domain, gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design, Designs
+from bo_invert.user_code import DeviceConstants, call_user_code, user_function
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +105,7 @@ class Latent(Space):
         )
         self.differentiable = is_module(decoder)
         self._seed = seed
-        self._check(self._prior.codes(np.random.default_rng(seed).standard_normal((3, dim))))
+        self._check(self._codes(np.random.default_rng(seed).standard_normal((3, dim)), None))
         self._searched = False
         self.measure = self._measured(dim, data, codes, draw, seed)
         self._color = None
@@ -113,7 +113,7 @@ class Latent(Space):
             self._color = DeviceConstants(self.measure.mean, self.measure.factor.T.copy())
         self.domain = self._domain(dim, level)
         designs = self._check(self.codes(np.zeros((2, dim))))
-        self._features = features
+        self._features = user_function(features)
         self._texts: dict[bytes, str] | None = {} if isinstance(designs[0], str) else None
         numbers = isinstance(designs, np.ndarray) and designs.dtype.kind == "f" and designs.ndim > 1
         self._numeric = numbers and designs[0].size <= _MAX_FEATURES
@@ -125,21 +125,20 @@ class Latent(Space):
     ) -> Measure | None:
         """Fit the reference measure in the coordinates in which the prior is N(0, I)."""
         if codes is not None:
-            return fit_measure(self._prior.points(as_codes(codes, dim, "Latent: codes")), seed)
+            return fit_measure(self._points(as_codes(codes, dim, "Latent: codes")), seed)
         if data is None:
             if draw is None:
                 return None
             rng = np.random.default_rng(np.random.SeedSequence(seed))
-            drawn = as_codes(
-                draw(rng, _FIT_DRAWS + _CALIBRATION_DRAWS), dim, "Latent: draws of the prior"
-            )
+            made = call_user_code(draw, rng, _FIT_DRAWS + _CALIBRATION_DRAWS)
+            drawn = as_codes(made, dim, "Latent: draws of the prior")
             return fit_measure(drawn[:_FIT_DRAWS], seed, fresh=drawn[_FIT_DRAWS:])
         if len(data) == 0:
             raise InvalidInputError(
                 "Latent: data must not be empty. Pass real designs, or omit data to use the prior."
             )
         if self._encoder is not None:
-            return fit_measure(self._prior.points(_encoded(self._encoder, data, dim)), seed)
+            return fit_measure(self._points(_encoded(self._encoder, data, dim)), seed)
         if not isinstance(self._decoder, Frozen):
             raise InvalidInputError(
                 "Latent: data has no codes: there is no encoder and the decoder has no gradient. "
@@ -225,7 +224,12 @@ class Latent(Space):
         return self._codes(points, self.measure)
 
     def _codes(self, points: Array, measure: Measure | None) -> Array:
-        return self._prior.codes(points if measure is None else measure.color(points))
+        at = points if measure is None else measure.color(points)
+        return np.asarray(call_user_code(self._prior.codes, at))
+
+    def _points(self, codes: Array) -> Array:
+        """Return the points of codes ``(n, dim)``, whose distribution is N(0, I) by the prior."""
+        return np.asarray(call_user_code(self._prior.points, codes))
 
     def decode(self, points: Array) -> Sequence[Design]:
         points = np.atleast_2d(points)
@@ -288,7 +292,7 @@ class Latent(Space):
         """
         if self._encoder is None:
             return reproduced(self.invert(designs))
-        points = self._prior.points(_encoded(self._encoder, designs, self.domain.dim))
+        points = self._points(_encoded(self._encoder, designs, self.domain.dim))
         return self.domain.project(points if self.measure is None else self.measure.whiten(points))
 
     def lost(self, designs: Sequence[Design], points: Array) -> Array | None:
@@ -307,13 +311,12 @@ class Latent(Space):
             assert self._color is not None
             mean, factor = self._color.like(points)
             points = mean.addmm(points, factor)
-        return decoder.tensor(self._prior.tensor(points))
+        return decoder.tensor(call_user_code(self._prior.tensor, points))
 
     def digest(self) -> Digest | None:
         """Return the digest of the decoder."""
-        return (
-            self._decoder.digest() if isinstance(self._decoder, Frozen) else digest(self._decoder)
-        )
+        decoder = self._decoder
+        return decoder.digest() if isinstance(decoder, Frozen) else digest(decoder.fn)
 
     def to_json(self) -> JSON:
         return {

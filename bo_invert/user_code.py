@@ -1,0 +1,288 @@
+"""Boundary to user code: private copies, settings of torch, constants on devices.
+
+User code may work in place (``X *= scale``) and may set modes of torch around its main program.
+It therefore receives copies, its results are snapshots, and it runs under the settings of its
+caller. The package computes under ``own_settings``.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, np.generic)
+_SHARED = (BaseException, np.random.Generator)
+"""Types of objects that are passed on, as is ``torch.Generator``.
+
+A copy of a random generator would repeat its numbers.
+"""
+
+
+def private(value: T) -> T:
+    """Return a writable, contiguous copy of an array, a tensor, a table or another design.
+
+    Lists, tuples and dicts are copied with all that they contain. The copy of a tensor stays on its
+    device and in its graph. Objects that cannot be copied are returned themselves.
+    """
+    made: Any = value
+    if isinstance(value, (*_IMMUTABLE, *_SHARED)) or _is_torch("Generator", value):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+        made = np.array(value, order="C", subok=True)
+    elif type(value) is dict:
+        made = {key: private(one) for key, one in made.items()}
+    elif type(value) in (list, tuple):
+        made = type(made)(map(private, made))
+    elif _is_torch("Tensor", value):
+        strided = made.layout is _torch().strided
+        made = made.clone(memory_format=_torch().contiguous_format) if strided else made.clone()
+    else:
+        with suppress(Exception):
+            made = copy.deepcopy(value)
+    return made  # type: ignore[no-any-return]
+
+
+def _is_torch(name: str, value: object) -> bool:
+    """Return True for an object of a class of torch, without an import of torch."""
+    cls = getattr(sys.modules.get("torch"), name, None)
+    return cls is not None and isinstance(value, cls)
+
+
+@dataclass(frozen=True)
+class UserFunction(Generic[T]):
+    """Function of the user: it receives private copies, and its results are snapshots.
+
+    Args:
+        fn: any callable.
+    """
+
+    fn: Callable[..., T]
+
+    def __call__(self, *args: object) -> T:
+        return call_user_code(self.fn, *args)
+
+
+def call_user_code(fn: Callable[..., T], *args: object) -> T:
+    """Call a function with private copies, under the settings of the user; copy its result.
+
+    The modes of torch stay if an argument needs a gradient.
+    """
+    graph = any(getattr(one, "requires_grad", False) is True for one in args)
+    with user_settings(modes=not graph):
+        result = fn(*map(private, args))
+    return private(result)
+
+
+def user_function(fn: Callable[..., T] | None) -> UserFunction[T] | None:
+    """Return a callable as a ``UserFunction``; return None and a ``UserFunction`` as they are."""
+    return fn if fn is None or isinstance(fn, UserFunction) else UserFunction(fn)
+
+
+def guard_methods(cls: type, names: Sequence[str]) -> None:
+    """Let methods of a user's subclass receive private copies; methods of the package do not.
+
+    Args:
+        cls: subclass of a class of the package.
+        names: names of methods; only those are changed that ``cls`` itself defines.
+    """
+    if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return
+    for name in names:
+        method = vars(cls).get(name)
+        if callable(method):
+            setattr(cls, name, _guarded(method))
+
+
+def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: object, *args: object) -> object:
+        return call_user_code(functools.partial(method, self), *args)
+
+    return call
+
+
+@dataclass(frozen=True)
+class TorchSettings:
+    """Settings of torch that a user may change around calls.
+
+    Args:
+        device: default device of new tensors.
+        dtype: name of the default type of new tensors; None for any.
+        gradients: gradients are enabled.
+        inference: inference mode is on.
+    """
+
+    device: str = "cpu"
+    dtype: str | None = None
+    gradients: bool = True
+    inference: bool = False
+
+    @staticmethod
+    def present() -> TorchSettings:
+        """Return the settings of this thread, without an import of torch."""
+        torch = sys.modules.get("torch")
+        if torch is None or not hasattr(torch, "is_inference_mode_enabled"):  # during its import
+            return _OWN
+        return TorchSettings(
+            str(torch.empty(0).device), str(torch.get_default_dtype()).removeprefix("torch."),
+            torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+        )  # fmt: skip
+
+    @contextmanager
+    def applied(self, modes: bool = True) -> Iterator[None]:
+        """Apply these settings where they differ from the present ones.
+
+        Args:
+            modes: apply the modes of gradients and inference, too.
+        """
+        now = TorchSettings.present()
+        with ExitStack() as stack:
+            if self.device != now.device:
+                stack.enter_context(_torch().device(self.device))
+            if self.dtype not in (None, now.dtype):
+                stack.enter_context(_default_dtype(str(self.dtype)))
+            if modes and self.modes != now.modes:
+                # A change of the inference mode changes the mode of gradients, too.
+                if self.inference != now.inference:
+                    stack.enter_context(_torch().inference_mode(self.inference))
+                stack.enter_context(_torch().set_grad_enabled(self.gradients))
+            yield
+
+    @property
+    def modes(self) -> tuple[bool, bool]:
+        """Modes of gradients and of inference."""
+        return self.gradients, self.inference
+
+
+_OWN = TorchSettings()
+"""Settings under which the package computes. Its tensors have explicit types."""
+_callers: ContextVar[TorchSettings | None] = ContextVar("settings of the caller", default=None)
+
+
+def _torch() -> ModuleType:
+    import torch
+
+    return torch
+
+
+@contextmanager
+def _default_dtype(name: str) -> Iterator[None]:
+    # The default type is global, so threads of the user see the change.
+    torch = _torch()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, name))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Compute under the settings of the package; remember those of the caller for user code.
+
+    Every public function that computes enters this context. The default type stays, because it is
+    global: tensors of the package have explicit types.
+    """
+    found = TorchSettings.present()
+    if found.device == _OWN.device and found.modes == _OWN.modes:
+        yield
+        return
+    token = _callers.set(found)
+    try:
+        with _OWN.applied():
+            yield
+    finally:
+        _callers.reset(token)
+
+
+@contextmanager
+def user_settings(modes: bool = True) -> Iterator[None]:
+    """Run user code under the settings of the caller of the package.
+
+    Args:
+        modes: restore the modes of gradients and inference, too; False if gradients are needed.
+    """
+    caller = _callers.get()
+    if caller is None:
+        yield
+        return
+    with caller.applied(modes):
+        yield
+
+
+@dataclass(frozen=True, eq=False)
+class _Carried(Generic[T]):
+    """Function that runs under the settings of another thread or process.
+
+    Args:
+        fn: function to call.
+        settings: settings of the caller of the package.
+    """
+
+    fn: Callable[..., T]
+    settings: TorchSettings
+
+    def __call__(self, *args: object) -> T:
+        token = _callers.set(self.settings)
+        try:
+            with TorchSettings(dtype=self.settings.dtype).applied(modes=False):
+                return self.fn(*args)
+        finally:
+            _callers.reset(token)
+
+
+def carried(fn: Callable[..., T]) -> Callable[..., T]:
+    """Return ``fn`` with the present settings of the caller, for other threads and processes."""
+    settings = _callers.get() or TorchSettings.present()
+    usual = settings == _OWN or settings == TorchSettings(dtype="float32")
+    return fn if usual else _Carried(fn, settings)
+
+
+class DeviceConstants:
+    """Arrays with one copy of tensors per device and dtype.
+
+    Args:
+        arrays: arrays of real numbers, which get the dtype of the points, integers or Booleans.
+    """
+
+    def __init__(self, *arrays: ArrayLike) -> None:
+        self._arrays = tuple(np.asarray(array) for array in arrays)
+        self._tensors: dict[object, tuple[torch.Tensor, ...]] = {}
+
+    def like(self, points: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the arrays on the device and in the dtype of ``points``."""
+        # The class separates real tensors from those of a tracer.
+        key = (points.device, points.dtype, type(points))
+        known = self._tensors.get(key)
+        if known is None:
+            torch = _torch()
+            # Tensors of inference mode could not take part in later gradients.
+            with torch.inference_mode(False):
+                known = tuple(
+                    torch.as_tensor(
+                        array, device=points.device,
+                        dtype=points.dtype if array.dtype.kind == "f" else None,
+                    )
+                    for array in self._arrays
+                )  # fmt: skip
+            self._tensors[key] = known
+        return known
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process may lack the device.
+        return {"_arrays": self._arrays, "_tensors": {}}
