@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from marked_page import replace_marked
 
 import bo_invert as bi
 from bo_invert.benchmark.suite import BATCH, BUDGET, chosen_problems
@@ -39,8 +40,6 @@ from bo_invert.storage.open import open_store
 from bo_invert.types import JSON, Array, Query, Trial
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- calibration -->\n", "<!-- end of calibration -->\n"
-"""Markers around the tables on the page."""
 QUARTERS = 4
 ALONE = ("queried", "random", "left out")
 _DRAWN = 64
@@ -202,9 +201,7 @@ def main() -> None:
         f"[\n{text}\n]\n", encoding="utf-8"
     )
     tables = "\n\n".join(table(results, strategy).markdown().strip() for strategy in strategies)
-    page = options.out / "benchmarks.md"
-    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    page.write_text(f"{head}{BEGIN}\n{tables}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    replace_marked(options.out / "benchmarks.md", "calibration", tables)
     print(tables)
 
 

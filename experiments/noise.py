@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from marked_page import replace_marked
 
 import bo_invert as bi
 from bo_invert.models.base import to_unit
@@ -27,8 +28,6 @@ from bo_invert.report.table import Table
 from bo_invert.types import JSON, Array
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- noise -->\n", "<!-- end of noise -->\n"
-"""Markers around the table on the page."""
 PROBLEMS = ("hartmann6", "ackley10", "levy16", "rosenbrock8", "branin25")
 LEVELS = (0.0, 0.1, 0.3, 1.0)
 """Standard deviations of the noise, in those of the function."""
@@ -136,9 +135,7 @@ def main() -> None:
                 path.write_text(f"[\n{text}\n]\n", encoding="utf-8")
         print(name, flush=True)
     found = table(results).markdown().strip()
-    page = options.out / "benchmarks.md"
-    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    page.write_text(f"{head}{BEGIN}\n{found}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    replace_marked(options.out / "benchmarks.md", "noise", found)
     print(found)
 
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from frozen_regressors import DEVELOPMENT_SEED, sources
+from marked_page import replace_marked
 
 import bo_invert as bi
 from bo_invert.models.base import to_unit
@@ -35,8 +36,6 @@ from bo_invert.report.table import Table
 from bo_invert.types import JSON, Array
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- small samples -->\n", "<!-- end of small samples -->\n"
-"""Markers around the table on the page."""
 SIZES = (10, 25, 50, 100)
 SYNTHETIC = ("hartmann6", "ackley10", "levy16", "rosenbrock8", "branin25")
 RIPPLES = ((1, 3.0), (1, 11.0), (2, 2.0), (2, 4.0), (4, 1.0))
@@ -161,9 +160,7 @@ def main() -> None:
     path = options.out / "benchmarks" / "small_samples.json"
     path.write_text(f"[\n{text}\n]\n", encoding="utf-8")
     found = table(results).markdown().strip()
-    page = options.out / "benchmarks.md"
-    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    page.write_text(f"{head}{BEGIN}\n{found}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    replace_marked(options.out / "benchmarks.md", "small samples", found)
     print(found)
 
 

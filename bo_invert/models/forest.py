@@ -15,8 +15,11 @@ from bo_invert.types import Array, Mask
 if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeRegressor
 
-_TREES = 50
-"""Number of trees. Engineering choice: more trees hardly change the moments."""
+_TREES, _FEWEST_TREES = 50, 20
+"""Largest and least number of trees. Engineering choice: more trees hardly change the moments."""
+_FITTED = 6000
+"""Observations times trees, above which there are fewer trees. Engineering choice: bounds the cost.
+Each tree of many observations is more precise."""
 _FEATURES = 5.0 / 6.0
 """Share of the inputs that a split considers (Hutter, Hoos & Leyton-Brown 2011, section 4.1)."""
 
@@ -74,10 +77,11 @@ def fit_forest(inputs: Array, values: Array, seed: int) -> Forest:
     # A split compares squared errors over all outputs, which need equal scales.
     offset, spread = values.mean(axis=0), values.std(axis=0)
     spread = np.where(spread > 0.0, spread, 1.0)
-    forest = RandomForestRegressor(_TREES, max_features=_FEATURES, random_state=seed)
+    trees = int(np.clip(_FITTED // len(inputs), _FEWEST_TREES, _TREES))
+    forest = RandomForestRegressor(trees, max_features=_FEATURES, random_state=seed)
     scaled = (values - offset) / spread
     forest.fit(np.asarray(inputs, dtype=np.float32), scaled if len(offset) > 1 else scaled[:, 0])
-    outside = np.ones((_TREES, len(inputs)), dtype=bool)
+    outside = np.ones((trees, len(inputs)), dtype=bool)
     for row, chosen in zip(outside, forest.estimators_samples_, strict=True):
         row[chosen] = False
     return Forest(forest.estimators_, offset, spread, inputs, outside)

@@ -14,7 +14,11 @@ from bo_invert.models.least_squares.target_reached import target_reached
 from bo_invert.objectives import ProblemStatement, Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, from_spec
 from bo_invert.strategies.search_turns import WIDE, search_turn, share_of_forest, wide_sampler
-from bo_invert.strategies.turns import gradients_gain, target_turn
+from bo_invert.strategies.target_and_gradient_turns import (
+    descents_gain,
+    gradients_gain,
+    target_turn,
+)
 from bo_invert.types import JSON, Query, Trial
 
 # The thresholds are tuned on the benchmark suite, see docs/benchmarks.md.
@@ -34,15 +38,18 @@ _MIN_TESTED = 20
 _REFINING_LENGTH = 0.2
 # Engineering choice: least number of observations at which a random forest is compared.
 _MIN_FOREST = 12
-# Engineering choice: gradients after which descents replace a global model of them. A descent of
+# Engineering choice: calls after which descents replace a global model of gradients. A descent of
 # 100 steps then costs less time than one ask.
-_MAX_GRADIENTS = 100
+_MAX_MODELLED = 200
 # Engineering choice: share of the budget after which descents follow, as in ``polish``.
 _SEARCHED = 0.7
 # Engineering choice: noise of derivatives, in units of their prior variance, above which they tell
 # the surrogate almost nothing, and observations from which this is known.
 _MAX_SLOPE_NOISE, _FEWEST_GRADIENTS = 1.0, 8
 
+# Engineering choice: steps of a descent, after which its gain is known. Ten steps of L-BFGS reach
+# the minimum of a basin that is nearly quadratic.
+_DESCENTS: JSON = {"name": "polish", "options": {"share": 0.0, "steps": 10, "optimizer": "lbfgs"}}
 _FOREST = {"name": "forest"}, "forest: random forest, because of its left-out predictions"
 
 
@@ -54,8 +61,9 @@ class Auto(Strategy):
 
     ====================================================  =======================
     a target, real parameters, an exact oracle            ``gp``, ``least_squares``
-    gradients, an exact oracle                            ``gradient_gp``, ``polish``
-    100 gradients                                         ``gradient``
+    gradients, an exact oracle                            ``gradient_gp``
+    gradients, the last 30 % of the budget                ``polish``
+    gradients, more than 200 calls                        ``gradient``
     gradients, with outcome constraints                   ``polish``
     more than 1,000 observations                          ``turbo``
     a latent of 40 or more coordinates in which the       ``spherical``
@@ -63,11 +71,12 @@ class Auto(Strategy):
     otherwise                                             ``gp``, ``turbo``, ``forest``
     ====================================================  =======================
 
-    ``polish`` follows ``gradient_gp`` after queries without an improvement, and with the last 30 %
-    of the budget. ``gp`` and ``turbo`` alternate: each continues until its calls bring no
-    improvement for ``max(12, d)`` and ``max(24, 2 d)`` calls. With choices without an order,
-    ``turbo`` gets every fourth ask of its turn, because it rarely changes them. ``least_squares``
-    is left out if different points have equal outputs, because residuals then have no slope.
+    With gradients, the last row follows ``gradient_gp`` after queries without an improvement, and
+    ``polish`` after a descent without one. ``gp`` and ``turbo`` alternate: each continues until
+    its calls bring no improvement for ``max(12, d)`` and ``max(24, 2 d)`` calls. With choices
+    without an order, ``turbo`` gets every fourth ask of its turn, because it rarely changes them.
+    ``least_squares`` is left out if different points have equal outputs, because residuals then
+    have no slope.
 
     ``forest`` gets a share of the asks of ``gp`` and ``turbo``. With r_f and r_g, Spearman's
     correlations of losses and left-out predictions, it is ``1 - (1 - r_f) / (2 (1 - r_g))``,
@@ -168,7 +177,9 @@ def _selections(
                 yield {"name": "gp", "options": settings}, "gp: model of all outputs of a target"
             yield {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
     elif statement.differentiable and not noisy and calls >= 20:
-        yield _with_gradients(statement, history, request.budget, request.memo)
+        chosen = _with_gradients(statement, history, request.budget, request.memo)
+        if chosen is not None:
+            yield chosen
     if observed > _MAX_GLOBAL:
         why = f"turbo: trust region, {observed} observations are too many for a global GP{remark}"
         yield {"name": "turbo", "options": settings}, why
@@ -192,24 +203,26 @@ def _selections(
 
 def _with_gradients(
     statement: ProblemStatement, history: History, budget: int | None, memo: JSON
-) -> tuple[JSON, str]:
-    """Return spec and reason of the strategy for an oracle with gradients."""
+) -> tuple[JSON, str] | None:
+    """Return spec and reason of a strategy that uses gradients; None if values are to be used."""
     if statement.constraints or not statement.domain.continuous:
         return {"name": "polish"}, "polish: search, then gradient descent"
+    if history.committed >= _MAX_MODELLED:
+        why = f"gradient: descents, {_MAX_MODELLED} calls are enough for a global model"
+        return {"name": "gradient", "options": {"optimizer": "lbfgs"}}, why
+    if budget is not None and history.committed >= _SEARCHED * budget:
+        if descents_gain(history):
+            return _DESCENTS, "polish: descents with the rest of the budget"
+        return None
     spec: JSON = {"name": "gradient_gp"}
     fit = ((memo or {}).get("children", {}).get(json.dumps(spec, sort_keys=True))) or {}
     if fit.get("n", 0) >= _FEWEST_GRADIENTS:
         noise = math.exp(fit["logs"][fit["kernel"]][-1])
         if noise > _MAX_SLOPE_NOISE:
-            return {"name": "polish"}, "polish: gradients say little about values elsewhere"
-    if sum(trial.query.gradient for trial in history.completed) < _MAX_GRADIENTS:
-        if budget is not None and history.committed >= _SEARCHED * budget:
-            return {"name": "polish"}, "polish: descents with the rest of the budget"
-        if not gradients_gain(history, statement.domain.dim):
-            return {"name": "polish"}, "polish: values only, because gradients bring no improvement"
-        return spec, "gradient_gp: global Gaussian process of loss and gradient"
-    why = f"gradient: descents, {_MAX_GRADIENTS} gradients are enough for a global model"
-    return {"name": "gradient", "options": {"optimizer": "lbfgs"}}, why
+            return None
+    if not gradients_gain(history, statement.domain.dim):
+        return None
+    return spec, "gradient_gp: global Gaussian process of loss and gradient"
 
 
 def _repeat(

@@ -34,8 +34,6 @@ _SAMPLE_DISTANCE = 1e-4
 # Engineering choice: share of the variance that leave-one-out predictions must explain for the
 # initial design to end at its smallest size.
 _PREDICTS = 0.5
-# Origins of the user's data and points, which are part of the initial design.
-_GIVEN = ("data", "user")
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,8 @@ class GP(SurrogateStrategy):
         if self.noisy or self.initial is not None:
             return False
         most = initial_design_size(domain.parameter_count, request.budget, large=True)
-        given = sum(trial.origin in _GIVEN for trial in history.trials)
+        # Points of the user, which no ask proposed, are part of the design.
+        given = sum(trial.ask is None for trial in history.trials)
         return count_design_points(history) + given < most
 
     def _choose_sequentially(

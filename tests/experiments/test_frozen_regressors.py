@@ -5,21 +5,14 @@ from __future__ import annotations
 import argparse
 import pickle
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-BENCH = Path(__file__).parents[2] / "experiments"
-pytestmark = pytest.mark.skipif(
-    not BENCH.is_dir(), reason="the scripts are not part of the package"
-)
-
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCH))
+def scripts() -> Any:
     import frozen_models
     import frozen_regressors
     import frozen_spaces

@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "experiments"
-pytestmark = pytest.mark.skipif(not SCRIPTS.is_dir(), reason="the scripts are not in the package")
-
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+def scripts() -> Any:
     import carry_over
     import golden
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,9 @@ import pytest
 import bo_invert as bi
 from bo_invert.report.runs import Run
 
-BENCH = Path(__file__).parents[2] / "experiments"
-pytestmark = pytest.mark.skipif(
-    not BENCH.is_dir(), reason="the scripts are not part of the package"
-)
-
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCH))
+def scripts() -> Any:
     import gradient_parity
     import parity_problems
 

@@ -7,18 +7,12 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bo_invert.strategies.base import from_spec
-
-BENCH = Path(__file__).parents[2] / "experiments"
-pytestmark = pytest.mark.skipif(
-    not BENCH.is_dir(), reason="the scripts are not part of the package"
-)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,8 +24,7 @@ def small_heap() -> Iterator[None]:
 
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCH))
+def scripts() -> Any:
     import asking
     import entrants
     import overhead

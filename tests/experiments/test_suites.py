@@ -18,15 +18,9 @@ import bo_invert as bi
 from bo_invert.cost_ledger import Ledger
 from bo_invert.report.runs import Find, Run
 
-BENCH = Path(__file__).parents[2] / "experiments"
-pytestmark = pytest.mark.skipif(
-    not BENCH.is_dir(), reason="the scripts are not part of the package"
-)
-
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCH))
+def scripts() -> Any:
     import bocode_tasks
     import coco_reference
     import coco_tasks

@@ -92,6 +92,18 @@ def gradients_gain(history: History, dim: int) -> bool:
     return turn == "gradient_gp"
 
 
+def descents_gain(history: History) -> bool:
+    """Return False if the latest descent did not gain on the best loss before it."""
+    best, losses, gained = math.inf, list[float](), True
+    for trial in history.completed:
+        loss = math.inf if trial.loss is None or not trial.feasible else trial.loss
+        losses.append(loss)
+        if trial.query.descent is not None:
+            gained = loss < best - _GAIN * (float(np.median(losses)) - best)
+        best = min(best, loss)
+    return gained
+
+
 def _turn(
     history: History,
     pair: tuple[str, str],

@@ -8,7 +8,7 @@ import pytest
 from bo_invert.history import History
 from bo_invert.objectives import Minimize, ProblemStatement, Target
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.turns import gradients_gain, target_turn
+from bo_invert.strategies.target_and_gradient_turns import gradients_gain, target_turn
 from bo_invert.types import Outcome, Query, State, Trial
 
 
