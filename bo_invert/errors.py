@@ -27,8 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from math import inf
-from numbers import Integral
 from warnings import warn
 
 RENAMED = {
@@ -142,32 +140,6 @@ def require(
         raise error(message)
 
 
-def whole_number(
-    where: str, name: str, value: object, least: int = 1, most: int | None = None
-) -> int:
-    """Return an argument as an ``int``; numpy integers are accepted, booleans are not.
-
-    Args:
-        where: class or function that received the argument.
-        name: of the argument.
-        value: the argument.
-        least: smallest valid value.
-        most: largest valid value; None for no limit.
-
-    Raises:
-        InvalidInputError: the argument is no whole number in this range.
-    """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, Integral)
-        or int(value) < least
-        or (most is not None and int(value) > most)
-    ):
-        limits = f">= {least}" if most is None else f"from {least} to {most}"
-        raise InvalidInputError(f"{where}: {name} must be a whole number {limits}, got {value!r}")
-    return int(value)
-
-
 def one_of(where: str, name: str, value: object, options: Iterable[object]) -> None:
     """Check that an argument is one of the options.
 
@@ -183,27 +155,6 @@ def one_of(where: str, name: str, value: object, options: Iterable[object]) -> N
     valid = list(options)
     listed = ", ".join(map(repr, valid))
     require(value in valid, f"{where}: {name} must be one of {listed}, got {value!r}")
-
-
-def check_seconds(where: str, *, zero: bool = False, **durations: float | None) -> None:
-    """Check that arguments are durations in seconds.
-
-    Args:
-        where: class or function that received the arguments.
-        zero: the durations are pauses, which may be 0. Otherwise they are limits, and None means
-            no limit.
-        durations: the arguments by name.
-
-    Raises:
-        InvalidInputError: an argument is no finite number above 0.
-    """
-    for name, value in durations.items():
-        valid = isinstance(value, (int, float)) and (0 < value < inf or (zero and value == 0))
-        limit = ">= 0" if zero else "> 0"
-        require(
-            valid or (value is None and not zero),
-            f"{where}: {name} must be a number of seconds {limit}, got {value!r}",
-        )
 
 
 @contextmanager

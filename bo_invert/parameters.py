@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array
+from bo_invert.user_data import number, plain_options, real, require_names, scalar, snapped, table
 
-
-def _numbers(values: Sequence[Any]) -> Array:
-    """Convert values to numbers, shape ``(n,)``."""
-    numbers = np.empty(len(values))
-    for i, value in enumerate(values):
-        try:
-            numbers[i] = float(value)
-        except (TypeError, ValueError, OverflowError):
-            raise InvalidInputError(f"{value!r} is not a number") from None
-    return numbers
+Value: TypeAlias = str | bool | int | float
+"""Value of a parameter."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +38,9 @@ class _Range:
 
     def __post_init__(self) -> None:
         where = f"{type(self).__name__}({self.low!r}, {self.high!r})"
-        bounds = (self.low, self.high)
-        if not (
-            all(isinstance(v, numbers.Real) for v in bounds) and all(map(math.isfinite, bounds))
-        ):
-            raise InvalidInputError(f"{where}: bounds must be finite numbers")
+        for name in ("low", "high"):  # the class is frozen
+            vars(self)[name] = _bound(where, name, getattr(self, name))
+        vars(self)["log"] = bool(self.log)
         if not self.low < self.high:
             raise InvalidInputError(f"{where}: the lower bound must lie below the upper one")
         if not math.isfinite(self.high - self.low):
@@ -70,14 +61,28 @@ class _Range:
         rounded = np.rint(value) if self._half_cell else value
         return [self._type(v) for v in np.clip(rounded, self.low, self.high)]
 
+    def read(self, value: object) -> float:
+        """Return a value of the user as a value of this parameter, without rounding.
+
+        A value in lower precision that equals a bound in that precision is the bound.
+
+        Raises:
+            InvalidInputError: the value is not one of this parameter.
+        """
+        try:
+            found = number(value)
+        except TypeError as error:
+            raise InvalidInputError(f"{value!r:.200} {error}") from None
+        found = snapped(found, self.low, self.high, value)
+        if not self.low <= found <= self.high:
+            raise InvalidInputError(
+                f"{found:.12g} is not {self._kind} in [{self.low}, {self.high}]"
+            )
+        return found
+
     def encode(self, values: Sequence[Any]) -> Array:
         """Encode values as unit coordinates ``(n, 1)``."""
-        v = _numbers(values)
-        rounded = np.rint(v) if self._half_cell else v
-        for value in v[~((v == rounded) & (v >= self.low) & (v <= self.high))]:
-            raise InvalidInputError(
-                f"{value:.12g} is not {self._kind} in [{self.low}, {self.high}]"
-            )
+        v = np.array([self.read(value) for value in values], dtype=float)
         low, high = self._edges()
         return (((np.log(v) if self.log else v) - low) / (high - low))[:, None]
 
@@ -107,6 +112,16 @@ class Int(_Range):
         super().__post_init__()
         if self.low != int(self.low) or self.high != int(self.high):
             raise InvalidInputError(f"Int({self.low}, {self.high}): bounds must be whole numbers")
+        vars(self).update(low=int(self.low), high=int(self.high))
+
+    def read(self, value: object) -> int:
+        exact = scalar(value)
+        found = int(exact) if isinstance(exact, int) else super().read(value)
+        if found != int(found) or not self.low <= found <= self.high:
+            raise InvalidInputError(
+                f"{found:.12g} is not {self._kind} in [{self.low}, {self.high}]"
+            )
+        return int(found)
 
     @property
     def levels(self) -> int:  # type: ignore[override]  # a constant of real parameters
@@ -125,15 +140,16 @@ class Choice:
     ordered: bool
 
     def __init__(self, *values: Any, ordered: bool = False) -> None:
-        if len(values) == 1 and isinstance(values[0], (list, tuple)):
+        if len(values) == 1 and np.ndim(values[0]) == 1:
             values = tuple(values[0])
-        if not all(isinstance(v, (str, bool, int, float)) for v in values):
+        values = tuple(plain_options(value) for value in values)
+        if not all(isinstance(v, (str, bool, int, float)) and v == v for v in values):
             raise InvalidInputError(
                 f"Choice values must be str, bool, int or float, got {values!r}"
             )
         if len(values) < 2 or len(set(values)) != len(values):
             raise InvalidInputError(f"Choice needs at least two different values, got {values!r}")
-        vars(self).update(values=tuple(values), ordered=ordered)  # the class is frozen
+        vars(self).update(values=values, ordered=bool(ordered))  # the class is frozen
 
     @property
     def width(self) -> int:
@@ -153,11 +169,24 @@ class Choice:
             index = np.minimum(cell, self.levels - 1)
         return [self.values[i] for i in index]
 
+    def read(self, value: object) -> Value:
+        """Return the value of this parameter that equals a value of the user.
+
+        Raises:
+            InvalidInputError: there is none.
+        """
+        one = scalar(value)
+        for known in self.values if isinstance(one, (str, bool, int, float)) else ():
+            if known == one or (
+                isinstance(one, float)
+                and isinstance(known, float)
+                and known == snapped(one, known, known, value)
+            ):
+                return cast("Value", known)
+        raise InvalidInputError(f"{value!r:.200} is not one of {list(self.values)}")
+
     def encode(self, values: Sequence[Any]) -> Array:
-        for value in values:
-            if value not in self.values:
-                raise InvalidInputError(f"{value!r} is not one of {list(self.values)}")
-        index = np.array([self.values.index(value) for value in values], dtype=int)
+        index = np.array([self.values.index(self.read(value)) for value in values], dtype=int)
         one_hot = np.eye(self.levels)
         return one_hot[index] if self.width > 1 else ((index + 0.5) / self.levels)[:, None]
 
@@ -201,6 +230,14 @@ def parameter_quantiles(parameters: Mapping[str, Parameter], u: Array) -> Array:
     return points
 
 
+def _bound(where: str, name: str, value: object) -> float:
+    """Return a bound as a Python number; whole numbers stay integers."""
+    exact = scalar(value)
+    if isinstance(exact, int) and not isinstance(exact, bool):
+        return exact
+    return real(where, f"the bound {name}", value)
+
+
 def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dict[str, Any]]:
     """Decode points ``(n, d)`` to named values."""
     columns = parameter_columns(parameters)
@@ -214,17 +251,64 @@ def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[s
     Raises:
         InvalidInputError: a name is missing or unknown, or a value is out of range.
     """
+    rows = read_named(parameters, values)
+    return np.concatenate(
+        [one.encode([row[name] for row in rows]) for name, one in parameters.items()], axis=1
+    )
+
+
+def read_named(
+    parameters: Mapping[str, Parameter], values: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return named values of the user as values of the parameters, in their order.
+
+    Raises:
+        InvalidInputError: a name is missing or unknown, or a value is out of range.
+    """
+    found = []
     for row in values:
-        if set(row) != set(parameters):
-            missing, unknown = set(parameters) - set(row), set(row) - set(parameters)
+        require_names("parameters", parameters, row)
+        found.append({name: _read(name, one, row[name]) for name, one in parameters.items()})
+    return found
+
+
+def _read(name: str, parameter: Parameter, value: object) -> Value:
+    try:
+        return parameter.read(value)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"parameter {name!r}: {error}") from None
+
+
+def named_rows(
+    parameters: Mapping[str, Parameter], designs: object, vectors: bool
+) -> list[dict[str, Any]]:
+    """Return designs of the user as named values: records by name, vectors by position.
+
+    Args:
+        parameters: parameters of the designs.
+        designs: n records, a table of n rows, or an array ``(n, p)``.
+        vectors: vectors are designs, too.
+
+    Raises:
+        InvalidInputError: a name is missing or unknown, or an array has another shape.
+    """
+    named = table(designs)
+    if named is not None:
+        return named
+    rows: list[Any] = list(designs) if isinstance(designs, Iterable) else [designs]
+    if not vectors:
+        raise InvalidInputError(f"Box: designs must be dicts with the keys {list(parameters)}")
+    for row in rows:
+        size = len(row) if hasattr(row, "__len__") and np.ndim(row) == 1 else None
+        if size != len(parameters):
             raise InvalidInputError(
-                f"parameters do not match: missing {sorted(missing)}, unknown "
-                f"{sorted(unknown)}; expected {list(parameters)}"
+                f"Box: designs must have shape (n, {len(parameters)}), got {_shape(designs)}"
             )
-    parts = []
-    for name, parameter in parameters.items():
-        try:
-            parts.append(parameter.encode([row[name] for row in values]))
-        except InvalidInputError as error:
-            raise InvalidInputError(f"parameter {name!r}: {error}") from None
-    return np.concatenate(parts, axis=1)
+    return [dict(zip(parameters, row, strict=True)) for row in rows]
+
+
+def _shape(designs: object) -> object:
+    try:
+        return np.shape(cast("ArrayLike", designs))
+    except ValueError:  # rows of different lengths
+        return "rows of different lengths"

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from bo_invert.benchmark.process_pool import perform
 from bo_invert.benchmark.single_run import ProblemSource, run_one, summarize
-from bo_invert.errors import InvalidInputError, whole_number
+from bo_invert.errors import InvalidInputError, require
 from bo_invert.problems.examples.base import ready_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
@@ -27,6 +27,7 @@ from bo_invert.storage.base import Store
 from bo_invert.storage.open import open_store
 from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.types import JSON
+from bo_invert.user_data import scalar, whole_number, whole_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,15 +86,12 @@ def compare(
     """
     sources = _problem_sources(problems)
     methods = _methods(strategies, sources)
-    numbers = list(
-        dict.fromkeys(int(seed) for seed in (range(seeds) if isinstance(seeds, int) else seeds))
+    numbers = _seeds(seeds)
+    budget, batch = (
+        whole_number("compare", "budget", budget),
+        whole_number("compare", "batch", batch),
     )
-    for what, value in (("budget", budget), ("batch", batch), ("jobs", jobs), ("keep", keep)):
-        whole_number("compare", what, value)
-    if not numbers or min(numbers) < 0:
-        raise InvalidInputError(
-            f"compare: seeds must be whole numbers >= 0, at least one, got {numbers}"
-        )
+    jobs, keep = whole_number("compare", "jobs", jobs), whole_number("compare", "keep", keep)
     if isinstance(storage, str):
         opened = open_store(storage, token)
         opened.names()  # an unusable storage fails here, before the first run
@@ -213,6 +211,15 @@ class Comparison:
 
 
 # ---------------------------------------------------------------------- arguments
+
+
+def _seeds(seeds: Iterable[int] | int) -> list[int]:
+    """Return different seeds; a number n stands for 0, ..., n - 1."""
+    one = scalar(seeds) if not isinstance(seeds, Sequence) else None
+    given = range(one) if isinstance(one, int) else seeds
+    found = list(dict.fromkeys(whole_numbers("compare", "seeds", given, least=0)))
+    require(found, f"compare: seeds must be whole numbers >= 0, at least one, got {seeds!r}")
+    return found
 
 
 def _problem_sources(

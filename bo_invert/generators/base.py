@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInputError, whole_number
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.priors import Draw, Prior, draw_codes
 from bo_invert.types import JSON, Designs
+from bo_invert.user_data import whole_number
 
 Valid = Callable[[Any], Any]
 """Function from n designs to n truth values: True for a valid design."""

@@ -15,13 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bo_invert.errors import (
-    FailedError,
-    InfeasibleError,
-    InvalidInputError,
-    check_seconds,
-    require,
-)
+from bo_invert.errors import FailedError, InfeasibleError, InvalidInputError, require
 from bo_invert.execution.output_capture import last_lines
 from bo_invert.execution.process_group import ProcessGroup
 from bo_invert.hashing import Digest, file_digest, joined, text_digest
@@ -30,6 +24,7 @@ from bo_invert.oracles.io.json_codec import JsonPath, as_csv, checked_path, with
 from bo_invert.oracles.io.output_parser import OutputFormat, read_rows
 from bo_invert.oracles.io.templates import fill, names_in, values_of
 from bo_invert.types import JSON, Design
+from bo_invert.user_data import time_limit, whole_number, whole_numbers
 
 _FILES = ("input", "output", "folder")
 """Placeholders in ``argv`` that name files instead of values."""
@@ -114,7 +109,6 @@ class Command(Oracle):
             parts and all(isinstance(part, (str, os.PathLike)) for part in parts),
             f"Command: argv must be a list such as ['solver', '--fast'], got {argv!r}",
         )
-        check_seconds("Command", timeout=timeout)
         require(
             isinstance(output, re.Pattern) or output in ("json", "csv"),
             f"Command: output must be 'json', 'csv' or re.compile(pattern), got {output!r}",
@@ -132,10 +126,13 @@ class Command(Oracle):
         self.templates = _templates(input)
         self.input = input if isinstance(input, str) else None
         self.output, self.source, self.answer = output, source, checked_path(answer, "Command")
-        self.timeout, self.limit, self.batched = timeout, int(limit), bool(batched)
+        self.timeout = time_limit("Command", "timeout", timeout)
+        self.limit, self.batched = whole_number("Command", "limit", limit), bool(batched)
         self.env = dict(env or {})
         self.outputs = None if outputs is None else tuple(outputs)
-        self.infeasible = frozenset([infeasible] if isinstance(infeasible, int) else infeasible)
+        self.infeasible = frozenset(
+            whole_numbers("Command", "infeasible", infeasible, least=-(2**31))
+        )
         self.keep = None if keep is None else os.path.abspath(keep)
         self._era = 0
         self._check_placeholders()

@@ -15,11 +15,9 @@ from bo_invert.errors import (
     FailedError,
     InfeasibleError,
     InvalidInputError,
-    check_seconds,
     one_of,
     require,
     require_package,
-    whole_number,
 )
 from bo_invert.hashing import text_digest
 from bo_invert.oracles.base import Oracle, OracleResult, answer_each, as_failure, result_of
@@ -43,6 +41,7 @@ from bo_invert.oracles.io.json_codec import (
 )
 from bo_invert.oracles.io.templates import fill, fill_json, names_in, values_of
 from bo_invert.types import JSON, Design
+from bo_invert.user_data import pause, time_limit, whole_number, whole_numbers
 
 _BUSY = (502, 503, 504)
 """Status codes of a server that may recover (RFC 9110)."""
@@ -123,16 +122,17 @@ class Http(Oracle):
             f"Http: url must not have placeholders with batches, got {names_in(self.url)}; "
             "they hold one design",
         )
-        whole_number("Http", "retries", retries, least=0)
-        check_seconds("Http", timeout=timeout)
-        check_seconds("Http", zero=True, backoff=backoff)
         self.headers = _checked_headers(headers or {})
-        self.timeout, self.retries, self.backoff = timeout, retries, backoff
+        self.timeout = time_limit("Http", "timeout", timeout)
+        self.retries = whole_number("Http", "retries", retries, least=0)
+        self.backoff = pause("Http", "backoff", backoff)
         self.batched = bool(batched)
         self.outputs = None if outputs is None else tuple(outputs)
         self.answer = checked_path(answer, "Http")
-        self.infeasible = frozenset([infeasible] if isinstance(infeasible, int) else infeasible)
-        self._session = HttpSession(self.headers, self.timeout, int(limit))
+        self.infeasible = frozenset(whole_numbers("Http", "infeasible", infeasible, least=-(2**31)))
+        self._session = HttpSession(
+            self.headers, self.timeout, whole_number("Http", "limit", limit)
+        )
 
     def __call__(self, designs: Sequence[Design]) -> list[Any]:
         """Return a row of outputs, or an ``EvaluationError``, for each design."""

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from bo_invert.errors import FailedError, check_seconds, require, whole_number
+from bo_invert.errors import FailedError, require
 from bo_invert.execution.base import WorkerDied
 from bo_invert.execution.process_local import process_local
-from bo_invert.execution.supervised_process import WorkerProcess, pack
+from bo_invert.execution.supervised_process import STARTUP, WorkerProcess, pack
 from bo_invert.hashing import Digest
 from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_failure, as_oracle
 from bo_invert.types import JSON, Design
+from bo_invert.user_data import pause, time_limit, whole_number
 
 _BYTES = {
     "": 1,
@@ -62,7 +63,7 @@ class Isolated(Oracle):
         timeout: float | None = None,
         memory: int | str | None = None,
         grace: float = 1.0,
-        startup: float = 600.0,
+        startup: float = STARTUP,
         outputs: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
@@ -70,12 +71,11 @@ class Isolated(Oracle):
             os.name == "posix",
             "Isolated: the system must be POSIX, for process groups. Use Http or a function.",
         )
-        check_seconds("Isolated", timeout=timeout, startup=startup)
-        check_seconds("Isolated", zero=True, grace=grace)
-        if threads is not None:
-            whole_number("Isolated", "threads", threads)
         inner = as_oracle(oracle)
-        self.timeout, self.grace, self.startup, self.threads = timeout, grace, startup, threads
+        self.timeout = time_limit("Isolated", "timeout", timeout)
+        self.grace = pause("Isolated", "grace", grace)
+        self.startup = time_limit("Isolated", "startup", startup) or STARTUP
+        self.threads = None if threads is None else whole_number("Isolated", "threads", threads)
         self.memory = None if memory is None else _bytes(memory)
         self.outputs = inner.outputs if outputs is None else tuple(outputs)
         self.batched = inner.batched

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError, whole_number
+from bo_invert.errors import InvalidInputError
 from bo_invert.problem_doctor.advice import advise
 from bo_invert.problem_doctor.call_budget import BudgetSpent, CallBudget, OracleTimeout
 from bo_invert.problem_doctor.findings import DoctorReport, Finding, Severity, error, note, seconds
@@ -32,6 +32,7 @@ from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import provenance
 from bo_invert.types import Array
+from bo_invert.user_data import time_limit, whole_number
 
 if TYPE_CHECKING:
     from bo_invert.study.study import Study
@@ -75,11 +76,8 @@ def doctor(
     Raises:
         InvalidInputError: ``calls`` or ``timeout`` is not positive, or the study's problem differs.
     """
-    whole_number("doctor", "calls", calls)
-    if timeout is not None and not timeout > 0:
-        raise InvalidInputError(
-            f"doctor: timeout must be a positive number of seconds, got {timeout!r}"
-        )
+    calls, seed = whole_number("doctor", "calls", calls), whole_number("doctor", "seed", seed, 0)
+    timeout = time_limit("doctor", "timeout", timeout)
     if study is not None and (
         changes := differences(study.journal.header["problem"], problem.to_json())
     ):
@@ -89,7 +87,7 @@ def doctor(
     from tqdm.auto import tqdm
 
     with tqdm(
-        total=int(calls), desc=f"doctor {problem.name}", unit="call",
+        total=calls, desc=f"doctor {problem.name}", unit="call",
         dynamic_ncols=True, disable=not progress,
     ) as bar:  # fmt: skip
 
@@ -97,7 +95,7 @@ def doctor(
             bar.n = min(made, bar.total)
             bar.refresh()
 
-        meter = CallBudget(problem, int(calls), timeout, tick)
+        meter = CallBudget(problem, calls, timeout, tick)
         checks = _Checks(problem, meter, np.random.default_rng(seed))
         finished = checks.run()
     if study is not None and meter.calls_made:

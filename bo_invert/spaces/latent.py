@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInputError, whole_number
+from bo_invert.errors import InvalidInputError
 from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
 from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_measure
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
@@ -21,6 +21,7 @@ from bo_invert.search_domain import Domain, gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design, Designs
 from bo_invert.user_code import DeviceConstants, call_user_code, user_function
+from bo_invert.user_data import whole_number
 
 if TYPE_CHECKING:
     import torch

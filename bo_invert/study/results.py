@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from bo_invert.cost_ledger import Ledger
-from bo_invert.errors import InvalidInputError, whole_number
+from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.objectives import ProblemStatement
 from bo_invert.problems.problem import Problem
@@ -25,6 +25,7 @@ from bo_invert.study.recommendation import (
 )
 from bo_invert.study.solutions import Solutions, solutions
 from bo_invert.types import Trial
+from bo_invert.user_data import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd

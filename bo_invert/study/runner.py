@@ -10,14 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bo_invert.cost_ledger import Cost
-from bo_invert.errors import (
-    EvaluationError,
-    FailedError,
-    InvalidInputError,
-    StorageError,
-    check_seconds,
-    whole_number,
-)
+from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, StorageError
 from bo_invert.execution.serial import SerialExecutor
 from bo_invert.oracles.base import as_failure
 from bo_invert.problems.problem import Problem
@@ -30,6 +23,7 @@ from bo_invert.study.failing_runs import Watchdog
 from bo_invert.study.pacing import Pacing, TimeLimit
 from bo_invert.study.progress_bar import RunProgressBar
 from bo_invert.types import Outcome, Query, State, Trial
+from bo_invert.user_data import time_limit, whole_number
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +48,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         for name, least in (("budget", 1), ("batch", 1), ("retries", 0)):
             object.__setattr__(self, name, whole_number("run", name, getattr(self, name), least))
-        check_seconds("run", timeout=self.timeout)
+        object.__setattr__(self, "timeout", time_limit("run", "timeout", self.timeout))
 
 
 def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions) -> None:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from bo_invert.errors import whole_number
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import Measure
 from bo_invert.parameters import Int
@@ -30,6 +29,7 @@ from bo_invert.spaces.base import Space
 from bo_invert.spaces.box import Box
 from bo_invert.spaces.latent import Latent
 from bo_invert.types import JSON, Array, Design
+from bo_invert.user_data import whole_number
 
 # Maximum thickness of training airfoils, in chords. Excludes 31 of 2,174, mostly struts.
 THICKEST = 0.25
@@ -59,7 +59,7 @@ class Modes(nn.Module):
 
     def __init__(self, designs: Array, dim: int, baseline: Array | None = None) -> None:
         super().__init__()
-        whole_number("airfoil", "dim", dim, most=len(KULFAN))
+        dim = whole_number("airfoil", "dim", dim, most=len(KULFAN))
         heights, centre = basis(), designs.mean(axis=0)
         _, sizes, ways = np.linalg.svd((designs - centre) @ heights.T, full_matrices=False)
         largest = np.abs(ways).argmax(axis=1)

@@ -1,0 +1,384 @@
+"""Numbers, names and tables in data of the user; numpy only.
+
+Every argument, design and answer is read here. Numbers come as Python objects, numpy scalars,
+tensors, or containers of length one. A *record* is a set of values with names: a mapping, a row of
+a data frame, a namedtuple, a dataclass. A *table* is a sequence of records, or columns with names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from numbers import Integral
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bo_invert.errors import InvalidInputError
+
+# Unit roundoffs 2^-p of floating-point formats with p significant bits (IEEE 754; bfloat16: 8).
+_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
+
+
+def has_unit(value: object) -> bool:
+    """Return True for dates, durations, and quantities of pint, astropy and similar packages."""
+    return (
+        isinstance(value, (date, time, timedelta, np.datetime64, np.timedelta64))
+        or (hasattr(value, "magnitude") and hasattr(value, "units"))
+        or (hasattr(value, "value") and hasattr(value, "unit"))
+        or (isinstance(value, np.ndarray) and hasattr(value, "units"))
+        or hasattr(getattr(value, "dtype", None), "units")
+    )
+
+
+def _missing(value: object) -> bool:
+    """Return True for None, ``pandas.NA`` and ``NaT``."""
+    return (
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, (np.datetime64, np.timedelta64)) and bool(np.isnat(value)))
+    )
+
+
+def scalar(value: object) -> object:
+    """Return the element of a scalar or of a container of length one as a Python object.
+
+    A missing value (masked, NA, NaT, None) is NaN. Other objects are returned as they are.
+    """
+    if type(value) in (int, float, bool, complex):
+        return value
+    if type(value) is np.float64:
+        return float(value)
+    if _missing(value) or value is np.ma.masked:
+        return math.nan
+    if isinstance(value, (str, bytes)):
+        return str(value) if isinstance(value, str) else value
+    if has_unit(value) or record(value) is not None:
+        return value
+    if isinstance(value, (list, tuple)):
+        return scalar(value[0]) if len(value) == 1 else value
+    if isinstance(value, np.ma.MaskedArray) and value.size == 1:
+        return math.nan if np.ma.getmaskarray(value).all() else scalar(value.data)
+    size = value.numel() if hasattr(value, "numel") else getattr(value, "size", None)
+    if callable(getattr(value, "item", None)) and size == 1:
+        item = value.item()  # type: ignore[attr-defined]  # checked above
+        return item if isinstance(item, (bool, int, float, complex)) else scalar(item)
+    return value
+
+
+def number(value: object) -> float:
+    """Convert a value to a number; a missing value is NaN.
+
+    Raises:
+        TypeError: the value is complex, has a unit, or is no number; the message says which.
+    """
+    one = scalar(value)
+    if isinstance(one, float):
+        return one
+    if has_unit(one):
+        raise TypeError("has a unit; write its magnitude, in the unit of the problem")
+    if isinstance(one, complex):
+        raise TypeError("is complex; write its real part or its absolute value")
+    if isinstance(one, (str, bytes, np.ndarray)) or not hasattr(type(one), "__float__"):
+        raise TypeError("is not a number")
+    try:
+        return float(one)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise TypeError("is not a number") from None
+
+
+def numbers(values: object) -> NDArray[np.float64]:
+    """Convert an array, a tensor, a data frame or nested lists to float64; missing values are NaN.
+
+    Raises:
+        TypeError: a value is no number, or rows have different lengths.
+    """
+    if hasattr(values, "detach"):
+        values = _host_array(values)
+    if has_unit(values):
+        raise TypeError("has a unit; write its magnitude, in the unit of the problem")
+    if isinstance(values, (list, tuple)) and not all(type(v) in (int, float) for v in values):
+        try:
+            return np.array([numbers(value) for value in values], dtype=np.float64)
+        except ValueError:
+            raise TypeError("has rows of different lengths") from None
+    try:
+        array = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError("is not an array of numbers") from None
+    if array.dtype.kind in "fiub" or (array.dtype.kind == "V" and array.dtype.names is None):
+        found = np.array(array.astype(np.float64), dtype=np.float64)
+        if isinstance(array, np.ma.MaskedArray):
+            found[np.ma.getmaskarray(array)] = np.nan
+        return found
+    if array.ndim == 0 and array.dtype.kind == "O":
+        return np.array(number(values))
+    flat = [number(value) for value in array.ravel()]
+    return np.array(flat, dtype=np.float64).reshape(array.shape)
+
+
+def _host_array(tensor: object) -> NDArray[Any]:
+    """Copy a tensor of any device, layout and precision to a numpy array."""
+    there: Any = tensor.detach().cpu()  # type: ignore[attr-defined]  # tensors of torch
+    if there.is_complex():
+        raise TypeError("is complex; write its real part or its absolute value")
+    there = there.dequantize() if there.is_quantized else there
+    found: NDArray[Any] = there.to_dense().double().numpy()
+    return found
+
+
+def vector(values: object) -> NDArray[np.float64]:
+    """Convert a number, a vector, or a list of numbers or arrays of length one; see ``numbers``."""
+    if isinstance(values, (list, tuple)) and len(values) > 1:
+        return np.array([number(value) for value in values])
+    return np.atleast_1d(numbers(values))
+
+
+def snapped(value: float, low: float, high: float, given: object = None) -> float:
+    """Return a value outside ``[low, high]`` as the bound that it equals in its own precision.
+
+    The value 0.1 in single precision exceeds 0.1 by 1.5e-9.
+
+    Args:
+        value: value in double precision.
+        low: lower bound.
+        high: upper bound.
+        given: array, scalar or tensor that held the value. Without one of lower precision, a number
+            that single precision represents exactly counts as single precision.
+    """
+    if low <= value <= high or not math.isfinite(value):
+        return value
+    name = str(getattr(given, "dtype", "")).rpartition(".")[2]
+    with np.errstate(over="ignore"):
+        single = float(np.float32(value)) == value
+    roundoff = _ROUNDOFF.get(name, _ROUNDOFF["float32"] if single else 0.0)
+    bound = low if value < low else high
+    return bound if abs(value - bound) <= roundoff * abs(bound) else value
+
+
+def real(where: str, name: str, value: object) -> float:
+    """Return an argument as a finite ``float``.
+
+    Args:
+        where: class or function that received the argument.
+        name: name of the argument.
+        value: the argument: a number, numpy scalar or array of one element.
+
+    Raises:
+        InvalidInputError: the argument is no finite number.
+    """
+    try:
+        found = number(value)
+    except TypeError as error:
+        raise InvalidInputError(
+            f"{where}: {name} must be a finite number, got {value!r:.200}, which {error}"
+        ) from None
+    if not math.isfinite(found):
+        raise InvalidInputError(f"{where}: {name} must be a finite number, got {value!r:.200}")
+    return found
+
+
+def whole_number(
+    where: str, name: str, value: object, least: int = 1, most: int | None = None
+) -> int:
+    """Return an argument as an ``int``; numpy integers are accepted, booleans are not.
+
+    Args:
+        where: class or function that received the argument.
+        name: of the argument.
+        value: the argument.
+        least: smallest valid value.
+        most: largest valid value; None for no limit.
+
+    Raises:
+        InvalidInputError: the argument is no whole number in this range.
+    """
+    one = scalar(value)
+    if (
+        isinstance(one, bool)
+        or not isinstance(one, Integral)
+        or int(one) < least
+        or (most is not None and int(one) > most)
+    ):
+        limits = f">= {least}" if most is None else f"from {least} to {most}"
+        raise InvalidInputError(f"{where}: {name} must be a whole number {limits}, got {value!r}")
+    return int(one)
+
+
+def whole_numbers(where: str, name: str, values: object, least: int) -> tuple[int, ...]:
+    """Return one or several whole numbers as a tuple of ``int``; see ``whole_number``."""
+    one = scalar(values)
+    several = hasattr(one, "__iter__") and not isinstance(one, (str, bytes))
+    items: Any = one if several else [one]
+    return tuple(whole_number(where, name, item, least) for item in items)
+
+
+def time_limit(where: str, name: str, value: object) -> float | None:
+    """Return a time limit in seconds as a ``float``; None for no limit.
+
+    Raises:
+        InvalidInputError: the argument is no finite number above 0.
+    """
+    return None if value is None else _duration(where, name, value, zero=False)
+
+
+def pause(where: str, name: str, value: object) -> float:
+    """Return a pause in seconds as a ``float``; it may be 0.
+
+    Raises:
+        InvalidInputError: the argument is no finite number of at least 0.
+    """
+    return _duration(where, name, value, zero=True)
+
+
+def _duration(where: str, name: str, value: object, *, zero: bool) -> float:
+    try:
+        found = math.nan if isinstance(scalar(value), bool) else number(value)
+    except TypeError:
+        found = math.nan
+    if not (0 < found < math.inf or (zero and found == 0)):
+        limit = ">= 0" if zero else "> 0"
+        raise InvalidInputError(
+            f"{where}: {name} must be a number of seconds {limit}, got {value!r}"
+        )
+    return found
+
+
+def plain_options(value: object) -> object:
+    """Convert numpy scalars and arrays of one element, also in dicts, to Python objects."""
+    if isinstance(value, Mapping):
+        return {key: plain_options(item) for key, item in value.items()}
+    single = isinstance(value, (np.generic, np.ndarray)) and value.size == 1
+    return scalar(value) if single and not has_unit(value) else value
+
+
+def record(value: object) -> dict[str, Any] | None:
+    """Return the values of a record by name; None for data without names.
+
+    A pandas Series has names if all labels of its index are strings, a data frame of one row if its
+    columns have names.
+
+    Raises:
+        InvalidInputError: a name occurs twice.
+    """
+    if value is None or isinstance(value, (str, bytes, bool, int, float, list)):
+        return None
+    kind = type(value)
+    if isinstance(value, Mapping):
+        return {str(name): item for name, item in value.items()}
+    if isinstance(value, tuple):
+        names = getattr(value, "_fields", None)
+        return None if names is None else _named(names, value)
+    if isinstance(value, (np.void, np.ndarray)):
+        if value.dtype.names is None or value.size != 1:
+            return None
+        row: Any = value if isinstance(value, np.void) else value.reshape(-1)[0]
+        return {name: row[name] for name in value.dtype.names}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in fields(value)}
+    if isinstance(value, SimpleNamespace):
+        return dict(vars(value))
+    declared = getattr(kind, "model_fields", None)  # pydantic
+    if declared is None and hasattr(kind, "__attrs_attrs__"):
+        declared = [one.name for one in kind.__attrs_attrs__]
+    if declared is not None:
+        return {name: getattr(value, name) for name in declared}
+    if hasattr(value, "to_series") and getattr(value, "ndim", 0) == 1:  # xarray
+        value = value.to_series()
+    labels = getattr(value, "index", None)
+    if hasattr(value, "iloc") and getattr(value, "ndim", 0) == 1 and labels is not None:
+        named = len(labels) > 0 and all(isinstance(label, str) for label in labels)
+        return _named(list(labels), [value.iloc[i] for i in range(len(labels))]) if named else None
+    if hasattr(value, "columns") and len(value) == 1:  # type: ignore[arg-type]  # a frame has one
+        found = columns(value)
+        return None if found is None else {name: column[0] for name, column in found.items()}
+    return None
+
+
+def columns(value: object) -> dict[str, Sequence[Any]] | None:
+    """Return the columns of a table by name; None for data without names.
+
+    Tables are data frames, structured arrays, mappings of columns of equal length, and sequences of
+    records.
+
+    Raises:
+        InvalidInputError: a name occurs twice, or records have different names.
+    """
+    if isinstance(value, Mapping):
+        found = {str(name): column for name, column in value.items()}
+        sizes = {_length(column) for column in found.values()}
+        return found if len(sizes) == 1 and None not in sizes else None
+    if isinstance(value, np.ndarray) and value.dtype.names is not None:
+        flat = np.atleast_1d(value)
+        return {name: flat[name] for name in value.dtype.names}
+    if hasattr(value, "iloc") and hasattr(value, "columns"):  # pandas
+        labels = list(value.columns)
+        if labels == list(range(len(labels))):
+            return None
+        series = [value.iloc[:, i] for i in range(len(labels))]
+        return _named(labels, [one.to_numpy() for one in series])
+    if hasattr(value, "columns") and hasattr(value, "get_column"):  # polars
+        return {str(name): value.get_column(name).to_list() for name in value.columns}
+    if hasattr(value, "column_names") and hasattr(value, "to_pydict"):  # pyarrow
+        return dict(value.to_pydict())
+    if not isinstance(value, (list, tuple)) or hasattr(value, "_fields") or not value:
+        return None
+    rows = [record(row) for row in value]
+    if all(row is None for row in rows):
+        return None
+    first = rows[0] or {}
+    for position, row in enumerate(rows):
+        if row is None or set(row) != set(first):
+            given = "a row without names" if row is None else sorted(row)
+            raise InvalidInputError(
+                f"table: rows must have equal names, got {given} in row {position} and "
+                f"{sorted(first)} in row 0"
+            )
+    return {name: [row[name] for row in rows if row is not None] for name in first}
+
+
+def table(value: object) -> list[dict[str, Any]] | None:
+    """Return the rows of a table as records; None for data without names; see ``columns``."""
+    found = columns(value)
+    if found is None:
+        return None
+    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def row_labels(value: object) -> list[Any] | None:
+    """Return the row labels of a pandas object; None without labels."""
+    index = getattr(value, "index", None)
+    return list(index) if hasattr(value, "iloc") and index is not None else None
+
+
+def require_names(where: str, expected: Iterable[str], given: Iterable[str]) -> None:
+    """Check that two sets of names are equal, in any order.
+
+    Raises:
+        InvalidInputError: they differ; the message lists both.
+    """
+    wanted, found = list(expected), list(given)
+    if set(wanted) != set(found):
+        raise InvalidInputError(
+            f"{where}: names must be {wanted}, got {found}: missing "
+            f"{sorted(set(wanted) - set(found))}, unknown {sorted(set(found) - set(wanted))}"
+        )
+
+
+def _named(names: Iterable[Any], values: Iterable[Any]) -> dict[str, Any]:
+    listed = [str(name) for name in names]
+    if len(set(listed)) != len(listed):
+        twice = sorted({name for name in listed if listed.count(name) > 1})
+        raise InvalidInputError(f"data: names must be different, got {twice} more than once")
+    return dict(zip(listed, values, strict=True))
+
+
+def _length(value: object) -> int | None:
+    """Return the length of a column; None for a scalar, text or an array of other dimensions."""
+    if isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", 1) != 1:
+        return None
+    return len(value) if hasattr(value, "__len__") else None
