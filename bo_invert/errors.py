@@ -16,6 +16,8 @@
         ├── StorageConflictError         another writer appended to the log first
         ├── StorageBusyError             the database stayed locked until the timeout
         ├── ServerUnreachableError       a server did not answer until the timeout
+        ├── StorageReplacedError         the file was moved, deleted or replaced while in use
+        ├── StudyDamagedError            stored data of one study are damaged
         └── SchemaTooNewError            a newer version of bo_invert wrote the storage
 
     EvaluationError                      outcome of an oracle call without outputs; not a defect
@@ -106,6 +108,23 @@ class StorageBusyError(StorageError):
 
 class ServerUnreachableError(StorageError):
     """Server timeout. The message holds the URL and the request."""
+
+
+class StorageReplacedError(StorageError):
+    """Database that was moved, deleted, restored or replaced while this process used it."""
+
+
+class StudyDamagedError(StorageError):
+    """Damaged data of one study: changed, missing or invalid. Other studies are not affected.
+
+    Args:
+        message: names the storage, the study, the event and the remedy.
+        event: position of the first damaged event; None if the header is damaged.
+    """
+
+    def __init__(self, message: str, event: int | None = None) -> None:
+        super().__init__(message)
+        self.event = event
 
 
 class SchemaTooNewError(StorageError):

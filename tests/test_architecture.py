@@ -207,7 +207,10 @@ THIRD_PARTIES = {
     "pydantic": {"service"},
     "rdkit": {"generators.selfies", "problems.examples"},
     "selfies": {"generators.selfies"},
-    "sqlalchemy": {"storage.sql_tables", "storage.sql_transactions", "storage.sql"},
+    "sqlalchemy": {
+        "storage.sql", "storage.sql_errors", "storage.sql_schema", "storage.sql_tables",
+        "storage.sql_transactions",
+    },
     "starlette": {"service"},
     "submitit": {"execution.slurm"},
     "typer": {"cli"},

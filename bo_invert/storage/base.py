@@ -10,10 +10,15 @@ import difflib
 from collections.abc import Sequence
 from typing import Protocol
 
-from bo_invert.errors import InvalidInputError, StudyExistsError, StudyNotFoundError
+from bo_invert.errors import (
+    InvalidInputError,
+    StudyDamagedError,
+    StudyExistsError,
+    StudyNotFoundError,
+)
 from bo_invert.types import JSON
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the stored format. A storage refuses to read a newer version."""
 
 
@@ -43,6 +48,7 @@ class Store(Protocol):
 
         Raises:
             StudyNotFoundError: There is no such study; the message lists similar names.
+            StudyDamagedError: The stored header was changed.
         """
 
     def names(self) -> list[str]:
@@ -58,6 +64,7 @@ class Store(Protocol):
 
         Raises:
             StudyNotFoundError: There is no such study.
+            StudyDamagedError: A stored event was changed or is missing.
         """
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:
@@ -117,4 +124,26 @@ def unknown_study(name: str, known: Sequence[str]) -> StudyNotFoundError:
     more = f" and {len(known) - 10} more" if len(known) > 10 else ""
     return StudyNotFoundError(
         f"no study named {name!r} in this storage{hint} It holds {listed}{more}"
+    )
+
+
+def damaged_study(storage: object, name: str, event: int | None, why: str) -> StudyDamagedError:
+    """Return the error for damaged data of a study.
+
+    Args:
+        storage: Storage, shown by its text.
+        name: Name of the study.
+        event: Position of the first damaged event; None for the header.
+        why: The rest of a sentence about the event or the header.
+    """
+    part = "its header" if event is None else f"event {event}"
+    intact = (
+        f", or copy the {event - 1} events before it with: bo-invert export {name!r} FILE --intact"
+        if event is not None and event > 1
+        else ""
+    )
+    return StudyDamagedError(
+        f"storage {storage}: study {name!r} is damaged: {part} {why}. Other studies are not "
+        f"affected. Restore a backup of the storage{intact}",
+        event,
     )

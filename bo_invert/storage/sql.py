@@ -3,28 +3,79 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from bo_invert.errors import StorageConflictError, StudyNotFoundError
-from bo_invert.storage.base import check_name, name_taken, unknown_study
-from bo_invert.storage.sql_tables import BEATS, EVENTS, STUDIES
+from bo_invert.storage.base import check_name, damaged_study, name_taken, unknown_study
+from bo_invert.storage.checksum_chain import Chain, ChainError, first_link, seal, split
+from bo_invert.storage.sql_errors import is_damage
+from bo_invert.storage.sql_positions import KnownPositions, Position, older_copy, verify
+from bo_invert.storage.sql_schema import CHECKSUMS, HEARTBEATS
+from bo_invert.storage.sql_tables import BEATS, EVENTS, HEADS, STUDIES
 from bo_invert.storage.sql_transactions import SqlDatabase
 from bo_invert.types import JSON
+
+_NAME = STUDIES.c.name == sa.bindparam("name")
+_ID = sa.select(STUDIES.c.id).where(_NAME)
+_HEAD = (
+    sa.select(STUDIES.c.id, HEADS.c.header, HEADS.c.seq, HEADS.c.checksum)
+    .outerjoin(HEADS, HEADS.c.study == STUDIES.c.id)
+    .where(_NAME)
+)
+# PostgreSQL: writers of one study wait here. On SQLite, BEGIN IMMEDIATE did this.
+_LOCKED_HEAD = _HEAD.with_for_update(of=STUDIES)
+_HEADER = sa.select(STUDIES.c.header).where(STUDIES.c.id == sa.bindparam("study"))
+_EVENTS = (
+    sa.select(EVENTS.c.seq, EVENTS.c.data)
+    .where(EVENTS.c.study == sa.bindparam("study"), EVENTS.c.seq > sa.bindparam("after"))
+    .order_by(EVENTS.c.seq)
+)
+_APPEND = sa.insert(EVENTS)
+_MOVE_HEAD = (
+    sa.update(HEADS)
+    .where(HEADS.c.study == sa.bindparam("of"))
+    .values(seq=sa.bindparam("last"), checksum=sa.bindparam("chain"))
+)
+
+
+class StoredLog(NamedTuple):
+    """Log of a study in the database.
+
+    Args:
+        study: Id of the study.
+        header: Checksum of its name and header; empty in tables of an older version.
+        seq: Position of the last event.
+        checksum: Checksum of the last event.
+    """
+
+    study: int
+    header: str = ""
+    seq: int = 0
+    checksum: str = ""
 
 
 class SqlStore(SqlDatabase):
     """Storage in a database, for any number of threads and processes.
 
     SQLite files are in write-ahead mode with full synchronisation: data survive a power failure
-    once ``append`` has returned. The first ``create`` makes the file; reading does not.
+    once ``append`` has returned. The first ``create`` makes the file; reading does not. Chained
+    checksums detect damaged logs, and the last known event of each study detects older copies.
 
     ``SqlDatabase`` describes the arguments.
     """
+
+    def __init__(self, url: str | Path, *, patience: float = 30.0, read_only: bool = False) -> None:
+        super().__init__(url, patience=patience, read_only=read_only)
+        self._known = KnownPositions()
+        self._found = _Found()
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         check_name(name)
@@ -37,37 +88,63 @@ class SqlStore(SqlDatabase):
         with self.transaction(writing=True) as connection:
             try:
                 connection.execute(sa.insert(STUDIES), row)
-                _insert(connection, connection.execute(_id_of(name)).scalar_one(), texts, 0)
             except exc.IntegrityError as error:
                 raise name_taken(name) from error
+            study = connection.execute(_ID, {"name": name}).scalar_one()
+            start = first_link(name, row["header"])
+            log = StoredLog(study, start, 0, start)
+            connection.execute(
+                sa.insert(HEADS), {"study": study, "header": start, "seq": 0, "checksum": start}
+            )
+            self._insert(connection, name, log, texts)
 
     def header(self, name: str) -> JSON:
-        with self._study(name) as (connection, study):
-            query = sa.select(STUDIES.c.header).where(STUDIES.c.id == study)
-            return json.loads(connection.execute(query).scalar_one())
+        with self._study(name, opening=True) as (connection, log):
+            text = connection.execute(_HEADER, {"study": log.study}).scalar_one()
+            if log.header and first_link(name, text) != log.header:
+                raise damaged_study(self, name, None, "does not match its checksum")
+            try:
+                return json.loads(text)
+            except ValueError as error:
+                raise damaged_study(self, name, None, f"is no JSON ({error})") from error
 
     def names(self) -> list[str]:
         if self.missing:
             return []
         with self.transaction() as connection:
+            if not self._version:
+                return []
             query = sa.select(STUDIES.c.name).order_by(STUDIES.c.id)
             return list(connection.execute(query).scalars())
 
     def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
-        with self._study(name) as (connection, study):
-            query = sa.select(EVENTS.c.data).where(EVENTS.c.study == study, EVENTS.c.seq > after)
-            texts = connection.execute(query.order_by(EVENTS.c.seq).limit(limit)).scalars().all()
-        return [json.loads(text) for text in texts]
+        with self._study(name) as (connection, log):
+            known = self._position(name)
+            if known and known.seq == log.seq == after:
+                return []
+            try:
+                chain = self._chain(connection, log, after, known)
+                query = _EVENTS if limit is None else _EVENTS.limit(limit)
+                rows = connection.execute(query, {"study": log.study, "after": after})
+                events = [chain.read(seq, text) for seq, text in rows]
+                if limit is None:
+                    chain.close()
+            except ChainError as error:
+                if known and error.position <= known.seq:
+                    raise older_copy(str(self), name, known, log.seq) from None
+                raise damaged_study(self, name, error.position, error.why) from None
+            self._note(name, log, chain.position, chain.checksum)
+        return events
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:
         texts = [json.dumps(event, allow_nan=False) for event in events]
-        with self._study(name, writing=True) as (connection, study):
-            last = sa.select(sa.func.max(EVENTS.c.seq)).where(EVENTS.c.study == study)
-            length = connection.execute(last).scalar_one() or 0
-            if length != after:
-                raise StorageConflictError(f"study {name!r} has {length} events, not {after}")
+        with self._study(name, writing=True) as (connection, log):
+            if log.seq < after:
+                log = self._with_older_events(connection, name, log)
+            if log.seq != after:
+                raise StorageConflictError(f"study {name!r} has {log.seq} events, not {after}")
             try:
-                _insert(connection, study, texts, after)
+                self._insert(connection, name, log, texts)
             except exc.IntegrityError as error:
                 raise StorageConflictError(
                     f"study {name!r} grew while events were appended"
@@ -87,45 +164,164 @@ class SqlStore(SqlDatabase):
 
     def beat(self, name: str, worker: str) -> None:
         # On PostgreSQL, a heartbeat does not wait for the lock that an ask or a tell holds.
-        with self.transaction(writing=True), self._study(name) as (connection, study):
-            mine = sa.update(BEATS).where(BEATS.c.study == study, BEATS.c.worker == worker)
+        with self.transaction(writing=True), self._study(name) as (connection, log):
+            mine = sa.update(BEATS).where(BEATS.c.study == log.study, BEATS.c.worker == worker)
             if not connection.execute(mine.values(count=BEATS.c.count + 1)).rowcount:
-                connection.execute(sa.insert(BEATS), {"study": study, "worker": worker, "count": 1})
+                row = {"study": log.study, "worker": worker, "count": 1}
+                connection.execute(sa.insert(BEATS), row)
 
     def beats(self, name: str) -> dict[str, int]:
-        with self._study(name) as (connection, study):
-            query = sa.select(BEATS.c.worker, BEATS.c.count).where(BEATS.c.study == study)
+        with self._study(name) as (connection, log):
+            if self._version < HEARTBEATS:
+                return {}
+            query = sa.select(BEATS.c.worker, BEATS.c.count).where(BEATS.c.study == log.study)
             return {str(worker): int(count) for worker, count in connection.execute(query)}
 
     def delete(self, name: str) -> None:
-        with self._study(name, writing=True) as (connection, study):
-            for column in (EVENTS.c.study, BEATS.c.study, STUDIES.c.id):
+        with self.transaction(writing=True) as connection:
+            study = connection.execute(_ID, {"name": name}).scalar_one_or_none()
+            if study is None:
+                raise unknown_study(name, self.names())
+            for column in (EVENTS.c.study, BEATS.c.study, HEADS.c.study, STUDIES.c.id):
                 connection.execute(sa.delete(column.table).where(column == study))
+        self._known.forget(name)
 
     def __repr__(self) -> str:
         return f"SqlStore({str(self)!r})"
 
     @contextmanager
-    def _study(self, name: str, *, writing: bool = False) -> Iterator[tuple[sa.Connection, int]]:
-        """Run a transaction on an existing study and yield its id; one writer at a time."""
+    def transaction(self, *, writing: bool = False) -> Iterator[sa.Connection]:
+        outermost = self._own.connection is None
+        try:
+            with super().transaction(writing=writing) as connection:
+                yield connection
+            if outermost:
+                self._known.update(self._found.positions)
+        finally:
+            if outermost:
+                self._found.positions = {}
+
+    @contextmanager
+    def _study(
+        self, name: str, *, writing: bool = False, opening: bool = False
+    ) -> Iterator[tuple[sa.Connection, StoredLog]]:
+        """Run a transaction on an existing study; one writer at a time.
+
+        Args:
+            name: Name of the study.
+            writing: Lock the study.
+            opening: Accept another study that has the name of a deleted one.
+        """
         if self.missing:
             raise StudyNotFoundError(f"no study named {name!r}: the storage {self} does not exist")
-        query = _id_of(name)
+        known = self._position(name)  # before the snapshot, which therefore has this event
         with self.transaction(writing=writing) as connection:
-            # PostgreSQL: writers of one study wait here. On SQLite, BEGIN IMMEDIATE did this.
-            found = connection.execute(query.with_for_update() if writing else query)
-            study = found.scalar_one_or_none()
-            if study is None:
-                raise unknown_study(name, self.names())
-            yield connection, study
+            try:
+                log = self._find(connection, name, writing)
+                if known and log.header:
+                    self._compare(name, log, known, opening)
+                yield connection, log
+            except exc.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                raise damaged_study(self, name, None, f"or an event is ({error.orig})") from error
+
+    def _find(self, connection: sa.Connection, name: str, writing: bool) -> StoredLog:
+        if not self._version:
+            raise unknown_study(name, [])
+        checked = self._version >= CHECKSUMS
+        query: sa.Select[Any] = _ID
+        if checked:
+            query = _LOCKED_HEAD if writing else _HEAD
+        row = connection.execute(query, {"name": name}).one_or_none()
+        if row is None:
+            raise unknown_study(name, self.names())
+        if checked and row.header is None:
+            raise damaged_study(self, name, None, "has no stored checksum")
+        return StoredLog(*row)
+
+    def _compare(self, name: str, log: StoredLog, known: Position, opening: bool) -> None:
+        """Check that a log has its last known event."""
+        if log.header != known.header:
+            self._known.forget(name)
+            if not opening:
+                raise StudyNotFoundError(
+                    f"study {name!r} was deleted, and another one of this name created; "
+                    "open it again"
+                )
+        elif log.seq < known.seq or (log.seq == known.seq and log.checksum != known.checksum):
+            raise older_copy(str(self), name, known, log.seq)
+        elif self.file and self.file.write_ahead and self._own.signature != known.signature:
+            verify(self.file, str(self), name, known)
+            self._note(name, log, known.seq, known.checksum)
+
+    def _position(self, name: str) -> Position | None:
+        return self._found.positions.get(name) or self._known.get(name)
+
+    def _note(self, name: str, log: StoredLog, seq: int, checksum: str) -> None:
+        if log.header:
+            self._found.positions[name] = Position(
+                log.study, log.header, seq, checksum, self._own.signature
+            )
+
+    def _chain(
+        self, connection: sa.Connection, log: StoredLog, after: int, known: Position | None
+    ) -> Chain:
+        """Return the verification of the events after a position."""
+        if after == 0 or not log.header:
+            start = log.header
+        elif known and known.seq == after:
+            start = known.checksum
+        else:
+            start = self._checksum(connection, log, after)
+        return Chain(start, after, log.seq, log.checksum)
+
+    def _checksum(self, connection: sa.Connection, log: StoredLog, seq: int) -> str:
+        """Return the checksum of an event, computed if it was written without one."""
+        rows = connection.execute(
+            _EVENTS.limit(1), {"study": log.study, "after": seq - 1}
+        ).one_or_none()
+        found = None if rows is None or rows.seq != seq else split(rows.data)[1]
+        if found is not None:
+            return found
+        chain = Chain(log.header)
+        for number, text in connection.execute(
+            _EVENTS.limit(seq), {"study": log.study, "after": 0}
+        ):
+            chain.read(number, text)
+        return chain.checksum
+
+    def _with_older_events(self, connection: sa.Connection, name: str, log: StoredLog) -> StoredLog:
+        """Return a log with events that a program of an older version appended meanwhile."""
+        chain = Chain(log.checksum, log.seq)
+        try:
+            for seq, text in connection.execute(_EVENTS, {"study": log.study, "after": log.seq}):
+                chain.read(seq, text)
+        except ChainError as error:
+            raise damaged_study(self, name, error.position, error.why) from None
+        return log._replace(seq=chain.position, checksum=chain.checksum)
+
+    def _insert(
+        self, connection: sa.Connection, name: str, log: StoredLog, texts: Sequence[str]
+    ) -> None:
+        """Append events and move the head of the log."""
+        sealed = list(seal(log.checksum, texts))
+        if not sealed:
+            return
+        connection.execute(
+            _APPEND,
+            [
+                {"study": log.study, "seq": seq, "data": text}
+                for seq, (text, _) in enumerate(sealed, log.seq + 1)
+            ],
+        )
+        last, chain = log.seq + len(sealed), sealed[-1][1]
+        connection.execute(_MOVE_HEAD, {"of": log.study, "last": last, "chain": chain})
+        self._note(name, log, last, chain)
 
 
-def _id_of(name: str) -> sa.Select[int]:
-    return sa.select(STUDIES.c.id).where(STUDIES.c.name == name)
+class _Found(threading.local):
+    """Positions that the open transaction of each thread has read or written."""
 
-
-def _insert(connection: sa.Connection, study: int, texts: Sequence[str], after: int) -> None:
-    """Insert events behind position ``after``."""
-    rows = [{"study": study, "seq": seq, "data": text} for seq, text in enumerate(texts, after + 1)]
-    if rows:  # without rows, SQLAlchemy would insert one of default values
-        connection.execute(sa.insert(EVENTS), rows)
+    def __init__(self) -> None:
+        self.positions: dict[str, Position] = {}

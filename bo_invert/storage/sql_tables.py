@@ -33,4 +33,13 @@ BEATS = sa.Table(
     sa.Column("worker", sa.String(255), primary_key=True),
     sa.Column("count", sa.BigInteger, nullable=False),
 )
+HEADS = sa.Table(
+    "heads",
+    METADATA,
+    sa.Column("study", sa.ForeignKey("studies.id"), primary_key=True, autoincrement=False),
+    sa.Column("header", sa.String(64), nullable=False),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("checksum", sa.String(64), nullable=False),
+)
+"""Start of the chain, last position and last checksum of each log; see ``checksum_chain``."""
 SCHEMA_VERSION = sa.select(META.c.value).where(META.c.key == "schema")
