@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,12 @@ import pytest
 from bo_invert.history import History
 from bo_invert.objectives import Minimize, ProblemStatement, Target
 from bo_invert.search_domain import Domain
-from bo_invert.strategies.target_and_gradient_turns import gradients_gain, target_turn
-from bo_invert.types import Outcome, Query, State, Trial
+from bo_invert.strategies.target_and_gradient_turns import (
+    descents_gain,
+    gradients_gain,
+    target_turn,
+)
+from bo_invert.types import Descent, Outcome, Query, State, Trial
 
 
 def log(losses: Sequence[float], origins: Sequence[str]) -> History:
@@ -82,3 +87,15 @@ def test_near_the_target_a_batch_is_a_jacobian() -> None:
     near, far = (log([1.0, 1.0, 1.0, loss], ["gp"] * 4) for loss in (1e-5, 0.1))
     assert target_turn(statement(), near, None, batch=3) == "least_squares"
     assert target_turn(statement(), far, None, batch=3) == "gp"
+
+
+@pytest.mark.parametrize(("ends", "gains"), [([], True), ([-1.0], True), ([-1.0, -1.0], False)])
+def test_descents_lose_their_turn_when_the_latest_one_gained_nothing(
+    ends: list[float], gains: bool
+) -> None:
+    found = log([2.0, 1.0, 0.0, *ends], ["gp"] * (3 + len(ends)))
+    trials = [
+        replace(t, query=replace(t.query, descent=Descent(5))) if t.number > 2 else t
+        for t in found.trials
+    ]
+    assert descents_gain(History(trials)) is gains
