@@ -100,7 +100,7 @@ def fit_model(
     warp: bool = True,
     device: str = "cpu",
 ) -> FittedModel:
-    """Fit a surrogate to the completed trials of a log.
+    """Fit a surrogate to the completed trials of a log, without repeated observations if exact.
 
     Args:
         statement: Problem statement.
@@ -125,6 +125,11 @@ def fit_model(
         ) from None
     # Outliers are clipped within the subset, as the surrogate sees them.
     rows = np.arange(len(inputs)) if subset is None else subset
+    if not noisy:
+        # Noise of an exact oracle represents structure finer than the lengthscales. Equal outputs
+        # of a repeated input say nothing about it, but would exclude noise.
+        observed = np.concatenate([inputs[rows], history.y[rows]], axis=1)
+        rows = rows[np.sort(np.unique(observed, axis=0, return_index=True)[1])]
     outputs = ModelledOutputs(statement, history.y[rows], history.losses[rows])
     # Inputs may be features of designs instead of points.
     points = inputs.shape[1] == statement.domain.dim
