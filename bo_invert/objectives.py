@@ -8,7 +8,6 @@ samples of a surrogate and descents on a device.
 from __future__ import annotations
 
 import copy
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array
 from bo_invert.user_code import DeviceConstants, call_user_code, guard_methods
+from bo_invert.user_data import real, real_vector, record, require_names, snapped
 
 Tensor = Any
 """Array of numpy or tensor of torch."""
@@ -160,29 +160,25 @@ class Target(Objective):
         scale: ArrayLike = 1.0,
         output: str | None = None,
     ) -> None:
-        names: tuple[str, ...] = () if output is None else (output,)
-        if isinstance(value, Mapping):
-            names, value = tuple(value), list(value.values())
-        try:
-            values = np.atleast_1d(np.asarray(value, dtype=float))
-        except (TypeError, ValueError):
-            values = np.empty(0)
-        if values.ndim != 1 or not values.size or not np.isfinite(values).all():
-            raise InvalidInputError(
-                "Target: value must be a number, a vector or a dict of finite numbers, "
-                f"got {value!r}"
-            )
-        try:
-            scales = np.broadcast_to(np.asarray(scale, dtype=float), values.shape)
-        except ValueError:
+        named, units = record(value), record(scale)
+        names = tuple(named or (() if output is None else (output,)))
+        if named is not None and output is not None:
+            require_names("Target: output", [output], named)
+        if units is not None:
+            require_names("Target: scale", names, units)
+            scale = [units[name] for name in names]
+        listed = value if named is None else list(named.values())
+        values = real_vector("Target", "value", listed)
+        scales, tolerance = (
+            real_vector("Target", "scale", scale),
+            real("Target", "tolerance", tolerance),
+        )
+        if scales.size not in (1, values.size):
             raise InvalidInputError(
                 f"Target: scale must be one number or {len(values)} numbers, got {scale!r}"
-            ) from None
-        if (
-            not ((scales > 0) & np.isfinite(scales)).all()
-            or not math.isfinite(tolerance)
-            or tolerance < 0
-        ):
+            )
+        scales = np.broadcast_to(scales, values.shape)
+        if not (scales > 0).all() or tolerance < 0:
             raise InvalidInputError(
                 f"Target: scale must be > 0 and tolerance >= 0, got {scale!r}, {tolerance!r}"
             )
@@ -192,7 +188,7 @@ class Target(Objective):
             )
         # The class is frozen, so attributes are set in its dictionary.
         vars(self).update(
-            value=tuple(values.tolist()), tolerance=float(tolerance), scale=tuple(scales.tolist()),
+            value=tuple(values.tolist()), tolerance=tolerance, scale=tuple(scales.tolist()),
             outputs=names, indices=tuple(range(len(values))),
         )  # fmt: skip
 
@@ -232,9 +228,10 @@ class Target(Objective):
         return (self.residuals(y) ** 2).mean(-1)
 
     def satisfied(self, y: Tensor) -> bool:
+        ends = [(v - self.tolerance, v + self.tolerance) for v in self.value]
         return self.tolerance > 0 and all(
-            abs(float(y[i]) - v) <= self.tolerance
-            for i, v in zip(self.indices, self.value, strict=True)
+            low <= snapped(float(y[i]), low, high) <= high
+            for i, (low, high) in zip(self.indices, ends, strict=True)
         )
 
     def to_json(self) -> JSON:
@@ -326,7 +323,8 @@ class OutcomeConstraint:
         guard_methods(cls, ("excess",))
 
     def __post_init__(self) -> None:
-        if self.sense not in ("<=", ">=") or not math.isfinite(self.bound):
+        vars(self)["bound"] = real("constraint", "bound", self.bound)  # the class is frozen
+        if self.sense not in ("<=", ">="):
             raise InvalidInputError(
                 f"constraint must be 'output <= number' or 'output >= number', got {self}"
             )

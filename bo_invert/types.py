@@ -35,18 +35,33 @@ def frozen(values: ArrayLike) -> Array:
     return array
 
 
-def _brief(value: object) -> str:
-    """Format an array or another design in a few words."""
+def _brief(value: object, exact: bool = False) -> str:
+    """Format an array or another design in a few words; all digits of its numbers if ``exact``."""
     if isinstance(value, Mapping):
         return ", ".join(
-            f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in value.items()
+            f"{k}={v!r}" if exact else f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}"
+            for k, v in value.items()
         )
     array = np.asarray(value) if isinstance(value, (np.ndarray, list, tuple)) else None
     if array is None or array.dtype.kind not in "fiu":
         return f"{value!r:.80}"
     if array.size > 12:
         return f"array of shape {array.shape}"
-    return np.array2string(array, precision=6, separator=", ").replace("\n", "")
+    digits: dict[str, Any] = {"floatmode": "unique"} if exact else {"precision": 6}
+    return np.array2string(array, separator=", ", **digits).replace("\n", "")
+
+
+def _typed(value: JSON, like: Design) -> Design:
+    """Convert JSON to the type of another design."""
+    if isinstance(like, np.ndarray):
+        return np.array(value, dtype=like.dtype)
+    if isinstance(like, dict):
+        return {name: _typed(value[name], one) for name, one in like.items()}
+    if type(like) in (list, tuple):
+        return type(like)(_typed(one, other) for one, other in zip(value, like, strict=True))
+    if hasattr(like, "new_tensor"):
+        return like.new_tensor(value)
+    return type(like)(value) if isinstance(like, np.generic) else value
 
 
 def _listed(array: Array | None) -> JSON:
@@ -108,6 +123,7 @@ class Query:
         descent: run this descent from ``point`` instead of one evaluation.
         origin: name of the strategy that proposed it.
         meta: small JSON values by which the strategy recognises its query later.
+        design: design of the user as JSON, if the decoding of ``point`` would round it.
     """
 
     point: Array
@@ -115,6 +131,7 @@ class Query:
     descent: Descent | None = None
     origin: str = ""
     meta: Mapping[str, JSON] = field(default_factory=dict)
+    design: JSON = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "point", frozen(self.point))
@@ -133,12 +150,20 @@ class Query:
             "descent": None if self.descent is None else self.descent.to_json(),
             "origin": self.origin,
             "meta": dict(self.meta),
+            **({} if self.design is None else {"design": self.design}),
         }
 
     @staticmethod
     def from_json(data: JSON) -> Query:
         descent = None if data["descent"] is None else Descent(**data["descent"])
-        return Query(data["point"], data["gradient"], descent, data["origin"], data["meta"])
+        return Query(
+            data["point"], data["gradient"], descent, data["origin"], data["meta"],
+            data.get("design"),
+        )  # fmt: skip
+
+    def exact(self, decoded: Design) -> Design:
+        """Return the design of the user in the type of ``decoded``; without one, ``decoded``."""
+        return decoded if self.design is None else _typed(self.design, decoded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +280,11 @@ class Trial:
     @property
     def design(self) -> Design:
         """Input of the oracle at ``point``; None if no study returned this trial."""
-        return None if self.decode is None else self.decode(self.point)
+        if self.decode is None:
+            return None
+        moved = self.outcome is not None and self.outcome.point is not None
+        decoded = self.decode(self.point)
+        return decoded if moved else self.query.exact(decoded)
 
     @property
     def y(self) -> Array | None:
@@ -310,7 +339,12 @@ class Trial:
         if self.loss is not None:
             facts["loss"] = f"{self.loss:.6g}" + ("" if self.feasible else " (constraints broken)")
         design = self.design
-        facts |= {"point": _brief(self.point)} if design is None else {"design": _brief(design)}
+        own = self.ask is None  # numbers of the user are shown as they are
+        facts |= (
+            {"point": _brief(self.point, own)}
+            if design is None
+            else {"design": _brief(design, own)}
+        )
         return facts | ({"reason": self.reason} if self.reason else {})
 
     def with_decode(self, decode: Callable[[Array], Design]) -> Trial:

@@ -182,6 +182,21 @@ def real(where: str, name: str, value: object) -> float:
     return found
 
 
+def real_vector(where: str, name: str, values: object) -> NDArray[np.float64]:
+    """Return an argument as a vector ``(n,)`` of finite numbers, n >= 1; see ``real``."""
+    try:
+        nested = isinstance(values, list) and any(isinstance(one, list) for one in values)
+        found = np.empty(0) if nested else vector(values)
+    except TypeError:
+        found = np.empty(0)
+    if found.ndim != 1 or not found.size or not np.isfinite(found).all():
+        raise InvalidInputError(
+            f"{where}: {name} must be a number, a vector or a dict of finite numbers, "
+            f"got {values!r:.200}"
+        )
+    return found
+
+
 def whole_number(
     where: str, name: str, value: object, least: int = 1, most: int | None = None
 ) -> int:
@@ -189,7 +204,7 @@ def whole_number(
 
     Args:
         where: class or function that received the argument.
-        name: of the argument.
+        name: name of the argument.
         value: the argument.
         least: smallest valid value.
         most: largest valid value; None for no limit.

@@ -6,14 +6,12 @@ a failing design costs its own attempt only.
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert import registry
@@ -26,6 +24,13 @@ from bo_invert.errors import (
 )
 from bo_invert.execution.base import WorkerDied, WorkerLoadError
 from bo_invert.hashing import Digest, digest, is_torch_module
+from bo_invert.oracles.raw_outputs import (
+    MISMATCH as MISMATCH,
+    MISMATCHES as MISMATCHES,
+    answer_rows,
+    as_outputs,
+    output_positions,
+)
 from bo_invert.types import JSON, Array, Design
 from bo_invert.user_code import call_user_code
 
@@ -33,11 +38,6 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-
-#: Prefix of failure reasons that concern names, shapes and types instead of one design.
-MISMATCH = "mismatch with the problem: "
-#: Prefixes of such reasons in logs; version 0.1 wrote the second one.
-MISMATCHES = (MISMATCH, "it does not fit the problem: ")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +103,11 @@ class Oracle(ABC):
         """Device and dtype of the designs of ``forward``, as arguments of ``torch.Tensor.to``."""
         return {}
 
+    @property
+    def input_names(self) -> tuple[str, ...] | None:
+        """Names of the inputs; None if the oracle takes designs as they are."""
+        return None
+
     def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         """Evaluate designs and return one result per design; a design never raises.
 
@@ -118,20 +123,25 @@ class Oracle(ABC):
         ]
 
     def _batch(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
-        rows = call_user_code(self, designs)
-        return [result_of(row, outputs) for row, _ in zip(rows, designs, strict=True)]
+        rows = answer_rows(call_user_code(self, designs), len(designs), self.outputs or outputs)
+        results = [result_of(row, outputs, own=self.outputs) for row in rows]
+        return [result for result, _ in zip(results, designs, strict=True)]
 
     def _single(self, design: Sequence[Any], outputs: Sequence[str], calls: int) -> OracleResult:
         try:
-            raw = call_user_code(self, design)
-            given: object = raw  # user code may return anything
-            if not isinstance(given, Sized) or isinstance(given, Mapping) or len(given) != 1:
-                size = len(given) if isinstance(given, Sized) else type(given).__name__
-                shape = getattr(raw, "shape", None) or size
+            raw: object = call_user_code(self, design)  # user code may return anything
+            if not isinstance(raw, Sized) or not raw.__len__():
+                shape = getattr(raw, "shape", None) or type(raw).__name__
                 raise FailedError(
                     f"the oracle must return one row for one design, got shape {shape}"
                 )
-            return OracleResult(as_outputs(raw[0], outputs), None, calls)
+            rows = answer_rows(raw, 1, self.outputs or outputs)
+            if len(rows) != 1:
+                shape = getattr(raw, "shape", None) or len(rows)
+                raise FailedError(
+                    f"the oracle must return one row for one design, got shape {shape}"
+                )
+            return OracleResult(as_outputs(rows[0], outputs, self.outputs), None, calls)
         except (Exception, SystemExit) as error:
             return OracleResult(None, as_failure(error), calls)
 
@@ -167,10 +177,15 @@ class OracleWrapper(Oracle):
     def __init__(self, oracle: object, outputs: Sequence[str] | None = None) -> None:
         self.oracle = as_oracle(oracle)
         self.outputs = self.oracle.outputs if outputs is None else tuple(outputs)
+        output_positions(type(self).__name__, self.oracle.outputs, self.outputs or ())
         self.batched, self.waits = self.oracle.batched, self.oracle.waits
 
     def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         return self.oracle(designs)
+
+    @property
+    def input_names(self) -> tuple[str, ...] | None:
+        return self.oracle.input_names
 
     def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         return self.oracle.answers(designs, outputs)
@@ -222,78 +237,14 @@ def answer_each(
     return rows
 
 
-def result_of(raw: object, outputs: Sequence[str], calls: int = 1) -> OracleResult:
-    """Convert one row of raw outputs, or an ``EvaluationError``, to a result."""
+def result_of(
+    raw: object, outputs: Sequence[str], calls: int = 1, own: Sequence[str] | None = None
+) -> OracleResult:
+    """Convert raw outputs of one design, or an ``EvaluationError``; see ``as_outputs``."""
     try:
-        return OracleResult(as_outputs(raw, outputs), None, calls)
+        return OracleResult(as_outputs(raw, outputs, own), None, calls)
     except EvaluationError as error:
         return OracleResult(None, error, calls)
-
-
-def as_outputs(raw: object, outputs: Sequence[str]) -> Array:
-    """Convert the raw outputs of one design to a finite array ``(m,)`` in the order of ``outputs``.
-
-    Raises:
-        FailedError: a name is missing, the shape is not ``(m,)``, or a value is not finite.
-        EvaluationError: ``raw`` itself.
-    """
-    y = shaped_outputs(raw, outputs)
-    if not np.isfinite(y).all():
-        raise FailedError(f"an output is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
-    return y
-
-
-def shaped_outputs(raw: object, outputs: Sequence[str]) -> Array:
-    """Convert raw outputs as ``as_outputs``, but allow NaN and infinities."""
-    if isinstance(raw, EvaluationError):
-        raise raw
-    if isinstance(raw, Mapping):
-        missing = [name for name in outputs if name not in raw]
-        if missing:
-            given = [str(name) for name in raw]
-            near = difflib.get_close_matches(missing[0], given, n=1)
-            hint = f"Rename {near[0]!r} to {missing[0]!r}" if near else _naming(given, len(outputs))
-            raise FailedError(
-                f"{MISMATCH}outputs {missing} are missing, got {sorted(given)}. {hint}. "
-                "Objective and constraints name the outputs."
-            )
-        raw = [raw[name] for name in outputs]
-    require(
-        raw is not None,
-        f"{MISMATCH}outputs must be numbers, got None; is a return missing?",
-        FailedError,
-    )
-    raw = raw.detach().cpu().numpy() if hasattr(raw, "detach") else raw
-    try:
-        y = np.atleast_1d(np.array(raw, dtype=np.float64))  # a copy: the user may reuse an array
-    except (TypeError, ValueError):
-        raise FailedError(
-            f"{MISMATCH}outputs must be a number, a vector or a dict of numbers, got {raw!r:.80}"
-        ) from None
-    if y.shape != (len(outputs),):
-        hint = ""
-        if y.ndim == 1 and len(y) > len(outputs):
-            names = ["a", "b", "c"][: len(y)]
-            listed = ", ".join(map(repr, names)) + (", ..." if len(y) > len(names) else "")
-            hint = f". Name all {len(y)} in Problem(outputs=[{listed}]). "
-            hint += _naming(names, len(outputs))
-        raise FailedError(
-            f"{MISMATCH}outputs must have shape ({len(outputs)},) for {list(outputs)}, "
-            f"got {y.shape}{hint}"
-        )
-    return y
-
-
-def _naming(given: Sequence[str], count: int) -> str:
-    """Return a hint how an objective names its outputs."""
-    if not given:
-        return "The oracle must return them"
-    if count == 1:
-        name = repr(given[0])
-        examples = f"bi.Minimize({name}), bi.Maximize({name}) or bi.Target({{{name}: number}})"
-        return f"Name the output, as in {examples}"
-    shown = ", ".join(f"{name!r}: number" for name in given[:2])
-    return f"Name the outputs, as in bi.Target({{{shown}}})"
 
 
 def as_oracle(oracle: object) -> Oracle:

@@ -12,13 +12,15 @@ import numpy as np
 from bo_invert.errors import require
 from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON, Design
+from bo_invert.user_data import require_names, table
 
 
 class Estimator(Oracle):
     """Oracle that calls a fitted estimator from ``(n, features)`` to ``(n,)`` or ``(n, m)``.
 
-    The oracle has no gradient. Dict designs become a data frame if the estimator was fitted on one.
-    Otherwise they become rows of numbers in the order of their names. Only data frames hold text.
+    The oracle has no gradient. Designs with names become a data frame if the estimator was fitted
+    on one; the names must be those of the fit, in any order. Otherwise they become rows of numbers
+    in the order of their names. Only data frames hold text.
 
     Forests and boosted trees of scikit-learn, LightGBM and XGBoost predict on ``n_jobs`` threads.
     More threads than processors, started by several workers, slow each other down. The given
@@ -58,11 +60,26 @@ class Estimator(Oracle):
         self.method = method
 
     def __call__(self, designs: Sequence[Design]) -> RawOutputs:
-        if len(designs) and isinstance(designs[0], Mapping):
-            return np.asarray(self._predict(self._named(designs)))
+        rows = table(designs)
+        if rows is not None:
+            return self._rows(self._named(rows))
         array = np.asarray(designs)
-        table = array.reshape(len(array), -1) if self.flatten else array
-        return np.asarray(self._predict(table))
+        flat = array.reshape(len(array), -1) if self.flatten else array
+        names = self.input_names
+        if names is None or flat.ndim != 2 or flat.shape[1] != len(names):
+            return self._rows(flat)
+        import pandas as pd
+
+        return self._rows(pd.DataFrame(flat, columns=list(names)))
+
+    def _rows(self, inputs: object) -> RawOutputs:
+        """Predict; an array without names is one of numpy."""
+        found: RawOutputs = self._predict(inputs)
+        return found if hasattr(found, "iloc") else np.asarray(found)
+
+    @property
+    def input_names(self) -> tuple[str, ...] | None:
+        return _fitted_names(self.estimator)
 
     @property
     def _predict(self) -> Callable[[Any], Any]:
@@ -77,15 +94,11 @@ class Estimator(Oracle):
         return predict
 
     def _named(self, designs: Sequence[Mapping[str, Any]]) -> object:
-        fitted = self._features(designs[0])
+        fitted = self.input_names
         if fitted is not None:
             import pandas as pd
 
-            missing = [name for name in fitted if name not in designs[0]]
-            require(
-                not missing,
-                f"designs must have the features {missing} of the fit, got {list(designs[0])}",
-            )
+            require_names("designs: the features of the fit", fitted, designs[0])
             return pd.DataFrame(list(designs))[list(fitted)]
         names = list(designs[0])
         rows = [[design[name] for name in names] for design in designs]
@@ -101,21 +114,33 @@ class Estimator(Oracle):
     def implementation(self) -> object:
         return self.estimator
 
-    def _features(self, design: Mapping[str, Any]) -> list[str] | None:
-        """Return the names of the columns of the fit; None if they had none."""
-        names = getattr(self.estimator, "feature_names_in_", None)
-        if names is None and hasattr(self.estimator, "inplace_predict"):
-            names = getattr(self.estimator, "feature_names", None)
-        if names is None and _is_lightgbm(self.estimator):
-            names = self.estimator.feature_name()
-        if names is None or all(
-            re.fullmatch(r"Column_\d+", name) and name not in design for name in names
-        ):
-            return None  # LightGBM names the columns of arrays Column_0, Column_1, ...
-        return [str(name) for name in names]
-
     def to_json(self) -> JSON:
         return {"type": "estimator", "name": type(self.estimator).__name__, "method": self.method}
+
+
+# Names that libraries give to the columns of arrays: Column_0 by LightGBM, 0 by CatBoost.
+_UNNAMED = re.compile(r"(Column_)?\d+")
+
+
+def _fitted_names(estimator: object) -> tuple[str, ...] | None:
+    """Return the names of the columns of the fit; None if they had none.
+
+    Wrappers such as searches and transformed targets hold the fitted estimator.
+    """
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None and hasattr(estimator, "inplace_predict"):
+        names = getattr(estimator, "feature_names", None)
+    if names is None and _is_lightgbm(estimator):
+        names = estimator.feature_name()  # type: ignore[attr-defined]  # checked above
+    if names is None:
+        names = getattr(estimator, "feature_names_", None)  # CatBoost
+    if names is None:
+        for part in ("best_estimator_", "regressor_", "estimator_"):
+            if hasattr(estimator, part):
+                return _fitted_names(getattr(estimator, part))
+    if names is None or all(_UNNAMED.fullmatch(str(name)) for name in names):
+        return None
+    return tuple(str(name) for name in names)
 
 
 def _is_lightgbm(estimator: object) -> bool:

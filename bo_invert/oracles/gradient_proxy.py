@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bo_invert.errors import require
 from bo_invert.hashing import Digest, joined
 from bo_invert.oracles.base import OracleWrapper, as_oracle
+from bo_invert.oracles.raw_outputs import in_order, output_positions
 from bo_invert.types import JSON
 
 if TYPE_CHECKING:
@@ -41,16 +42,20 @@ class GradientProxy(OracleWrapper):
             f"GradientProxy: twin must be differentiable, got {type(twin).__name__}",
         )
         self.outputs = self.outputs or self.twin.outputs
+        self._order = output_positions("GradientProxy: twin", self.twin.outputs, self.outputs or ())
 
     @property
     def placement(self) -> Mapping[str, Any]:
         return self.twin.placement
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
-        return self.twin.forward(designs)
+        outputs: torch.Tensor = in_order(self.twin.forward(designs), self._order)
+        return outputs
 
-    def forwarding(self) -> AbstractContextManager[Callable[[torch.Tensor], torch.Tensor]]:
-        return self.twin.forwarding()
+    @contextmanager
+    def forwarding(self) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+        with self.twin.forwarding() as forward:
+            yield lambda designs: in_order(forward(designs), self._order)
 
     def digest(self) -> Digest | None:
         return joined([self.oracle.digest(), self.twin.digest()])

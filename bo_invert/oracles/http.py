@@ -147,7 +147,10 @@ class Http(Oracle):
             with_json,
             lambda pairs: self._results([design for design, _ in pairs], outputs),
         )
-        return [row if isinstance(row, OracleResult) else result_of(row, outputs) for row in rows]
+        return [
+            row if isinstance(row, OracleResult) else result_of(row, outputs, own=self.outputs)
+            for row in rows
+        ]
 
     def interrupt(self) -> None:
         self._session.interrupt()
@@ -155,9 +158,9 @@ class Http(Oracle):
     def _results(self, designs: list[Any], outputs: Sequence[str]) -> list[OracleResult]:
         reply = self._send(designs)
         if not reply.split or len(designs) == 1:
-            return [result_of(row, outputs, reply.calls) for row in reply.rows]
+            return [result_of(row, outputs, reply.calls, self.outputs) for row in reply.rows]
         return [
-            result_of(one.rows[0], outputs, reply.calls + one.calls)
+            result_of(one.rows[0], outputs, reply.calls + one.calls, self.outputs)
             for one in (self._send([design]) for design in designs)
         ]
 

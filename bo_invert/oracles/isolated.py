@@ -79,9 +79,13 @@ class Isolated(Oracle):
         self.memory = None if memory is None else _bytes(memory)
         self.outputs = inner.outputs if outputs is None else tuple(outputs)
         self.batched = inner.batched
-        self._described = inner.to_json()
+        self._described, self._input_names = inner.to_json(), inner.input_names
         self._oracle: Oracle | None = inner
         self._packed = pack(inner)
+
+    @property
+    def input_names(self) -> tuple[str, ...] | None:
+        return self._input_names
 
     def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         try:

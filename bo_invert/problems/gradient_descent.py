@@ -16,6 +16,7 @@ from torch import Tensor
 from bo_invert.errors import InvalidInputError
 from bo_invert.models.optim.batched_adam import BatchedAdam
 from bo_invert.models.optim.batched_lbfgs import BatchedLBFGS
+from bo_invert.oracles.raw_outputs import in_order, output_positions
 from bo_invert.problems.descent_batch import DescentBatch, DifferentiableProblem
 from bo_invert.problems.loss_gradient import LossGradient
 from bo_invert.types import Descent, Indices, Outcome, Query
@@ -49,10 +50,12 @@ def evaluate_gradients(problem: DifferentiableProblem, queries: Sequence[Query])
             )
     assert problem.oracle is not None
     outcomes: dict[int, Outcome] = {}
+    order = output_positions("Problem: outputs", problem.oracle.outputs, problem.outputs)
     with problem.oracle.forwarding() as forward:
+        ordered = forward if order is None else lambda designs: in_order(forward(designs), order)
         for (optimizer, seed), rows in _groups(problem, queries).items():
             asked = [queries[i] for i in rows]
-            batch = DescentBatch(problem, asked, LossGradient(problem, forward))
+            batch = DescentBatch(problem, asked, LossGradient(problem, ordered))
             if optimizer is None:
                 answers = _gradients(batch)
             else:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import objective_from_json
-from bo_invert.parameters import parameter_from_json
+from bo_invert.parameters import named_rows, parameter_from_json
 from bo_invert.problems.problem import Problem
 from bo_invert.reference_measure import DataPrior, Reference
 from bo_invert.search_domain import Domain, box_domain, gaussian_domain
-from bo_invert.spaces.base import Space
+from bo_invert.spaces.base import Space, exact_rows
 from bo_invert.types import JSON, Array, Design, frozen
 
 _PARTS = ("weights", "means", "factors", "quantiles")
@@ -48,11 +48,13 @@ class DeclaredSpace(Space):
     def encode(self, designs: Sequence[Design]) -> Array:
         if self.domain.latent:
             return self.domain.project(np.asarray(designs, dtype=np.float64))
-        rows = [
-            row if isinstance(row, Mapping) else dict(zip(self.domain.parameters, row, strict=True))
-            for row in designs
-        ]
-        return self.domain.encode(rows)
+        return self.domain.encode(named_rows(self.domain.parameters, designs, vectors=True))
+
+    def exact(self, designs: Sequence[Design], points: Array) -> list[JSON]:
+        if self.domain.latent:
+            return super().exact(designs, points)
+        rows = named_rows(self.domain.parameters, designs, vectors=True)
+        return exact_rows(self.domain, rows, points, self.vector)
 
     def to_json(self) -> JSON:
         kind = "latent" if self.domain.latent else "box"

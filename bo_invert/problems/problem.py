@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,11 +14,14 @@ from numpy.typing import ArrayLike
 from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
 from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement
-from bo_invert.oracles.base import Oracle, OracleResult, as_oracle, as_outputs
+from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
+from bo_invert.oracles.raw_outputs import as_outputs, output_positions
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
+from bo_invert.spaces.box import Box
 from bo_invert.types import JSON, Array, Design, Outcome, Query, State
 from bo_invert.user_code import user_function
+from bo_invert.user_data import number, require_names, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +65,7 @@ class Problem:
         oracle: Oracle | Callable[[Design], object] | None,
         objective: Objective,
         *,
-        constraints: Sequence[str | OutcomeConstraint] = (),
+        constraints: str | OutcomeConstraint | Sequence[str | OutcomeConstraint] = (),
         outputs: Sequence[str] | int | None = None,
         name: str | None = None,
         judge: Oracle | Callable[[Design], object] | None = None,
@@ -85,6 +89,10 @@ class Problem:
         self.space = space
         self.oracle = None if oracle is None else as_oracle(oracle)
         self.outputs = _output_names(outputs, self.oracle, objective, parsed)
+        for one in (self.oracle, None if judge is None else as_oracle(judge)):
+            if one is not None:
+                output_positions("Problem: outputs", one.outputs, self.outputs)
+                designs_by_name(space, one)  # raises if names do not match
         self.objective = objective.bind(self.outputs)
         self.constraints = tuple(constraint.bind(self.outputs) for constraint in parsed)
         self.name = name or type(space).__name__.lower()
@@ -105,15 +113,8 @@ class Problem:
 
     @realism.setter
     def realism(self, share: float | None) -> None:
-        if share is not None and (
-            isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1
-        ):
-            hint = ". Pass functions of designs as plausibility=." if callable(share) else ""
-            raise InvalidInputError(
-                f"Problem: realism must be a share in (0, 1] or None, got {share!r}{hint}"
-            )
-        self._realism = None if share is None else float(share)
-        self.domain = self.space.domain.with_floor(1.0 - (share or 1.0))
+        self._realism = None if share is None else _share(share)
+        self.domain = self.space.domain.with_floor(1.0 - (self._realism or 1.0))
 
     @property
     def measured(self) -> bool:
@@ -137,6 +138,22 @@ class Problem:
     def decode(self, point: Array) -> Design:
         """Decode one point ``(d,)`` to a design."""
         return self.space.decode(np.asarray(point)[None])[0]
+
+    def designs(self, queries: Sequence[Query]) -> Sequence[Design]:
+        """Return the designs of queries: those of the user exactly, the others decoded."""
+        decoded = self.space.decode(np.array([query.point for query in queries]))
+        if all(query.design is None for query in queries):
+            return decoded
+        exact = [query.exact(design) for query, design in zip(queries, decoded, strict=True)]
+        arrays = hasattr(decoded, "dtype") and not hasattr(decoded, "detach")
+        return cast("Sequence[Design]", np.array(exact)) if arrays else exact
+
+    def answers(self, oracle: Oracle, designs: Sequence[Design]) -> list[OracleResult]:
+        """Evaluate designs by an oracle, which receives their names if it has names of inputs."""
+        if designs_by_name(self.space, oracle):
+            names = list(self.space.domain.parameters)
+            designs = [dict(zip(names, design, strict=True)) for design in designs]
+        return oracle.answers(designs, self.outputs)
 
     def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:
         """Evaluate queries; return one outcome each, in order. Errors become outcomes.
@@ -163,8 +180,7 @@ class Problem:
     def _values(self, oracle: Oracle, queries: Sequence[Query]) -> list[Outcome]:
         started = time.perf_counter()
         try:
-            designs = self.space.decode(np.array([query.point for query in queries]))
-            answers = oracle.answers(designs, self.outputs)
+            answers = self.answers(oracle, self.designs(queries))
         except (Exception, SystemExit) as error:  # the decoder failed before any oracle call
             answers = [
                 OracleResult(
@@ -201,12 +217,12 @@ class Problem:
         """Sum the constraint violations of outputs ``(..., m)``, shape ``(...)``."""
         total = np.zeros(np.shape(y)[:-1])
         for constraint in self.constraints:
-            total = total + np.fmax(0.0, constraint.excess(y))
+            total = total + _violation(constraint, y)
         return total
 
     def broken(self, y: Array) -> tuple[str, ...]:
         """List the violated constraints of outputs ``(m,)`` with their violations."""
-        beyond = [(constraint, float(constraint.excess(y))) for constraint in self.constraints]
+        beyond = [(constraint, float(_violation(constraint, y))) for constraint in self.constraints]
         return tuple(
             f"{constraint} by {excess:.3g}" for constraint, excess in beyond if excess > 0.0
         )
@@ -218,7 +234,7 @@ class Problem:
         """
         if self.judge is None:
             return [None] * len(designs), 0
-        answers = self.judge.answers(designs, self.outputs)
+        answers = self.answers(self.judge, designs)
         calls = sum(answer.calls for answer in answers)
         return [self.outcome(a.outputs_or_error, Cost(a.calls)) for a in answers], calls
 
@@ -247,6 +263,49 @@ class Problem:
         return json.loads(json.dumps(described, allow_nan=False))
 
 
+def _share(share: object) -> float:
+    """Return a share in (0, 1]."""
+    try:
+        found = math.nan if isinstance(share, (bool, str)) or callable(share) else number(share)
+    except TypeError:
+        found = math.nan
+    if not 0 < found <= 1:
+        hint = ". Pass functions of designs as plausibility=." if callable(share) else ""
+        raise InvalidInputError(
+            f"Problem: realism must be a share in (0, 1] or None, got {share!r}{hint}"
+        )
+    return found
+
+
+def _violation(constraint: OutcomeConstraint, y: Array) -> Array:
+    """Compute the violation ``(...)`` of outputs ``(..., m)``; 0 if the constraint holds.
+
+    An output in single precision that equals the bound in that precision satisfies it.
+    """
+    value = np.asarray(y)[..., constraint.index]
+    with np.errstate(over="ignore"):
+        single = value.astype(np.float32)
+        equal = (single == value) & (single == np.float32(constraint.bound))
+    return np.where(equal, 0.0, np.fmax(0.0, constraint.excess(y)))
+
+
+def designs_by_name(space: Space, oracle: Oracle) -> bool:
+    """Return True if an oracle needs vectors of a box as records of names.
+
+    Raises:
+        InvalidInputError: the box and the inputs of the oracle have different names.
+    """
+    names, box = oracle.input_names, type(space).decode is Box.decode
+    if names is None or not box or not isinstance(space, Box):
+        return False
+    if space.unnamed and set(names) != set(space.domain.parameters):
+        if len(names) == len(space.domain.parameters):
+            return False  # neither vectors nor bounds have names: by position
+        require_names("Box: the inputs of the oracle", names, space.domain.parameters)
+    require_names("Box: the inputs of the oracle", names, space.domain.parameters)
+    return not space.named
+
+
 def _output_names(
     given: Sequence[str] | int | None,
     oracle: Oracle | None,
@@ -255,9 +314,11 @@ def _output_names(
 ) -> tuple[str, ...]:
     if isinstance(given, str):
         given = [given]
-    if isinstance(given, int):
-        given = ["y"] if given == 1 else [f"y{i}" for i in range(given)]
-    names = tuple(given) if given is not None else (oracle.outputs if oracle is not None else None)
+    if given is not None and np.ndim(given) == 0:
+        count = whole_number("Problem", "outputs", given)
+        given = ["y"] if count == 1 else [f"y{i}" for i in range(count)]
+    own = None if oracle is None else oracle.outputs
+    names = own if given is None else tuple(cast("Sequence[str]", given))
     if names is None:
         names = tuple(dict.fromkeys([*objective.names, *(one.output for one in constraints)]))
     if not names:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bo_invert.errors import InvalidInputError
+from bo_invert.parameters import read_named
 from bo_invert.reference_measure import DATA_REALISM, REALISM
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, Design
 from bo_invert.user_code import guard_methods
+from bo_invert.user_data import numbers
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from bo_invert.hashing import Digest
@@ -57,6 +60,15 @@ class Space(ABC):
             f"{type(self).__name__} has no encoder, so designs cannot become points. Pass points "
             "(add(points=...), enqueue(point=...)), or give the space an encoder."
         )
+
+    def exact(self, designs: Sequence[Design], points: Array) -> list[JSON]:
+        """Return designs of the user as JSON whose decodings differ by rounding only, else None.
+
+        Args:
+            designs: n designs.
+            points: their points ``(n, d)`` from ``encode``.
+        """
+        return [_exact(one, made) for one, made in zip(designs, self.decode(points), strict=True)]
 
     @property
     def realism(self) -> float:
@@ -136,3 +148,40 @@ class Space(ABC):
     def to_json(self) -> JSON:
         """Return the JSON that identifies the space in a log; another value is another problem."""
         return {"type": type(self).__name__.lower(), "domain": self.domain.to_json()}
+
+
+# Largest difference of a design from its reconstruction that is rounding, in units of the largest
+# number. Engineering choice: a network in single precision rounds to about 1e-7 per layer.
+_ROUNDING = 1e-6
+
+
+def _exact(design: Design, decoded: Design) -> JSON:
+    """Return an array as JSON if its reconstruction differs from it by rounding only."""
+    if not hasattr(decoded, "dtype"):
+        return None
+    try:
+        given, made = numbers(design), numbers(decoded)
+    except TypeError:
+        return None
+    if given.shape != made.shape or np.array_equal(given, made):
+        return None
+    scale = np.abs(made).max()
+    return given.tolist() if np.abs(given - made).max() <= _ROUNDING * scale else None
+
+
+def exact_rows(
+    domain: Domain, rows: Sequence[Mapping[str, Any]], points: Array, vectors: bool
+) -> list[JSON]:
+    """Return named designs of a box as JSON where the decodings of their points differ, else None.
+
+    Args:
+        domain: box of the parameters.
+        rows: n designs.
+        points: their points ``(n, d)``.
+        vectors: designs are vectors of the values.
+    """
+    given = read_named(domain.parameters, rows)
+    return [
+        None if repr(row) == repr(decoded) else list(row.values()) if vectors else row
+        for row, decoded in zip(given, domain.values(points), strict=True)
+    ]

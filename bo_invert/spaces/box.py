@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.data_plausibility import fit_data_prior
-from bo_invert.parameters import Choice, Float, Int, Parameter
+from bo_invert.parameters import Choice, Float, Int, Parameter, named_rows
 from bo_invert.search_domain import box_domain
-from bo_invert.spaces.base import Space
+from bo_invert.spaces.base import Space, exact_rows
 from bo_invert.spaces.box_data import bounds_of, checked, read_columns, rows_of
 from bo_invert.types import JSON, Array, Design, Designs
 from bo_invert.user_code import DeviceConstants
+from bo_invert.user_data import real, record, require_names, scalar, vector
 
 if TYPE_CHECKING:
     import torch
@@ -54,21 +55,20 @@ class Box(Space):
         names: Sequence[str] | None = None,
         data: Designs | None = None,
     ) -> None:
-        self.named = isinstance(lower, Mapping)
-        columns = None
-        if data is not None:
-            expected = [str(name) for name in lower] if isinstance(lower, Mapping) else names
-            columns = read_columns(data, expected)
-            if not isinstance(lower, Mapping):
-                names = list(columns)
-                lower, upper = bounds_of(columns, lower, upper)
-        if not isinstance(lower, Mapping):
-            lower = _bounds(lower, upper, names)
-        elif upper is not None:
-            raise InvalidInputError(
-                "Box: upper must be omitted with named parameters. Remove upper."
-            )
-        parameters = {str(name): _parameter(str(name), value) for name, value in lower.items()}
+        declared = _declared(lower, upper)
+        self.named = declared is not None and (upper is None or isinstance(lower, Mapping))
+        order = next((list(b) for b in (declared, record(lower), record(upper)) if b), names)
+        if order is not None and names is not None:
+            require_names("Box: names", names, order)
+            order = [str(name) for name in names]
+        columns = None if data is None else read_columns(data, order)
+        if declared is None:
+            order = order if columns is None else list(columns)
+            low, high = _in_order("lower", lower, order), _in_order("upper", upper, order)
+            if columns is not None:
+                low, high = bounds_of(columns, low, high)
+            declared = _bounds(low, high, order)
+        parameters = {name: _parameter(name, declared[name]) for name in order or declared}
         if not parameters:
             raise InvalidInputError("Box: at least one parameter is required")
         self.domain = box_domain(parameters)
@@ -78,6 +78,7 @@ class Box(Space):
             points = self.domain.encode(rows_of(columns))
             self.domain = box_domain(parameters, fit_data_prior(points))
         self.differentiable = not self.named and self.domain.continuous
+        self.unnamed = not self.named and list(parameters) == [*_default_names(len(parameters))]
         self.discrete = not any(isinstance(parameter, Float) for parameter in parameters.values())
 
     def decode(self, points: Array) -> Sequence[Design]:
@@ -87,20 +88,13 @@ class Box(Space):
         return cast("Sequence[Design]", np.array([[*row.values()] for row in values], dtype=float))
 
     def encode(self, designs: Sequence[Design]) -> Array:
-        if self.named:
-            if not all(isinstance(design, Mapping) for design in designs):
-                raise InvalidInputError(
-                    f"Box: designs must be dicts with the keys {list(self.domain.parameters)}"
-                )
-            return self.domain.encode(designs)
-        array = np.asarray(designs, dtype=float)
-        if array.ndim != 2 or array.shape[1] != self.domain.dim:
-            raise InvalidInputError(
-                f"Box: designs must have shape (n, {self.domain.dim}), got {array.shape}"
-            )
-        return self.domain.encode(
-            [dict(zip(self.domain.parameters, row, strict=True)) for row in array]
-        )
+        return self.domain.encode(self._rows(designs))
+
+    def _rows(self, designs: Sequence[Design]) -> list[dict[str, Any]]:
+        return named_rows(self.domain.parameters, designs, vectors=not self.named)
+
+    def exact(self, designs: Sequence[Design], points: Array) -> list[JSON]:
+        return exact_rows(self.domain, self._rows(designs), points, vectors=not self.named)
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
@@ -144,11 +138,44 @@ def _parameter(name: str, value: object) -> Parameter:
         return value
     try:
         low, high = cast("tuple[float, float]", value)
-        return Float(float(low), float(high))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
             f"parameter {name!r} must be Float, Int, Choice or (low, high), got {value!r} ({error})"
         ) from None
+    where = f"Box: parameter {name!r}"
+    return Float(real(where, "the lower bound", low), real(where, "the upper bound", high))
+
+
+def _declared(lower: object, upper: object) -> dict[str, Any] | None:
+    """Return named parameters, or pairs of named bounds; None for vectors of bounds."""
+    low, high = record(lower), record(upper)
+    if low is None:
+        return None
+    if upper is None:
+        plain = all(isinstance(scalar(value), (int, float)) for value in low.values())
+        return None if plain and not isinstance(lower, Mapping) else low
+    if high is None:
+        return None
+    require_names("Box: upper", low, high)
+    return {name: (low[name], high[name]) for name in low}
+
+
+def _in_order(which: str, bound: Any, order: Sequence[str] | None) -> ArrayLike | None:
+    """Return a bound as a vector in this order of names.
+
+    Raises:
+        InvalidInputError: its names are not those of the order.
+    """
+    named = record(bound)
+    if named is None or order is None:
+        return bound  # type: ignore[no-any-return]
+    require_names(f"Box: {which}", order, named)
+    return [named[name] for name in order]
+
+
+def _default_names(count: int) -> list[str]:
+    """Return the names of the coordinates of a vector without names."""
+    return [f"x{i}" for i in range(count)]
 
 
 def _bounds(
@@ -160,12 +187,18 @@ def _bounds(
             f"Box: {'lower' if lower is None else 'upper'} is missing. Write Box(lower, upper), "
             "Box({'name': Float(0, 1)}) or Box(data=X)."
         )
-    low, high = np.atleast_1d(np.asarray(lower, float)), np.atleast_1d(np.asarray(upper, float))
+    try:
+        low, high = vector(lower), vector(upper)
+    except TypeError as error:
+        raise InvalidInputError(
+            f"Box: lower and upper must be vectors of numbers, got {lower!r:.200} and "
+            f"{upper!r:.200}; one of them {error}"
+        ) from None
     if low.ndim != 1 or low.shape != high.shape:
         raise InvalidInputError(
             f"Box: lower and upper must be vectors of equal length, got {low.shape}, {high.shape}"
         )
-    names = [f"x{i}" for i in range(len(low))] if names is None else [str(name) for name in names]
+    names = _default_names(len(low)) if names is None else [str(name) for name in names]
     if len(names) != len(low) or len(set(names)) != len(names):
         raise InvalidInputError(f"Box: names must be {len(low)} different names, got {names}")
     return dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True))

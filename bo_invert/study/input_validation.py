@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -11,25 +12,29 @@ from numpy.typing import ArrayLike
 
 from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require
-from bo_invert.oracles.base import MISMATCH, shaped_outputs
+from bo_invert.oracles.raw_outputs import MISMATCH, answer_rows, shaped_outputs
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.types import Array, Design, Outcome, Query
+from bo_invert.user_data import columns, numbers, record, require_names, row_labels, table
 
 LARGEST_COORDINATE = 1e6
 """Largest absolute value of a coordinate, dimensionless. Engineering choice: points lie within a
 few units of 0, and squared distances of models must not overflow."""
 
 
-def validated_points(
-    space: Space, designs: object, points: object, tolerated_loss: float = 0.1
-) -> Array:
-    """Return points ``(n, d)`` from designs or from points; exactly one is given.
+def user_queries(
+    space: Space, designs: object, points: object, origin: str, tolerated_loss: float = 0.1
+) -> list[Query]:
+    """Return queries for designs or for points of the user; exactly one is given.
+
+    Queries of designs hold them exactly, as far as the space can; see ``Space.exact``.
 
     Args:
         space: Space of the problem.
         designs: Designs, or None.
-        points: Points, or None.
+        points: Points ``(n, d)``, or None.
+        origin: Origin of the queries.
         tolerated_loss: Share of a design that may be lost by encoding without a warning.
 
     Raises:
@@ -40,8 +45,28 @@ def validated_points(
         (designs is None) != (points is None),
         "give either designs or points=..., one of the two",
     )
-    encoded = points if points is not None else _encode(space, designs, tolerated_loss)
-    coordinates = np.asarray(encoded, dtype=float)
+    if points is not None:
+        return [Query(point, origin=origin) for point in _coordinates(space, points)]
+    coordinates = _coordinates(space, _encode(space, designs, tolerated_loss))
+    exact = space.exact(cast("Sequence[Design]", designs), coordinates)
+    return [
+        Query(point, origin=origin, design=design)
+        for point, design in zip(coordinates, exact, strict=True)
+    ]
+
+
+def _coordinates(space: Space, points: object) -> Array:
+    """Return points as an array ``(n, d)``; coordinates with names are matched by name."""
+    axes = list(space.domain.axes)
+    named = table(points)
+    if named is not None:
+        for row in named:
+            require_names("points: coordinates", axes, row)
+        points = [[row[name] for name in axes] for row in named]
+    try:
+        coordinates = numbers(points)
+    except TypeError as error:
+        raise InvalidInputError(f"points must be numbers: one of them {error}") from None
     require(
         coordinates.ndim == 2 and coordinates.shape[1] == space.domain.dim,
         f"points must have shape (n, {space.domain.dim}), got {coordinates.shape}. "
@@ -79,23 +104,45 @@ def observations(
         InvalidInputError: Shapes do not match, a design is outside the space, or the space cannot
             encode designs.
     """
-    single = isinstance(X, Mapping)
-    coordinates = validated_points(problem.space, [X] if single else X, points)
-    answers = output_rows(Y, single)
+    # A mapping of columns is a table, as is a data frame of one row.
+    single = record(X) is not None and columns(X) is None
+    queries = user_queries(problem.space, [X] if single else X, points, "data")
+    count = len(queries)
+    answers = output_rows(Y, single, count, problem.outputs)
     require(
-        len(answers) == len(coordinates),
-        f"add: Y must have a row for each of {len(coordinates)} designs, got {len(answers)}",
+        len(answers) == count,
+        f"add: Y must have a row for each of {count} designs, got {len(answers)}",
     )
-    bills = [Cost()] * len(answers) if costs is None else costs
+    answers = _aligned(points if X is None else X, Y, answers)
+    bills = [Cost()] * count if costs is None else costs
     require(
-        len(bills) == len(answers),
-        f"add: costs must have an entry for each of {len(answers)} designs, got {len(bills)}",
+        len(bills) == count,
+        f"add: costs must have an entry for each of {count} designs, got {len(bills)}",
     )
     for answer in answers:
         if not isinstance(answer, EvaluationError):
             check_outputs(answer, problem.outputs)
     outcomes = [problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)]
-    return [Query(point, origin="data") for point in coordinates], outcomes
+    return queries, outcomes
+
+
+def _aligned(X: object, Y: object, answers: list[Any]) -> list[Any]:
+    """Return answers in the order of the designs, by the row labels of pandas if both have them.
+
+    Raises:
+        InvalidInputError: The labels differ; the message lists both.
+    """
+    rows, labels = row_labels(X), row_labels(Y)
+    if rows is None or labels is None or rows == labels or len(labels) != len(answers):
+        return answers
+    if len(rows) != len(answers):  # a series that is one design
+        return answers
+    require(
+        set(rows) == set(labels) and len(set(rows)) == len(rows),
+        f"add: X and Y must have the same row labels, got {rows[:20]} and {labels[:20]}. Use "
+        "reset_index(drop=True) on both to match rows by position",
+    )
+    return [answers[labels.index(row)] for row in rows]
 
 
 def user_query(space: Space, x: object, point: object) -> Query:
@@ -105,34 +152,43 @@ def user_query(space: Space, x: object, point: object) -> Query:
         InvalidInputError: Several designs, a design outside the space, or a space that cannot
             encode designs.
     """
-    several = isinstance(x, (list, tuple)) and any(isinstance(one, Mapping) for one in x)
+    listed = isinstance(x, (list, tuple)) and not hasattr(x, "_fields")
+    several = listed and any(record(one) is not None for one in cast("Sequence[object]", x))
+    rows = None if listed or isinstance(x, Mapping) else columns(x)
+    several = several or (rows is not None and record(x) is None)
     require(
         not several and np.ndim(cast("ArrayLike", point)) <= 1,
         "enqueue: the argument must be one design or one point. Call it once for each",
     )
-    coordinates = validated_points(
-        space, None if x is None else [x], None if point is None else [point]
+    (query,) = user_queries(
+        space, None if x is None else [x], None if point is None else [point], "user"
     )
-    return Query(space.domain.project(coordinates[0]), origin="user")
+    domain = space.domain
+    low, high = domain.limits
+    require(
+        point is None or ((query.point >= low) & (query.point <= high)).all(),
+        f"enqueue: coordinates of point must be in [{low:g}, {high:g}]",
+    )
+    # Coordinates of integers and choices become those of their values.
+    return query if domain.latent else replace(query, point=domain.project(query.point))
 
 
-def output_rows(Y: object, single: bool) -> list[Any]:
+def output_rows(Y: object, single: bool, count: int, outputs: Sequence[str]) -> list[Any]:
     """Return a list with one answer per design.
 
-    A number, a dict or an error is one answer. A vector is one answer if there is one design.
+    A number, a record or an error is one answer. A vector is one answer if there is one design.
 
     Args:
         Y: Outputs from the user.
-        single: True if there is one design.
+        single: True if there is one design, given without brackets.
+        count: Number of designs.
+        outputs: Names of the outputs.
     """
     if Y is None:
         return []
-    if isinstance(Y, Mapping):
+    if getattr(Y, "ndim", 1) == 0 or (record(Y) is None and not isinstance(Y, Iterable)):
         return [Y]
-    try:
-        rows = list(cast("Iterable[Any]", Y))
-    except TypeError:  # a number or an error
-        return [Y]
+    rows = answer_rows(Y, count, outputs)
     return [Y] if single and len(rows) > 1 else rows
 
 
@@ -151,6 +207,5 @@ def check_outputs(answer: object, outputs: Sequence[str]) -> None:
             f"{failure.reason.removeprefix(MISMATCH).rstrip('?.')}. For each design give a number, "
             f"a vector or a dict with {', '.join(outputs)}, or FailedError or InfeasibleError"
         ) from None
-    named = answer if isinstance(answer, Mapping) else ()
-    unknown = [str(name) for name in named if name not in outputs]
+    unknown = [name for name in record(answer) or () if name not in outputs]
     require(not unknown, f"outputs: the names must be among {list(outputs)}, got {unknown}")
