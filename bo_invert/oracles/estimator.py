@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bo_invert.errors import require
 from bo_invert.oracles.base import Oracle, RawOutputs
@@ -68,9 +69,7 @@ class Estimator(Oracle):
         names = self.input_names
         if names is None or flat.ndim != 2 or flat.shape[1] != len(names):
             return self._rows(flat)
-        import pandas as pd
-
-        return self._rows(pd.DataFrame(flat, columns=list(names)))
+        return self._rows(_frame(flat, names))
 
     def _rows(self, inputs: object) -> RawOutputs:
         """Predict; an array without names is one of numpy."""
@@ -96,10 +95,8 @@ class Estimator(Oracle):
     def _named(self, designs: Sequence[Mapping[str, Any]]) -> object:
         fitted = self.input_names
         if fitted is not None:
-            import pandas as pd
-
             require_names("designs: the features of the fit", fitted, designs[0])
-            return pd.DataFrame(list(designs))[list(fitted)]
+            return _frame([[row[name] for name in fitted] for row in designs], fitted)
         names = list(designs[0])
         rows = [[design[name] for name in names] for design in designs]
         text = [name for name in names if not isinstance(designs[0][name], (int, float, np.number))]
@@ -141,6 +138,13 @@ def _fitted_names(estimator: object) -> tuple[str, ...] | None:
     if names is None or all(_UNNAMED.fullmatch(str(name)) for name in names):
         return None
     return tuple(str(name) for name in names)
+
+
+def _frame(rows: Sequence[Any] | NDArray[Any], names: Sequence[str]) -> object:
+    """Return rows as a data frame with these columns."""
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=list(names))
 
 
 def _is_lightgbm(estimator: object) -> bool:

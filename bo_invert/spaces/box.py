@@ -160,7 +160,7 @@ def _declared(lower: object, upper: object) -> dict[str, Any] | None:
     return {name: (low[name], high[name]) for name in low}
 
 
-def _in_order(which: str, bound: Any, order: Sequence[str] | None) -> ArrayLike | None:
+def _in_order(which: str, bound: object, order: Sequence[str] | None) -> ArrayLike | None:
     """Return a bound as a vector in this order of names.
 
     Raises:
@@ -168,7 +168,7 @@ def _in_order(which: str, bound: Any, order: Sequence[str] | None) -> ArrayLike 
     """
     named = record(bound)
     if named is None or order is None:
-        return bound  # type: ignore[no-any-return]
+        return cast("ArrayLike | None", bound)
     require_names(f"Box: {which}", order, named)
     return [named[name] for name in order]
 

@@ -28,7 +28,7 @@ def user_queries(
 ) -> list[Query]:
     """Return queries for designs or for points of the user; exactly one is given.
 
-    Queries of designs hold them exactly, as far as the space can; see ``Space.exact``.
+    Queries of designs hold them exactly; see ``Space.exact``.
 
     Args:
         space: Space of the problem.
