@@ -27,6 +27,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from warnings import warn
@@ -157,6 +159,18 @@ def require(
     """Raise an error with a message unless a condition holds."""
     if not holds:
         raise error(message)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user that called the package, however deep the cause lies."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _OWN_MODULE.match(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warn(message, category, stacklevel=level)
+
+
+_OWN_MODULE = re.compile(r"(bo_invert|contextlib|functools)(\.|$)")
+"""Names of modules whose frames lie between the user and the cause of a warning."""
 
 
 def one_of(where: str, name: str, value: object, options: Iterable[object]) -> None:

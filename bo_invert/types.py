@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -261,6 +262,7 @@ class Trial:
         attempts: all evaluations in order; each is billed.
         outcome: outcome of the last finished attempt.
         decode: function from a point to a design; a study sets it.
+        study: text that identifies its study; a study sets it.
     """
 
     number: int
@@ -270,6 +272,7 @@ class Trial:
     attempts: tuple[Attempt, ...] = ()
     outcome: Outcome | None = None
     decode: Callable[[Array], Design] | None = field(default=None, repr=False)
+    study: str | None = None
 
     @property
     def point(self) -> Array:
@@ -351,11 +354,57 @@ class Trial:
         """Return a copy of the trial with access to its design."""
         return replace(self, decode=decode)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The decoder may be a large network or a lambda: copies hold the design itself.
+        if self.decode is None or isinstance(self.decode, _StoredDesign):
+            return vars(self)
+        return {**vars(self), "decode": _StoredDesign(self.design)}
+
+
+@dataclass(frozen=True, eq=False)
+class _StoredDesign:
+    """Decoder of one point."""
+
+    design: Design
+
+    def __call__(self, point: Array) -> Design:
+        return self.design
+
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, changes of the writing direction and surrogates."""
+_PLAIN = str.maketrans(
+    {"─": "-", "–": "-", "…": "...", "“": '"', "”": '"', "·": "|", "²": "^2", "µ": "u"}
+)
+"""Substitutes for characters of tables that an encoding may lack."""
 
 
 def printable(text: str) -> str:
-    """Escape control characters as JSON does, ``\\u001b`` for ESC; line breaks remain."""
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """Escape what a terminal cannot show, as JSON does: ``\\u001b`` for ESC; line breaks remain.
+
+    These are control characters, and characters outside the encoding of the standard output.
+    """
+    text = _CONTROLS.sub(lambda found: _escaped(found[0]), text)
+    encoding = getattr(sys.stdout, "encoding", None)
+    if text.isascii() or not encoding or _encodable(text, encoding):
+        return text
+    plain = text.translate(_PLAIN)
+    return "".join(one if _encodable(one, encoding) else _escaped(one) for one in plain)
+
+
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+def _encodable(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def visible(progress: bool) -> bool:
+    """Return True if progress is wanted and the process has a standard error to show it on."""
+    return progress and sys.stderr is not None

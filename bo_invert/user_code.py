@@ -48,8 +48,10 @@ def private(value: T) -> T:
     elif type(value) in (list, tuple):
         made = type(made)(map(private, made))
     elif _is_torch("Tensor", value):
-        strided = made.layout is _torch().strided
-        made = made.clone(memory_format=_torch().contiguous_format) if strided else made.clone()
+        strided = made.layout is torch_module().strided
+        made = (
+            made.clone(memory_format=torch_module().contiguous_format) if strided else made.clone()
+        )
     else:
         with suppress(Exception):
             made = copy.deepcopy(value)
@@ -152,14 +154,14 @@ class TorchSettings:
         now = TorchSettings.present()
         with ExitStack() as stack:
             if self.device != now.device:
-                stack.enter_context(_torch().device(self.device))
+                stack.enter_context(torch_module().device(self.device))
             if self.dtype not in (None, now.dtype):
-                stack.enter_context(_default_dtype(str(self.dtype)))
+                stack.enter_context(default_dtype(str(self.dtype)))
             if modes and self.modes != now.modes:
                 # A change of the inference mode changes the mode of gradients, too.
                 if self.inference != now.inference:
-                    stack.enter_context(_torch().inference_mode(self.inference))
-                stack.enter_context(_torch().set_grad_enabled(self.gradients))
+                    stack.enter_context(torch_module().inference_mode(self.inference))
+                stack.enter_context(torch_module().set_grad_enabled(self.gradients))
             yield
 
     @property
@@ -173,16 +175,17 @@ _OWN = TorchSettings()
 _callers: ContextVar[TorchSettings | None] = ContextVar("settings of the caller", default=None)
 
 
-def _torch() -> ModuleType:
+def torch_module() -> ModuleType:
+    """Import torch late: many uses of the package need no torch."""
     import torch
 
     return torch
 
 
 @contextmanager
-def _default_dtype(name: str) -> Iterator[None]:
-    # The default type is global, so threads of the user see the change.
-    torch = _torch()
+def default_dtype(name: str) -> Iterator[None]:
+    """Set the default type of new tensors. It is global: threads of the user see the change."""
+    torch = torch_module()
     before = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, name))
     try:
@@ -270,7 +273,7 @@ class DeviceConstants:
         key = (points.device, points.dtype, type(points))
         known = self._tensors.get(key)
         if known is None:
-            torch = _torch()
+            torch = torch_module()
             # Tensors of inference mode could not take part in later gradients.
             with torch.inference_mode(False):
                 known = tuple(

@@ -26,7 +26,8 @@ from bo_invert.report.summary import summary_text
 from bo_invert.storage.base import Store
 from bo_invert.storage.open import open_store
 from bo_invert.strategies.base import Strategy, from_spec
-from bo_invert.types import JSON
+from bo_invert.types import JSON, printable, visible
+from bo_invert.user_code import own_settings
 from bo_invert.user_data import scalar, whole_number, whole_numbers
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = ["Comparison", "compare", "run_one", "summarize"]
 FORMAT = {"format": "bo_invert.comparison", "version": 2}
 
 
+@own_settings()
 def compare(
     problems: str | Problem | Sequence[str | Problem] | Mapping[str, ProblemSource],
     strategies: Sequence[str | JSON | Strategy] | Mapping[str, Any],
@@ -132,7 +134,7 @@ class Comparison:
 
     def summary(self) -> str:
         """State the best method, the judge's verdict and the cost in a few sentences."""
-        return summary_text(self.runs)
+        return printable(summary_text(self.runs))
 
     def records(self) -> list[dict[str, Any]]:
         """Return one flat dict per run."""
@@ -312,7 +314,7 @@ def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run
         closing(pending) as results,
         tqdm(
             total=len(tasks), desc="comparing", unit="run",
-            dynamic_ncols=True, disable=not progress,
+            dynamic_ncols=True, disable=not visible(progress),
         ) as bar,
     ):  # fmt: skip
         for index, result in results:
@@ -321,7 +323,7 @@ def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run
                     raise result
                 result = _crashed_run(tasks[index], result)
             runs[index] = result
-            bar.set_postfix_str(_progress_text(result))
+            bar.set_postfix_str(printable(_progress_text(result)))
             bar.update()
     return [runs[index] for index in range(len(tasks))]
 

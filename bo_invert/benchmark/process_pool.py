@@ -10,6 +10,7 @@ from typing import TypeVar
 from bo_invert import registry
 from bo_invert.errors import InvalidInputError
 from bo_invert.study.pacing import wait_for_first
+from bo_invert.user_code import carried
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -45,6 +46,7 @@ def perform(
     Yields:
         Index and result, or exception, of each task in the order of completion.
     """
+    work = carried(work)
     waiting = deque(range(len(tasks)))
     begun: Counter[int] = Counter()
     running: dict[Future[Result], int] = {}

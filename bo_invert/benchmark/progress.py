@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from bo_invert.benchmark.results import Key
 from bo_invert.benchmark.resumable_runs import BenchmarkObserver, Progress
 from bo_invert.report.table import counted
+from bo_invert.types import printable, visible
 
 
 class ProgressBar(BenchmarkObserver):
@@ -27,20 +28,22 @@ class ProgressBar(BenchmarkObserver):
     def planned(self, progress: Progress) -> None:
         runs, left = counted(progress.total, "run"), progress.total - progress.there
         line = f"{runs} ({self._plan}): {progress.there or 'none'} done, {left} left"
-        print(line, file=sys.stderr, flush=True)
+        if visible(True):
+            print(printable(line), file=sys.stderr, flush=True)
 
     def begun(self, key: Key, progress: Progress) -> None:
         if self._bar is None:
             self._bar = tqdm(
                 total=progress.total, initial=progress.there, desc="bench", unit="run",
-                dynamic_ncols=True, file=sys.stderr,
+                dynamic_ncols=True, file=sys.stderr, disable=not visible(True),
             )  # fmt: skip
         self._under_way[_name(key)] = None
         self._show()
 
     def ended(self, key: Key, progress: Progress, message: str) -> None:
         self._under_way.pop(_name(key), None)
-        tqdm.write(f"{_name(key)}: {message}", file=sys.stderr)
+        if visible(True):
+            tqdm.write(printable(f"{_name(key)}: {message}"), file=sys.stderr)
         self._bar.n = progress.there + progress.done
         self._show()
 
@@ -50,7 +53,7 @@ class ProgressBar(BenchmarkObserver):
             self._bar.close()
 
     def _show(self) -> None:
-        self._bar.set_postfix_str("; ".join(self._under_way), refresh=True)
+        self._bar.set_postfix_str(printable("; ".join(self._under_way)), refresh=True)
 
 
 def _name(key: Key) -> str:

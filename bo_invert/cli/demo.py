@@ -15,7 +15,7 @@ import typer
 from bo_invert.benchmark.compare import Comparison
 from bo_invert.benchmark.single_run import run_one
 from bo_invert.cli.options import Calls, Quiet, Seed, Shape
-from bo_invert.cli.output import emit, require_result, split
+from bo_invert.cli.output import emit, require_result, show, split
 from bo_invert.errors import InvalidInputError
 from bo_invert.problems.examples.digits import materials, problem
 from bo_invert.report.gallery import gallery_png
@@ -195,4 +195,4 @@ def print_demo(comparison: Comparison, folder: Path) -> None:
     width = terminal_width()
     files = ", ".join(str(folder / name) for name in ("report.html", "result.json", "gallery.png"))
     summary = textwrap.fill(comparison.summary(), width)
-    print(comparison.table(width), summary, f"written: {files}", sep="\n\n", flush=True)
+    show("\n\n".join([comparison.table(width), summary, f"written: {files}"]))

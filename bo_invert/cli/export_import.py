@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bo_invert.cli.options import Storage, StudyName, Token
-from bo_invert.cli.output import say
+from bo_invert.cli.output import say, show
 from bo_invert.report.mlflow.tracking import mlflow_tracking, to_mlflow
 from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.open import open_store
@@ -64,7 +64,7 @@ def mirror(
     """
     study = Study.open(name, storage, token=token)
     if not follow:
-        print(to_mlflow(study, experiment, tracking_uri))
+        show(to_mlflow(study, experiment, tracking_uri))
         return
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -78,4 +78,4 @@ def mirror(
             signal.signal(number, signal.SIG_DFL)
     if tracking.error is not None:
         raise tracking.error
-    print(tracking.run_id)
+    show(str(tracking.run_id))

@@ -27,7 +27,8 @@ RESUME = "rerun the same command to resume"
 
 def say(message: str) -> None:
     """Print a message to standard error."""
-    print(printable(message), file=sys.stderr)
+    if sys.stderr is not None:
+        print(printable(message), file=sys.stderr)
 
 
 def show(text: str) -> None:

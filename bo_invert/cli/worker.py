@@ -95,7 +95,8 @@ def worker(
     else:
         _tell(f"{reason or 'stopped'}: {study.spent}")
     if reason in (HOPELESS, LEFT):
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
         # Threads inside the oracle would keep the process alive until they return.
         os._exit(1 if reason == HOPELESS else 0)
 

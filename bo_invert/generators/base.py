@@ -21,7 +21,8 @@ from torch import nn
 from bo_invert import registry
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.priors import Draw, Prior, draw_codes
-from bo_invert.types import JSON, Designs
+from bo_invert.types import JSON, Designs, printable
+from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
 
 Valid = Callable[[Any], Any]
@@ -106,7 +107,7 @@ class TrainingReport:
             f"{self.epochs} epochs in {self.seconds:.1f} s ({self.ended}); "
             f"held-out loss {self.loss:.3f}{measured}"
         )
-        return "\n".join([head, *self.remarks])
+        return printable("\n".join([head, *self.remarks]))
 
     def to_json(self) -> JSON:
         return asdict(self) | {"figures": dict(self.figures), "remarks": list(self.remarks)}
@@ -228,6 +229,7 @@ def kind_of(name: str) -> type[Generator[Any]]:
     return found
 
 
+@own_settings()
 def train_generator(
     designs: Designs,
     config: GeneratorConfig,
@@ -240,6 +242,7 @@ def train_generator(
     return kind_of(config.kind).fit(designs, config, progress=progress, device=device, valid=valid)
 
 
+@own_settings()
 def sampled(network: Generator[Any], rng: np.random.Generator, n: int) -> Designs:
     """Draw n codes from the network's prior and decode them without gradients."""
     # Numpy draws codes in float64 from ``rng``; networks compute in float32.

@@ -12,6 +12,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.generators.latent_plausibility import Measure, as_codes
 from bo_invert.generators.wrapped import as_function
 from bo_invert.types import Array
+from bo_invert.user_code import own_settings
 
 
 class RankCalibration:
@@ -81,6 +82,7 @@ class DesignRealism:
         # A low error is plausible and a high density is plausible.
         self._calibrated = RankCalibration(-errors, densities)
 
+    @own_settings()
     def scores(self, designs: ArrayLike) -> tuple[Array, Array]:
         """Return cycle errors ``(n,)`` and log densities of codes ``(n,)`` of n designs.
 

@@ -33,6 +33,7 @@ from bo_invert.generators.training import (
     split,
 )
 from bo_invert.types import Designs
+from bo_invert.user_code import own_settings
 
 # Engineering choice: held-out share of the designs. The energy distance needs more held-out
 # designs than a likelihood does.
@@ -128,6 +129,7 @@ class GAN(Generator[GANConfig]):
         return checked_numbers(designs, config.shape, config.values, "GAN", _MIN_DESIGNS)
 
     @classmethod
+    @own_settings()
     def fit(
         cls,
         designs: Designs,
@@ -210,7 +212,7 @@ class _Trainer:
     def codes(self, n: int) -> Tensor:
         """Draw n codes ``(n, d)`` from the prior, on the CPU."""
         return self.network.prior.tensor(
-            torch.randn(n, self.network.config.dim, generator=self.generator)
+            torch.randn(n, self.network.config.dim, generator=self.generator, dtype=torch.float32)
         )
 
     def step(self, designs: Tensor) -> None:

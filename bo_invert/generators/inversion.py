@@ -189,7 +189,8 @@ def by_gradient(
 
     def descend(designs: Array, starts: Array) -> Array:
         n, count, dim = starts.shape
-        device, dtype = network.device, network.dtype
+        # Adam needs single precision at least; the network converts.
+        device, dtype = network.device, torch.promote_types(network.dtype, torch.float32)
         wanted = torch.as_tensor(designs).to(device, dtype).repeat_interleave(count, dim=0)
         z = torch.tensor(starts).reshape(n * count, dim).to(device, dtype).requires_grad_()
         optimizer = torch.optim.Adam([z], lr=learning_rate)

@@ -25,6 +25,7 @@ from bo_invert.generators.base import (
     kind_of,
 )
 from bo_invert.types import Designs
+from bo_invert.user_code import own_settings
 
 # Version number of the file format, by definition; readers refuse others.
 _FORMAT = 2
@@ -37,6 +38,7 @@ def cache_directory() -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "bo_invert"
 
 
+@own_settings()
 def save_generator(network: Generator[Any], report: TrainingReport, path: str | Path) -> Path:
     """Write the weights (``.safetensors``) and the description beside them (``.json``).
 
@@ -61,6 +63,7 @@ def save_generator(network: Generator[Any], report: TrainingReport, path: str | 
     return path
 
 
+@own_settings()
 def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
     """Load the files of ``save_generator``: the network in evaluation mode on the CPU, and report.
 
@@ -94,6 +97,7 @@ def load_generator(path: str | Path) -> tuple[Any, TrainingReport]:
     return network.eval(), report
 
 
+@own_settings()
 def cached_generator(
     designs: Designs,
     config: GeneratorConfig,

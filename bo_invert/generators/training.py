@@ -24,7 +24,8 @@ from bo_invert.generators.base import (
     sampled,
 )
 from bo_invert.generators.scores import fidelity
-from bo_invert.types import Designs
+from bo_invert.types import Designs, visible
+from bo_invert.user_code import call_user_code, default_dtype
 
 MIN_DESIGNS = 20
 """Default for the smallest number of training designs."""
@@ -78,7 +79,7 @@ def best_epoch(
         # Deterministic cuDNN: no choice of algorithms by timing, no sums in random order.
         flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
         with flags, tqdm(
-            total=epochs, desc=f"training the {what}", unit="epoch", disable=not progress,
+            total=epochs, desc=f"training the {what}", unit="epoch", disable=not visible(progress),
             leave=False,
         ) as bar:  # fmt: skip
             for number in range(1, epochs + 1):
@@ -126,7 +127,7 @@ def fresh(kind: Callable[[], M], generator: torch.Generator) -> M:
     gives ``b = 1 / sqrt(fan_in)``.
     """
     # Layers draw from the global generator on creation; its state is restored afterwards.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), default_dtype("float32"):
         network = kind()
     # Module order is fixed, so that one seed gives one network.
     for layer in network.modules():
@@ -167,7 +168,7 @@ def drawn_figures(
     figures = fidelity(held.numpy(), drawn)
     figures["coverage_of_real"] = fidelity(held.numpy(), rows[some].numpy())["coverage"]
     if valid is not None:
-        figures["validity"] = float(np.mean([bool(one) for one in valid(drawn)]))
+        figures["validity"] = float(np.mean([bool(one) for one in call_user_code(valid, drawn)]))
     return figures
 
 

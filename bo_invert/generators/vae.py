@@ -27,6 +27,7 @@ from bo_invert.generators.training import (
     split,
 )
 from bo_invert.types import Designs
+from bo_invert.user_code import own_settings
 
 # Engineering choice: held-out share of the designs.
 _HELD_OUT = 0.1
@@ -155,6 +156,7 @@ class VAE(Generator[VAEConfig]):
         return checked_numbers(designs, config.shape, config.values, "VAE")
 
     @classmethod
+    @own_settings()
     def fit(
         cls,
         designs: Designs,
@@ -182,7 +184,7 @@ class VAE(Generator[VAEConfig]):
         generator = torch.Generator().manual_seed(config.seed)
         network = fresh(lambda: cls(config), generator)
         rows, held = split(data, _HELD_OUT, generator)
-        noise = torch.randn(len(held), config.dim, generator=generator)
+        noise = torch.randn(len(held), config.dim, generator=generator, dtype=torch.float32)
         if config.values == "real":
             network.units.measure(rows)
         network.to(where)
@@ -193,7 +195,9 @@ class VAE(Generator[VAEConfig]):
             for chosen in torch.split(
                 torch.randperm(len(rows), generator=generator), config.batch_size
             ):
-                drawn = torch.randn(len(chosen), config.dim, generator=generator).to(where)
+                drawn = torch.randn(
+                    len(chosen), config.dim, generator=generator, dtype=torch.float32
+                ).to(where)
                 optimizer.zero_grad()
                 torch.autograd.backward(network.loss(rows[chosen].to(where), drawn))
                 optimizer.step()

@@ -16,6 +16,7 @@ from torch import nn
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.storage import safetensors
+from bo_invert.user_code import own_settings
 
 # Oldest torch version (major and minor numbers) with a safe restricted unpickler:
 # https://nvd.nist.gov/vuln/detail/CVE-2025-32434.
@@ -30,6 +31,7 @@ _REMEDY = (
 N = TypeVar("N", bound=nn.Module)
 
 
+@own_settings()
 def load_weights(module: N, path: str | Path, part: str | None = None) -> N:
     """Load the weights of a file into ``module`` and return it; device and mode stay unchanged.
 

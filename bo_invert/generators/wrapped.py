@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, digest
-from bo_invert.types import Designs
-from bo_invert.user_code import UserFunction, user_settings
+from bo_invert.types import Array, Designs
+from bo_invert.user_code import UserFunction, torch_module, user_settings
 
 if TYPE_CHECKING:
     import torch
@@ -134,6 +134,15 @@ class Frozen:
                 f"shape {tuple(batch.shape)}, got {shape}"
             )
         return out.to(batch.device, batch.dtype)
+
+    def passes_gradients(self, codes: Array) -> bool:
+        """Call the module with codes ``(n, dim)``; return True if its output has a gradient."""
+        torch = torch_module()
+        try:
+            with torch.enable_grad():
+                return bool(self.tensor(torch.from_numpy(codes).requires_grad_()).requires_grad)
+        except Exception:  # such as a conversion to numpy, which gradients forbid
+            return False
 
     def __call__(self, batch: ArrayLike) -> np.ndarray[Any, Any]:
         """Apply the module to a batch ``(n, ...)``; return a float64 array ``(n, ...)``."""

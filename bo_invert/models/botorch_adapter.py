@@ -30,10 +30,12 @@ from bo_invert.models.gp.hyperparameter_fit import NOISY, NoisePrior, fit_hyperp
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel
 from bo_invert.models.gp.posterior import GPPosterior, condition
 from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.user_code import own_settings
 
 Model = TypeVar("Model", bound=SingleTaskGP)
 
 
+@own_settings()
 def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) -> SingleTaskGP:
     """Convert a model to a BoTorch ``SingleTaskGP`` in evaluation mode.
 
@@ -91,6 +93,7 @@ def to_botorch(model: GPPosterior | Surrogate, noise_prior: NoisePrior = NOISY) 
     return made.eval()
 
 
+@own_settings()
 def from_botorch(model: SingleTaskGP) -> Surrogate:
     """Convert a fitted ``SingleTaskGP`` to a surrogate.
 
@@ -120,6 +123,7 @@ def from_botorch(model: SingleTaskGP) -> Surrogate:
     return Surrogate(gp, gp, scale.diag(), offset, torch.zeros_like(offset), None, None)
 
 
+@own_settings()
 def fit_botorch(model: Model) -> Model:
     """Fit the hyperparameters of a ``SingleTaskGP`` by analytic gradients.
 

@@ -18,7 +18,8 @@ from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.objectives import ProblemStatement
-from bo_invert.types import Array, Trial
+from bo_invert.types import Array, Trial, printable
+from bo_invert.user_code import own_settings
 
 _MAX_ROWS = 12
 """Largest number of rows in a printed table. Engineering choice."""
@@ -119,7 +120,7 @@ class Forecasts:
                 f"These are the worst of {c} outputs; {most.mean():.0%} of all values lie in their "
                 "90 % intervals."
             )
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def _unwarped(self, warped: Array) -> Array:
         values = torch.tensor(warped)
@@ -127,6 +128,7 @@ class Forecasts:
 
 
 @one_thread()
+@own_settings()
 def diagnose(
     statement: ProblemStatement,
     trials: Sequence[Trial],

@@ -22,6 +22,7 @@ from bo_invert.errors import deprecated_names
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS, Z_90
 from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Array, State, Trial
+from bo_invert.user_code import own_settings
 
 if TYPE_CHECKING:
     from bo_invert.models.gp.surrogate import Surrogate
@@ -58,6 +59,7 @@ class IntervalCoverage:
         return self.inside / self.total if self.total else float("nan")
 
 
+@own_settings()
 def interval_coverage(
     statement: ProblemStatement, trials: Sequence[Trial]
 ) -> dict[str, IntervalCoverage]:

@@ -94,6 +94,17 @@ class Oracle(ABC):
         """Return differentiable outputs ``(n, m)`` of designs ``(n, ...)``."""
         raise FailedError(f"{type(self).__name__} is not differentiable")
 
+    def passes_gradients(
+        self, points: Array, decode: Callable[[torch.Tensor], torch.Tensor]
+    ) -> bool:
+        """Return False if outputs of ``forward`` turn out to have no gradient, without a call.
+
+        Args:
+            points: typical points ``(n, d)``.
+            decode: differentiable map from points to designs.
+        """
+        return self.differentiable
+
     def forwarding(self) -> AbstractContextManager[Callable[[torch.Tensor], torch.Tensor]]:
         """Prepare many calls of ``forward`` and yield it; a descent calls it at each step."""
         return nullcontext(self.forward)

@@ -7,7 +7,6 @@ import json
 import os
 import sqlite3
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bo_invert.errors import InfeasibleError, InvalidInputError, StorageError, require
+from bo_invert.errors import InfeasibleError, InvalidInputError, StorageError, require, warn_user
 from bo_invert.execution.process_local import process_local
 from bo_invert.hashing import design_name
 from bo_invert.oracles.base import OracleResult, OracleWrapper
-from bo_invert.types import JSON, Design
+from bo_invert.types import JSON, Array, Design
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +69,11 @@ class Cached(OracleWrapper):
     @property
     def placement(self) -> Mapping[str, Any]:
         return self.oracle.placement
+
+    def passes_gradients(
+        self, points: Array, decode: Callable[[torch.Tensor], torch.Tensor]
+    ) -> bool:
+        return self.oracle.passes_gradients(points, decode)
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         return self.oracle.forward(designs)
@@ -123,10 +127,9 @@ class Cached(OracleWrapper):
         try:
             yield
         except (StorageError, sqlite3.Error, OSError) as error:
-            warnings.warn(
+            warn_user(
                 f"Cached: {self.path} failed ({error}); results are cached in memory from now on",
                 RuntimeWarning,
-                stacklevel=5,
             )
             self._file = None
 

@@ -10,7 +10,7 @@ from bo_invert.errors import require
 from bo_invert.hashing import Digest, joined
 from bo_invert.oracles.base import OracleWrapper, as_oracle
 from bo_invert.oracles.raw_outputs import in_order, output_positions
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,11 @@ class GradientProxy(OracleWrapper):
     @property
     def placement(self) -> Mapping[str, Any]:
         return self.twin.placement
+
+    def passes_gradients(
+        self, points: Array, decode: Callable[[torch.Tensor], torch.Tensor]
+    ) -> bool:
+        return self.twin.passes_gradients(points, decode)
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = in_order(self.twin.forward(designs), self._order)

@@ -11,10 +11,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from torch.func import functional_call
 
 from bo_invert.errors import FailedError, require
 from bo_invert.oracles.base import Oracle, RawOutputs
-from bo_invert.types import JSON, Design
+from bo_invert.oracles.gradient_flow import passes_gradients
+from bo_invert.types import JSON, Array, Design
 
 _lock = threading.Lock()
 _active: WeakKeyDictionary[torch.nn.Module, tuple[int, list[torch.nn.Module]]] = WeakKeyDictionary()
@@ -41,6 +43,14 @@ def _evaluating(module: torch.nn.Module) -> Iterator[None]:
             else:
                 for part in training:
                     part.training = True
+
+
+def _normal_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return copies of parameters and buffers made in inference mode, which gradients refuse."""
+    if not torch.is_grad_enabled():
+        return {}
+    named = (*module.named_parameters(), *module.named_buffers())
+    return {name: tensor.clone() for name, tensor in named if tensor.is_inference()}
 
 
 class TorchModule(Oracle):
@@ -82,13 +92,19 @@ class TorchModule(Oracle):
                 return {"device": tensor.device, "dtype": tensor.dtype}
         return {"device": torch.device(self.device or "cpu"), "dtype": torch.float64}
 
+    def passes_gradients(
+        self, points: Array, decode: Callable[[torch.Tensor], torch.Tensor]
+    ) -> bool:
+        dtype = self.placement["dtype"]
+        return passes_gradients(self.module, lambda: decode(torch.from_numpy(points).to(dtype)))
+
     def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         with torch.no_grad():
             return self.forward(self._tensor(designs)).double().cpu().numpy()
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
         with _evaluating(self.module):
-            return self._outputs(designs, self.placement)
+            return self._outputs(designs, self.placement, _normal_tensors(self.module))
 
     @contextmanager
     def forwarding(self) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
@@ -96,11 +112,26 @@ class TorchModule(Oracle):
             yield self.forward
             return
         with _evaluating(self.module):
-            yield partial(self._outputs, placement=self.placement)
+            yield partial(
+                self._outputs, placement=self.placement, tensors=_normal_tensors(self.module)
+            )
 
-    def _outputs(self, designs: torch.Tensor, placement: Mapping[str, Any]) -> torch.Tensor:
-        """Return the outputs ``(n, m)`` of a module in evaluation mode."""
-        outputs = self.module(designs.to(**placement))
+    def _outputs(
+        self,
+        designs: torch.Tensor,
+        placement: Mapping[str, Any],
+        tensors: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """Return the outputs ``(n, m)`` of a module in evaluation mode.
+
+        Args:
+            designs: designs ``(n, ...)``.
+            placement: device and dtype of the module.
+            tensors: replacements for parameters and buffers.
+        """
+        moved = designs.to(**placement)
+        module = partial(functional_call, self.module, dict(tensors)) if tensors else self.module
+        outputs = module(moved)
         if not isinstance(outputs, torch.Tensor):
             raise FailedError(
                 f"{self._name} must return a tensor (n, m), got {type(outputs).__name__}"
@@ -123,7 +154,7 @@ class TorchModule(Oracle):
         )
         if all(isinstance(design, torch.Tensor) for design in designs):
             return torch.stack(list(designs))
-        return torch.as_tensor(np.asarray(designs))
+        return torch.from_numpy(np.array(designs))  # on the CPU, whatever the default device is
 
     @property
     def _name(self) -> str:

@@ -16,6 +16,7 @@ from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
 from bo_invert.problems.problem import Problem
 from bo_invert.types import Array, Outcome, Query, State
+from bo_invert.user_code import carried
 
 T = TypeVar("T")
 
@@ -193,7 +194,7 @@ class CallBudget:
         if math.isinf(self._timeout):
             call()
         else:
-            threading.Thread(target=call, daemon=True, name="bo-invert-doctor").start()
+            threading.Thread(target=carried(call), daemon=True, name="bo-invert-doctor").start()
             wait([future], self._timeout * len(points))
         if future.done():
             return future.result(), (time.perf_counter() - began) / len(points)

@@ -22,6 +22,7 @@ from bo_invert.parameters import Parameter
 from bo_invert.report.table import Table
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array, Designs, Indices
+from bo_invert.user_code import own_settings, private, user_settings
 
 Regressor: TypeAlias = Any
 """Trained regressor of any oracle type: an estimator, a torch module, a function or an oracle."""
@@ -142,6 +143,7 @@ class Controls:
         """
         return Box(parameters, data=self.real)
 
+    @own_settings()
     def gaps(self, designs: Designs) -> Gaps:
         """Compare the regressors on n designs; the calls are in no ledger.
 
@@ -175,6 +177,7 @@ class Controls:
         return np.array(rows).reshape(-1, len(self.outputs))
 
 
+@own_settings()
 def control_regressors(
     regressor: Regressor | Train,
     X: Designs,
@@ -230,7 +233,8 @@ def control_regressors(
     half, other = np.sort(rest[: len(rest) // 2]), np.sort(rest[len(rest) // 2 :])
 
     def trained_on(rows: Indices, number: int) -> Regressor:
-        return train(_rows(X, rows), targets[rows], number)
+        with user_settings():
+            return train(private(_rows(X, rows)), private(targets[rows]), number)
 
     if trained is None:
         attacked, model = trained_on(half, seed), trained_on(half, seed + 1)

@@ -31,7 +31,8 @@ from bo_invert.problem_doctor.space import check_space
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import provenance
-from bo_invert.types import Array
+from bo_invert.types import Array, printable, visible
+from bo_invert.user_code import own_settings
 from bo_invert.user_data import time_limit, whole_number
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ _GRADIENT_RATIO = 3
 _SMALL_BUDGET = 8
 
 
+@own_settings()
 def doctor(
     problem: Problem,
     calls: int = CALLS,
@@ -87,8 +89,8 @@ def doctor(
     from tqdm.auto import tqdm
 
     with tqdm(
-        total=calls, desc=f"doctor {problem.name}", unit="call",
-        dynamic_ncols=True, disable=not progress,
+        total=calls, desc=printable(f"doctor {problem.name}"), unit="call",
+        dynamic_ncols=True, disable=not visible(progress),
     ) as bar:  # fmt: skip
 
         def tick(made: int) -> None:

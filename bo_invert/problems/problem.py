@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -19,8 +20,8 @@ from bo_invert.oracles.raw_outputs import as_outputs, output_positions
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.box import Box
-from bo_invert.types import JSON, Array, Design, Outcome, Query, State
-from bo_invert.user_code import user_function
+from bo_invert.types import JSON, Array, Design, Outcome, Query, State, printable
+from bo_invert.user_code import own_settings, user_function
 from bo_invert.user_data import number, require_names, whole_number
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Problem:
     domain: Domain
     """Search domain: that of the space, restricted by ``realism``."""
 
+    @own_settings()
     def __init__(
         self,
         space: Space,
@@ -123,8 +125,21 @@ class Problem:
 
     @property
     def differentiable(self) -> bool:
-        """True if space and oracle are differentiable."""
-        return self.space.differentiable and self.oracle is not None and self.oracle.differentiable
+        """True if space and oracle are differentiable, and neither runs without gradients."""
+        oracle = self.oracle
+        return (
+            self.space.differentiable
+            and oracle is not None
+            and oracle.differentiable
+            and self._passes_gradients
+        )
+
+    @cached_property
+    @own_settings()
+    def _passes_gradients(self) -> bool:
+        assert self.oracle is not None
+        points = self.space.sample(np.random.default_rng(0), 2)
+        return self.oracle.passes_gradients(points, self.space.decode_tensor)
 
     @property
     def statement(self) -> ProblemStatement:
@@ -135,6 +150,7 @@ class Problem:
             user_function(self.space.identify),
         )  # fmt: skip
 
+    @own_settings()
     def decode(self, point: Array) -> Design:
         """Decode one point ``(d,)`` to a design."""
         return self.space.decode(np.asarray(point)[None])[0]
@@ -155,6 +171,7 @@ class Problem:
             designs = [dict(zip(names, design, strict=True)) for design in designs]
         return oracle.answers(designs, self.outputs)
 
+    @own_settings()
     def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:
         """Evaluate queries; return one outcome each, in order. Errors become outcomes.
 
@@ -190,6 +207,7 @@ class Problem:
         seconds = (time.perf_counter() - started) / len(queries)
         return [self.outcome(one.outputs_or_error, Cost(one.calls, 0, seconds)) for one in answers]
 
+    @own_settings()
     def outcome(self, answer: object, cost: Cost, **extra: Any) -> Outcome:
         """Convert raw outputs or an ``EvaluationError`` to an outcome with the fields ``extra``."""
         try:
@@ -227,6 +245,7 @@ class Problem:
             f"{constraint} by {excess:.3g}" for constraint, excess in beyond if excess > 0.0
         )
 
+    @own_settings()
     def second_opinions(self, designs: Sequence[Design]) -> tuple[list[Outcome | None], int]:
         """Evaluate designs with the judge; also return its calls, which no ledger counts.
 
@@ -248,7 +267,7 @@ class Problem:
     def __repr__(self) -> str:
         rules = f", subject to {', '.join(map(str, self.constraints))}" if self.constraints else ""
         mapping = f"{self.space} -> {', '.join(self.outputs)}"
-        return f"Problem({self.name!r}: {mapping}; {self.objective}{rules})"
+        return printable(f"Problem({self.name!r}: {mapping}; {self.objective}{rules})")
 
     def to_json(self) -> JSON:
         """Return the JSON that identifies the problem in a log."""

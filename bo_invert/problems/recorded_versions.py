@@ -7,7 +7,6 @@ import inspect
 import platform
 import sys
 import types
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bo_invert import __version__
-from bo_invert.errors import deprecated_names
+from bo_invert.errors import deprecated_names, warn_user
 from bo_invert.hashing import Digest, is_installed
 from bo_invert.problems.git import commit_of
 from bo_invert.types import JSON
@@ -137,10 +136,9 @@ def warn_of_changes(name: str, begun: JSON, oracle: Oracle | None, space: Space)
     if oracle is None or not noted(begun):
         return
     if found := changes(begun, provenance(oracle, space)):
-        warnings.warn(
+        warn_user(
             f"study {name!r} continues with changes: {'; '.join(found)}. If outputs differ from "
             "earlier ones, create a new study and transfer valid observations with study.add().",
-            stacklevel=3,
         )
 
 

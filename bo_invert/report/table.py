@@ -82,7 +82,7 @@ class Table:
         head, *foot = map(printable, (self.caption, *self.notes, *([note] if omitted else [])))
         if width is not None:
             head, *foot = (textwrap.fill(text, width) for text in (head, *foot))
-        return "\n".join([*([head] if head else []), *lines, *foot])
+        return printable("\n".join([*([head] if head else []), *lines, *foot]))
 
     def markdown(self) -> str:
         """Return a Markdown table."""

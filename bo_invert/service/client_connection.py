@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time
-import warnings
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -18,6 +17,7 @@ from bo_invert.errors import (
     ServerUnreachableError,
     StorageError,
     require_package,
+    warn_user,
 )
 from bo_invert.service.access_tokens import TokenFile, default_file
 from bo_invert.types import JSON
@@ -131,9 +131,8 @@ class ServerConnection:
                 )
             if elapsed > _NEW_PATIENCE and not warned:
                 warned = True
-                warnings.warn(
+                warn_user(
                     f"no answer from {self.url}; retrying for {patience:g} s in total ({cause})",
-                    stacklevel=2,
                 )
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2.0 * pause, 5.0)

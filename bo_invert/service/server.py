@@ -172,6 +172,7 @@ def _run(
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
                 address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 text = "".join(f"bo-invert: {line}\n" for line in lines)
-                print(printable(text.replace(_ADDRESS, address)), end="", file=sys.stderr)
+                if sys.stderr is not None:
+                    print(printable(text.replace(_ADDRESS, address)), end="", file=sys.stderr)
 
     Server(config).run()

@@ -12,7 +12,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.parameters import read_named
 from bo_invert.reference_measure import DATA_REALISM, REALISM
 from bo_invert.search_domain import Domain
-from bo_invert.types import JSON, Array, Design
+from bo_invert.types import JSON, Array, Design, printable
 from bo_invert.user_code import guard_methods
 from bo_invert.user_data import numbers
 
@@ -136,7 +136,7 @@ class Space(ABC):
 
     def __repr__(self) -> str:
         named = ", ".join(f"{name}: {p}" for name, p in self.domain.parameters.items())
-        return f"{type(self).__name__}({named or f'{self.domain.dim} coordinates'})"
+        return printable(f"{type(self).__name__}({named or f'{self.domain.dim} coordinates'})")
 
     def digest(self) -> Digest | None:
         """Return a sha256 of a learned or user-defined decoder; a study warns if it changes.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
-from warnings import warn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, warn_user
 from bo_invert.parameters import Choice, Int, Parameter
 from bo_invert.types import Array, Designs
 
@@ -136,10 +135,9 @@ def checked(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Colu
             constant.append(name)
         total.update(np.asarray(numbers, dtype="<f8").tobytes())
     if constant:
-        warn(
+        warn_user(
             f"Box: all rows of data have the same value of {', '.join(map(repr, constant))}. Other "
             "values are implausible, so a search hardly changes these inputs.",
-            stacklevel=3,
         )
     return found, total.hexdigest()
 

@@ -15,12 +15,12 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
 from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_measure
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
-from bo_invert.generators.wrapped import Frozen, as_function, checked_length, is_module
+from bo_invert.generators.wrapped import Frozen, as_function, checked_length
 from bo_invert.hashing import Digest, design_name, digest
 from bo_invert.search_domain import Domain, gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design, Designs
-from bo_invert.user_code import DeviceConstants, call_user_code, user_function
+from bo_invert.user_code import DeviceConstants, call_user_code, own_settings, user_function
 from bo_invert.user_data import whole_number
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Latent(Space):
         InvalidInputError: shapes do not match, values are not finite, or ``data`` has no encoder.
     """
 
+    @own_settings()
     def __init__(
         self,
         decoder: Any,
@@ -104,9 +105,12 @@ class Latent(Space):
         self._encoder = (
             None if encoder is None else as_function(encoder, "Latent: the encoder", device)
         )
-        self.differentiable = is_module(decoder)
         self._seed = seed
-        self._check(self._codes(np.random.default_rng(seed).standard_normal((3, dim)), None))
+        tried = self._codes(np.random.default_rng(seed).standard_normal((3, dim)), None)
+        self._check(tried)
+        # A module may disable gradients by itself.
+        decoding = self._decoder
+        self.differentiable = isinstance(decoding, Frozen) and decoding.passes_gradients(tried)
         self._searched = False
         self.measure = self._measured(dim, data, codes, draw, seed)
         self._color = None
@@ -140,7 +144,7 @@ class Latent(Space):
             )
         if self._encoder is not None:
             return fit_measure(self._points(_encoded(self._encoder, data, dim)), seed)
-        if not isinstance(self._decoder, Frozen):
+        if not self.differentiable:
             raise InvalidInputError(
                 "Latent: data has no codes: there is no encoder and the decoder has no gradient. "
                 "Pass encoder=..., codes=..., or a torch module as the decoder."
@@ -152,6 +156,7 @@ class Latent(Space):
         self._searched = True
         return fit_measure(self._invert(rows, gaussian_domain(dim), None).points, seed)
 
+    @own_settings()
     def invert(self, designs: Designs) -> Inversion:
         """Search for the points whose decodings are nearest to n designs.
 
@@ -167,7 +172,7 @@ class Latent(Space):
         Raises:
             InvalidInputError: shapes do not match, or designs are not arrays of real numbers.
         """
-        if not isinstance(self._decoder, Frozen) and not self._numeric:
+        if not self.differentiable and not self._numeric:
             raise InvalidInputError(
                 "Latent: inversion needs a decoder that returns arrays of real numbers. "
                 "Pass encoder=..., or pass points (add(points=...), enqueue(point=...))."
@@ -186,7 +191,7 @@ class Latent(Space):
         decoder = self._decoder
         gradient = (
             by_gradient(partial(self._tensor, decoder, measure is not None), decoder, domain.radius)
-            if isinstance(decoder, Frozen)
+            if isinstance(decoder, Frozen) and self.differentiable
             else None
         )
         try:
@@ -232,6 +237,7 @@ class Latent(Space):
         """Return the points of codes ``(n, dim)``, whose distribution is N(0, I) by the prior."""
         return np.asarray(call_user_code(self._prior.points, codes))
 
+    @own_settings()
     def decode(self, points: Array) -> Sequence[Design]:
         points = np.atleast_2d(points)
         return self._decoded(points) if self._texts is None else self._cached(points, self._texts)
@@ -284,6 +290,7 @@ class Latent(Space):
     def _names(self, points: Array) -> list[str]:
         return [design_name(design) or "" for design in self.decode(points)]
 
+    @own_settings()
     def encode(self, designs: Sequence[Design]) -> Array:
         """Encode n designs as points ``(n, d)`` by the encoder, or by search if there is none.
 
@@ -296,13 +303,14 @@ class Latent(Space):
         points = self._points(_encoded(self._encoder, designs, self.domain.dim))
         return self.domain.project(points if self.measure is None else self.measure.whiten(points))
 
+    @own_settings()
     def lost(self, designs: Sequence[Design], points: Array) -> Array | None:
         drawn = self.decode(self.domain.sample(np.random.default_rng(self._seed), _SPREAD_DRAWS))
         found = encoded(points, self.decode, designs, drawn)
         return None if found is None else found.left
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
-        if not isinstance(self._decoder, Frozen):
+        if not self.differentiable or not isinstance(self._decoder, Frozen):
             return super().decode_tensor(points)
         return self._tensor(self._decoder, self._color is not None, points)
 

@@ -17,7 +17,7 @@ from bo_invert.errors import InvalidInputError, one_of
 from bo_invert.search_domain import gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design
-from bo_invert.user_code import DeviceConstants
+from bo_invert.user_code import DeviceConstants, own_settings
 
 Parametrization = Literal["fourier", "pixel", "laplacian"]
 # Distance of encoded intensities from a bound, as a share of the range. Engineering choice: the
@@ -58,6 +58,7 @@ class Pixels(Space):
 
     differentiable = True
 
+    @own_settings()
     def __init__(
         self,
         shape: Sequence[int],
@@ -112,6 +113,7 @@ class Pixels(Space):
         self._centre = DeviceConstants(self._mean)
         self.domain = gaussian_domain(self._map.dim, radius)
 
+    @own_settings()
     def decode(self, points: Array) -> Sequence[Design]:
         tensor = torch.from_numpy(np.array(np.atleast_2d(points), dtype=float))
         return cast("Sequence[Design]", self.decode_tensor(tensor).numpy())
@@ -123,6 +125,7 @@ class Pixels(Space):
             low + (high - low) * (self._centre.like(points)[0] + self._spread * contrast).sigmoid()
         )
 
+    @own_settings()
     def encode(self, designs: Sequence[Design]) -> Array:
         unit = self._unit(np.asarray(designs, dtype=float)).clip(_MARGIN, 1.0 - _MARGIN)
         contrast = (np.log(unit / (1.0 - unit)) - self._mean) / self._spread
@@ -138,7 +141,7 @@ class Pixels(Space):
             designs = designs.roll(shift, dims=(-2, -1))
         if self.rotation:
             angle = math.radians(self.rotation) * (
-                2.0 * torch.rand((), generator=generator).item() - 1.0
+                2.0 * torch.rand((), generator=generator, dtype=torch.float32).item() - 1.0
             )
             designs = _turned(designs.reshape(-1, *self._map.shape), angle).reshape(designs.shape)
         return designs

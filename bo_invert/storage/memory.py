@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bo_invert.errors import StorageConflictError
 from bo_invert.storage.base import check_name, name_taken, unknown_study
@@ -31,6 +33,13 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._logs: dict[str, _MemoryLog] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {"_logs": copy.deepcopy(self._logs)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         check_name(name)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,16 @@ class SqlDatabase:
             raise MissingExtraError(
                 f"storage {self} needs the package {error.name!r}; run: pip install {error.name}"
             ) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._in_memory:
+            raise InvalidInputError(
+                f"storage {self}: a database in memory cannot be copied or sent to another "
+                "process. Use a file, as in storage='sqlite:///runs.db'"
+            )
+        url = self._url.render_as_string(hide_password=False)
+        reopened = partial(type(self), url, patience=self.patience, read_only=self._read_only)
+        return reopened, ()
 
     def __str__(self) -> str:
         return self._url.render_as_string(hide_password=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
+from bo_invert.errors import warn_user
 from bo_invert.history import History
 from bo_invert.oracles.base import MISMATCHES
 from bo_invert.report.table import counted
@@ -82,7 +81,7 @@ class Watchdog:
     def _warn(self, fact: str, last: str, advice: str = "") -> None:
         self._silent = True
         text = f"study {self._journal.name!r}: {fact}. Last error: {last.rstrip('.')}. {advice}"
-        warnings.warn(text.rstrip(), stacklevel=4)
+        warn_user(text.rstrip())
 
     def _check_news(self) -> None:
         """End a run that gets free answers only."""
@@ -91,8 +90,7 @@ class Watchdog:
             self._paid, self._reused = spent.calls, spent.reused
         elif spent.reused - self._reused >= self._patience and not self.hopeless:
             self.hopeless = True
-            warnings.warn(
+            warn_user(
                 f"study {self._journal.name!r}: the last {self._patience} answers came from a "
                 "cache, so the run ends here. Run it again to continue",
-                stacklevel=2,
             )

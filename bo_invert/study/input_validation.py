@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -11,16 +10,54 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.cost_ledger import Cost
-from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require
+from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require, warn_user
 from bo_invert.oracles.raw_outputs import MISMATCH, answer_rows, shaped_outputs
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
-from bo_invert.types import Array, Design, Outcome, Query
-from bo_invert.user_data import columns, numbers, record, require_names, row_labels, table
+from bo_invert.storage.journal_base import JournalBase
+from bo_invert.types import JSON, Array, Design, Outcome, Query, Trial
+from bo_invert.user_data import (
+    columns,
+    numbers,
+    record,
+    require_names,
+    row_labels,
+    table,
+    whole_number,
+)
 
 LARGEST_COORDINATE = 1e6
 """Largest absolute value of a coordinate, dimensionless. Engineering choice: points lie within a
 few units of 0, and squared distances of models must not overflow."""
+
+
+def study_key(header: JSON) -> str:
+    """Return the text that identifies a study in its trials; old headers have no id."""
+    return str(header.get("id") or f"{header['created']} {header['problem_name']}")
+
+
+def own_trial(where: str, trial: Trial | int, journal: JournalBase) -> Trial:
+    """Return the recorded trial for a trial, or its number, from the user.
+
+    Args:
+        where: Function that received the trial.
+        trial: Trial of this study, or its number.
+        journal: Log of the study.
+
+    Raises:
+        InvalidInputError: There is no such trial, or it is one of another study.
+    """
+    if not isinstance(trial, Trial):
+        return journal.trial(whole_number(where, "trial", trial, least=0))
+    foreign = trial.study not in (None, study_key(journal.header))
+    known = None if foreign else journal.trial(trial.number)
+    if known is None or not np.array_equal(known.query.point, trial.query.point):
+        raise InvalidInputError(
+            f"{where}: trial must be one of study {journal.name!r}, got trial {trial.number} of "
+            f"another study, at {np.array2string(trial.query.point, threshold=8)}. Use the study "
+            "that asked for it, or add its outcome: study.add(points=[trial.point], Y=[answer])"
+        )
+    return known
 
 
 def user_queries(
@@ -86,11 +123,10 @@ def _encode(space: Space, designs: object, tolerated_loss: float) -> Array:
     lost = space.lost(cast("Sequence[Design]", designs), points)
     if lost is not None and len(lost) and lost.max() > tolerated_loss:
         count, largest = int((lost > tolerated_loss).sum()), min(float(lost.max()), 1.0)
-        warnings.warn(
+        warn_user(
             f"{count} of {len(lost)} designs are not reproduced well: the encoding loses up to "
             f"{largest:.0%} of the differences between designs. The strategy treats their outputs "
             "as outputs of the decoded points. Use enqueue() to evaluate the decoded points",
-            stacklevel=5,  # the caller of Study.add or Study.enqueue
         )
     return points
 

@@ -8,7 +8,7 @@ from typing import Any
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.types import printable
+from bo_invert.types import printable, visible
 
 
 class RunProgressBar:
@@ -25,7 +25,7 @@ class RunProgressBar:
         self._journal = journal
         self._goal = Goal(problem.objective.to_json(), problem.outputs)
         self._bar: Any = None
-        if label:
+        if visible(bool(label)):
             from tqdm.auto import tqdm
 
             # Seconds between updates; a log file gets a line for each.

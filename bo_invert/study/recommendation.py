@@ -14,7 +14,7 @@ from bo_invert.history import History
 from bo_invert.models.base import Z_90
 from bo_invert.objectives import ProblemStatement
 from bo_invert.report.objective_view import Goal
-from bo_invert.types import JSON, Trial
+from bo_invert.types import JSON, Trial, printable
 
 NOISE_NOTE = (
     "the oracle is noisy, so the best value is biased; study.recommend() returns the expected one"
@@ -103,7 +103,7 @@ class Recommendation:
             lines.append(f"  and {len(self.outputs) - 8} more outputs")
         if self.probability < 1.0:
             lines.append(f"  the constraints hold with probability {self.probability:.2g}")
-        return "\n".join([*lines, f"  {self.luck}"] if self.luck else lines)
+        return printable("\n".join([*lines, f"  {self.luck}"] if self.luck else lines))
 
 
 def known_noisy(strategy: JSON, history: History) -> bool:

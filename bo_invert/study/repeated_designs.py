@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from bo_invert.cost_ledger import Cost
+from bo_invert.errors import warn_user
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.types import Array, Outcome, Query, State, Trial
 
@@ -72,11 +72,10 @@ class RepeatedDesigns:
                 if len(self._answers) >= self._size
                 else f"{len(self._answers)} designs are known"
             )
-            warnings.warn(
+            warn_user(
                 f"study {self._journal.name!r}: the last {repeats} proposals were known designs "
                 f"({known}), so the run ends here. Continue with another strategy, or with "
                 "run(reuse_limit=0) to evaluate known designs again",
-                stacklevel=3,
             )
         return found
 

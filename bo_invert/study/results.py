@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from bo_invert.report.dataframe import trials_frame
 from bo_invert.report.study_view import study_html, study_text
 from bo_invert.search_domain import stored_domain
 from bo_invert.storage.journal_base import JournalBase
+from bo_invert.study.input_validation import study_key
 from bo_invert.study.recommendation import (
     NOISE_NOTE,
     Recommendation,
@@ -25,6 +27,7 @@ from bo_invert.study.recommendation import (
 )
 from bo_invert.study.solutions import Solutions, solutions
 from bo_invert.types import Trial
+from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ class StudyResults:
         best = self.journal.best
         return None if best is None else self._with_designs([best])[0]
 
+    @own_settings()
     def recommend(self, *, noisy: bool | None = None) -> Recommendation:
         """Recommend an observed point, with its expected outputs, without a call.
 
@@ -88,6 +92,7 @@ class StudyResults:
             noisy = self._noisy or suspected_noisy(self.statement, self.history)
         return recommend(self.statement, self.history, noisy)
 
+    @own_settings()
     def solutions(self, count: int = 1) -> Solutions:
         """Return the best ``count`` different designs with verdicts of the judge and plausibility.
 
@@ -116,12 +121,14 @@ class StudyResults:
         """Names of the oracle's outputs."""
         return tuple(self.journal.header["problem"]["outputs"])
 
+    @own_settings()
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per trial: state, origin, parameters, outputs, loss, cost, reason."""
         known = None if self.problem is None else self.problem.space.domain
         domain = known or stored_domain(self.journal.header["problem"])
         return trials_frame(self.trials, self.outputs, domain)
 
+    @own_settings()
     def to_ax(self) -> Client:
         """Return an Ax ``Client`` with all trials, for the analyses and storage of Ax."""
         from bo_invert.strategies.ax.conversion import to_ax
@@ -129,9 +136,9 @@ class StudyResults:
         return to_ax(self.statement, self.trials, self.seed)
 
     def _with_designs(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
-        if self.problem is None:
-            return tuple(trials)
-        return tuple(trial.with_decode(self.problem.decode) for trial in trials)
+        decode = None if self.problem is None else self.problem.decode
+        study = study_key(self.journal.header)
+        return tuple(replace(trial, decode=decode, study=study) for trial in trials)
 
     def _require_problem(self) -> Problem:
         if self.problem is None:

@@ -23,6 +23,7 @@ from bo_invert.study.failing_runs import Watchdog
 from bo_invert.study.pacing import Pacing, TimeLimit
 from bo_invert.study.progress_bar import RunProgressBar
 from bo_invert.types import Outcome, Query, State, Trial
+from bo_invert.user_code import UserFunction, carried
 from bo_invert.user_data import time_limit, whole_number
 
 _log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class _Loop:
     def run(self, bar: RunProgressBar, watchdog: Watchdog) -> None:
         assignment = Assignment(self.journal.worker, LEASE)
         # One object for the whole run: a worker process receives it once.
-        call = self.problem.evaluate
+        call = carried(self.problem.evaluate)
         try:
             while True:
                 if watchdog.hopeless or self._should_end():
@@ -228,7 +229,7 @@ class _Loop:
 
     def _should_end(self) -> bool:
         """Return True if the user stops the run or the target is reached."""
-        if self.options.stop is not None and self.options.stop():
+        if self.options.stop is not None and UserFunction(self.options.stop)():
             return True
         best = self.journal.best if self.options.stop_when_hit else None
         return best is not None and self.problem.objective.satisfied(best.y)

@@ -28,6 +28,7 @@ from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.reader import JournalView
 from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import Request, Strategy, from_spec
+from bo_invert.study.copying import CopiedByReopening
 from bo_invert.study.header import (
     buildable_strategy,
     check_problem,
@@ -36,18 +37,19 @@ from bo_invert.study.header import (
     new_header,
     stored_strategy,
 )
-from bo_invert.study.input_validation import check_outputs, observations, user_query
+from bo_invert.study.input_validation import check_outputs, observations, own_trial, user_query
 from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.results import StudyResults
 from bo_invert.study.runner import RunOptions, run
 from bo_invert.types import Query, Trial
+from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
 
 _log = logging.getLogger(__name__)
 
 
-class Study(StudyResults):
+class Study(CopiedByReopening, StudyResults):
     """Search for the inputs of one problem. Use ``create`` or ``open`` to make one.
 
     Several processes can use the same study at once. Each reads the events of the others before it
@@ -61,6 +63,7 @@ class Study(StudyResults):
         make_journal = getattr(store, "journal", None)
         journal = Journal(store, name) if make_journal is None else make_journal(name)
         super().__init__(name, journal, problem)
+        self._store = store
         if strategy is not None:
             self.strategy = strategy
         elif problem is not None:
@@ -79,6 +82,7 @@ class Study(StudyResults):
         return stored_strategy(self.name, self.journal.header)
 
     @staticmethod
+    @own_settings()
     def create(
         name: str,
         problem: Problem,
@@ -133,6 +137,7 @@ class Study(StudyResults):
         return Study(name, store, problem, chosen)
 
     @staticmethod
+    @own_settings()
     def open(
         name: str,
         storage: str | Store,
@@ -169,6 +174,7 @@ class Study(StudyResults):
         _log.info("study %r opened", name)
         return study
 
+    @own_settings()
     def ask(self, count: int = 1, *, budget: int | None = None) -> list[Trial]:
         """Return trials to evaluate next: enqueued points first, then proposed ones.
 
@@ -184,6 +190,7 @@ class Study(StudyResults):
         """
         return self.take(count, budget)
 
+    @own_settings()
     def tell(
         self,
         trial: Trial | int,
@@ -207,15 +214,17 @@ class Study(StudyResults):
 
         Raises:
             TellConflictError: The trial has another outcome, or was cancelled.
-            InvalidInputError: No such trial, or outputs of the wrong shape; nothing is recorded.
+            InvalidInputError: No such trial, a trial of another study, or outputs of the wrong
+                shape; nothing is recorded.
         """
         problem = self._require_problem()
         if not isinstance(answer, EvaluationError):
             check_outputs(answer, self.outputs)
-        known = self.journal.trial(_number(trial))
+        known = own_trial("tell", trial, self.journal)
         outcome = problem.outcome(answer, cost or known.query.cost)
         return self._with_designs([self.journal.finish(known.number, outcome, attempt)])[0]
 
+    @own_settings()
     def add(
         self,
         X: object = None,
@@ -241,6 +250,7 @@ class Study(StudyResults):
         queries, outcomes = observations(self._require_problem(), X, Y, points, costs)
         return list(self._with_designs(self.journal.add(queries, outcomes)))
 
+    @own_settings()
     def enqueue(self, x: object = None, *, point: object = None) -> Trial:
         """Add a design (or a point ``(d,)``) to evaluate before the proposals of the strategy.
 
@@ -257,8 +267,10 @@ class Study(StudyResults):
         Raises:
             TellConflictError: The trial has an outcome.
         """
-        return self._with_designs([self.journal.cancel(_number(trial), reason)])[0]
+        number = own_trial("cancel", trial, self.journal).number
+        return self._with_designs([self.journal.cancel(number, reason)])[0]
 
+    @own_settings()
     def run(
         self,
         budget: int,
@@ -320,6 +332,7 @@ class Study(StudyResults):
         run(self._require_problem(), self.journal, take, options)
         return self
 
+    @own_settings()
     def take(
         self,
         count: int,
@@ -341,6 +354,7 @@ class Study(StudyResults):
         trials = start(count) if repeats is None else repeats.fresh(start, count, reuse_limit)
         return list(self._with_designs(trials))
 
+    @own_settings()
     def propose(self, budget: int | None, view: JournalView, wanted: int) -> LoggedProposal:
         """Ask the strategy for queries, without recording anything.
 
@@ -355,13 +369,8 @@ class Study(StudyResults):
         seconds = time.perf_counter() - began
         _log.debug(
             "study %r: ask %d of strategy %s, %d of %d queries in %.3f s",
-            self.name,
-            view.asks,
-            self.strategy.name,
-            len(proposal.queries),
-            wanted,
-            seconds,
-        )
+            self.name, view.asks, self.strategy.name, len(proposal.queries), wanted, seconds,
+        )  # fmt: skip
         queries = _with_plausibility(self.statement.domain, proposal.queries)
         return LoggedProposal(queries, proposal.memo, view.asks, view.seq, seconds)
 
@@ -387,7 +396,3 @@ def _with_plausibility(domain: Domain, queries: tuple[Query, ...]) -> tuple[Quer
         replace(query, meta={**query.meta, "plausibility": round(float(share), 4)})
         for query, share in zip(queries, plausible, strict=True)
     )
-
-
-def _number(trial: Trial | int) -> int:
-    return trial.number if isinstance(trial, Trial) else trial

@@ -25,6 +25,7 @@ from bo_invert.generators.training import (
     split,
 )
 from bo_invert.types import Designs
+from bo_invert.user_code import call_user_code, own_settings
 
 # Engineering choice: held-out share of the molecules.
 _HELD_OUT = 0.05
@@ -122,7 +123,9 @@ def _drawn(
 ) -> dict[str, float]:
     made: list[str] = sampled(network, np.random.default_rng(seed), _EVALUATED)
     return {
-        "validity": float(np.mean([bool(one) for one in (valid(made) if valid else made)])),
+        "validity": float(
+            np.mean([bool(one) for one in (call_user_code(valid, made) if valid else made)])
+        ),
         "uniqueness": len(set(made)) / len(made),
         "novelty": float(np.mean([one not in known for one in made])),
     }
@@ -149,6 +152,7 @@ class SelfiesVAE(SelfiesNetwork):
     """
 
     @classmethod
+    @own_settings()
     def fit(
         cls,
         designs: Designs,
@@ -197,7 +201,7 @@ class SelfiesVAE(SelfiesNetwork):
         _initialise(network, generator)
         network.to(where)
         rows, held = split(torch.arange(len(tokens)), _HELD_OUT, generator)
-        noise = torch.randn(len(held), config.dim, generator=generator)
+        noise = torch.randn(len(held), config.dim, generator=generator, dtype=torch.float32)
         steps = config.epochs * -(-len(rows) // config.batch_size)
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=1e-4
@@ -210,8 +214,11 @@ class SelfiesVAE(SelfiesNetwork):
             network.train()
             for some in _batches(rows, (tokens > 0).sum(dim=1), config.batch_size, generator):
                 batch = tokens[some]
-                drawn = torch.randn(len(batch), config.dim, generator=generator).to(where)
-                hidden = torch.rand(batch.shape, generator=generator).to(where) < config.dropout
+                drawn = torch.randn(
+                    len(batch), config.dim, generator=generator, dtype=torch.float32
+                ).to(where)
+                hidden = torch.rand(batch.shape, generator=generator, dtype=torch.float32)
+                hidden = hidden.to(where) < config.dropout
                 beta = config.beta * min(1.0, schedule.last_epoch / (_ANNEALED_SHARE * steps))
                 optimizer.zero_grad()
                 surprise, divergence = _bound(

@@ -210,7 +210,7 @@ def fit_derivative_gp(data: DerivativeData, memo: JSON = None) -> tuple[Derivati
         size = max(_LEAST_POINTS, _MAX_FIT_ROWS // (1 + len(data.directions)))
         # Positions are evenly spaced from the best value to the worst one.
         order = data.values.argsort(stable=True)
-        some = order[torch.linspace(0, n - 1, min(n, size)).round().long()]
+        some = order[torch.linspace(0, n - 1, min(n, size), dtype=torch.float32).round().long()]
         found = {name: _fit(name, data.select(some), warm.get(name)) for name in _KERNELS}
         best = min(found, key=lambda name: found[name][1])
         warm = {name: logs for name, (logs, _) in found.items()}

@@ -10,10 +10,12 @@ from bo_invert import registry
 from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.gradient_proxy import GradientProxy
 from bo_invert.problems.problem import Problem
+from bo_invert.user_code import own_settings
 
 V = TypeVar("V")
 
 
+@own_settings()
 def ready_problem(name: str, **options: Any) -> Problem:
     """Create an example problem.
 
@@ -64,6 +66,7 @@ class OncePerKey(Generic[V]):
         self._values: dict[Hashable, V] = {}
         self._lock = Lock()
 
+    @own_settings()
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
         """Return the value of a key; the first call makes it."""
         with self._lock:

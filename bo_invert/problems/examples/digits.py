@@ -37,7 +37,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.latent import Latent
 from bo_invert.spaces.pixels import Pixels
-from bo_invert.types import Array
+from bo_invert.types import Array, visible
 
 OUTPUT = "slant"
 SHAPE = (8, 8)
@@ -319,7 +319,11 @@ def _network(images: Array, y: Array, seed: int, progress: bool) -> nn.Module:
     epochs = 150
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in tqdm(
-        range(epochs), desc="training the network", unit="epoch", disable=not progress, leave=False
+        range(epochs),
+        desc="training the network",
+        unit="epoch",
+        disable=not visible(progress),
+        leave=False,
     ):
         for rows in torch.split(torch.randperm(len(x), generator=generator), 32):
             optimizer.zero_grad()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bo_invert.errors import BoInvertError, InvalidInputError, TrackingError
+from bo_invert.errors import BoInvertError, InvalidInputError, TrackingError, warn_user
 from bo_invert.report.mlflow.trial_runs import Mirror
 
 if TYPE_CHECKING:
@@ -132,8 +131,7 @@ class Tracking:
         self._warned = True
         # A filter that turns warnings into errors must not end the study.
         with suppress(Warning):
-            warnings.warn(
+            warn_user(
                 f"{error}. The study continues, and MLflow is tried again. "
                 "bi.to_mlflow completes the export later.",
-                stacklevel=3,
             )

@@ -40,6 +40,7 @@ from bo_invert.search_domain import box_domain
 from bo_invert.strategies.ax.conversion import Frame
 from bo_invert.strategies.base import Request, Strategy, from_spec
 from bo_invert.types import JSON, Array, Outcome, Query, State, Trial
+from bo_invert.user_code import own_settings
 
 _KEY = "bo_invert"
 
@@ -59,6 +60,7 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
         self.seed = seed
         self._fresh: list[JSON] = []
 
+    @own_settings()
     def update_generator_state(self, experiment: Experiment, data: Data) -> None:
         self._statement, self._fixed = statement_of(experiment)
         self._frame = Frame(self._statement.domain)
@@ -66,6 +68,7 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
         self._log, self._notes = self._read(experiment, data)
         self._fresh = []
 
+    @own_settings()
     def get_next_candidate(self, pending_parameters: list[dict[str, Any]]) -> dict[str, Any]:
         asked = [*self._notes, *self._fresh]
         log = list(self._log)

@@ -16,6 +16,7 @@ from bo_invert.parameters import Choice
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Query, Trial
+from bo_invert.user_code import default_dtype
 
 if TYPE_CHECKING:
     from ax.generation_strategy.generation_strategy import GenerationStrategy
@@ -76,6 +77,7 @@ class Ax(Strategy):
                     "Int range, or strategy 'gp'"
                 )
 
+    @default_dtype("float32")  # parts of the library use the default type
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:

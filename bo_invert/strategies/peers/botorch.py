@@ -32,6 +32,7 @@ from bo_invert.objectives import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Array, Query, Trial
+from bo_invert.user_code import default_dtype
 
 # Relative singular value of a principal component that is rounding error only, dimensionless.
 # Engineering choice: above double precision times the number of values, below observed components.
@@ -61,6 +62,7 @@ class BoTorch(Strategy):
     num_restarts: int = 10
     raw_samples: int = 512
 
+    @default_dtype("float32")  # parts of the library use the default type
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
