@@ -80,6 +80,20 @@ def pack(served: object) -> bytes:
         ) from error
 
 
+class ByValue:
+    """Object that pickles as its content, with functions of scripts and notebooks by value.
+
+    Args:
+        content: The object that a copy is.
+    """
+
+    def __init__(self, content: object) -> None:
+        self._content = content
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ForkingPickler.loads, (pack(self._content),)
+
+
 class WorkerProcess(ProcessGroup):
     """Process that serves the methods of one object. Call ``load`` first.
 

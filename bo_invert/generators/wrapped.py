@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,11 +139,10 @@ class Frozen:
     def passes_gradients(self, codes: Array) -> bool:
         """Call the module with codes ``(n, dim)``; return True if its output has a gradient."""
         torch = torch_module()
-        try:
-            with torch.enable_grad():
-                return bool(self.tensor(torch.from_numpy(codes).requires_grad_()).requires_grad)
-        except Exception:  # such as a conversion to numpy, which gradients forbid
-            return False
+        # Gradients forbid some operations, such as a conversion to numpy.
+        with suppress(Exception), torch.enable_grad():
+            return bool(self.tensor(torch.from_numpy(codes).requires_grad_()).requires_grad)
+        return False
 
     def __call__(self, batch: ArrayLike) -> np.ndarray[Any, Any]:
         """Apply the module to a batch ``(n, ...)``; return a float64 array ``(n, ...)``."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from typing import Any, Self
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.execution.supervised_process import pack
+from bo_invert.execution.supervised_process import ByValue, pack
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.base import Store
 
@@ -31,15 +30,15 @@ class CopiedByReopening:
         return self._reopened(copy.deepcopy(self._store, memo))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        parts = (self.problem, vars(self).get("strategy"))
         try:
-            # By value, so that functions of scripts and notebooks and lambdas can be sent, too.
-            packed = pack((self.problem, vars(self).get("strategy")))
+            pack(parts)
         except InvalidInputError as error:
             raise InvalidInputError(
                 f"study {self.name!r} cannot be pickled with its problem: {error}. Or pickle the "
                 "name and the storage only, and call Study.open(name, storage, problem=...)"
             ) from error
-        return _opened, (type(self), self.name, self._store, packed)
+        return _opened, (type(self), self.name, self._store, ByValue(parts))
 
     def _reopened(self, store: Store) -> Self:
         make: Any = type(self)
@@ -47,6 +46,5 @@ class CopiedByReopening:
         return made
 
 
-def _opened(cls: type[Any], name: str, store: Store, packed: bytes) -> object:
-    problem, strategy = pickle.loads(packed)
-    return cls(name, store, problem, strategy)
+def _opened(cls: type[Any], name: str, store: Store, parts: tuple[Any, Any]) -> object:
+    return cls(name, store, *parts)
