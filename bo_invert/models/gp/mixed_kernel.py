@@ -75,21 +75,28 @@ class MixedCache(NamedTuple, Generic[A]):
     inverse_squares: A
     """1 / l^2 of each choice, shape ``(..., c)``."""
     weights: A
-    """Weights ``(..., t)`` of numeric kernel (if any), offsets of each choice, and product."""
+    """Weights ``(..., t)`` of numeric kernel (if any), offsets of each choice, pairs (if any), and
+    product."""
+    pairs: A | None
+    """Share of the pairs of choices in which both are equal, ``(..., n, m)``."""
 
 
 @dataclass(frozen=True)
 class MixedKernel(Kernel):
-    """Sum of a numeric kernel, of offsets of the choices, and of a product kernel.
+    """Sum of a numeric kernel, of offsets of choices and of their pairs, and of a product kernel.
 
-    ``k = v k_x(x, x') + sum_p w_p [c_p = c'_p] + u k_x(x, x') prod_p h_p(c_p, c'_p)`` with the
-    Hamming kernels ``h_p = exp(-[c_p != c'_p] / (2 l_p^2))`` and weights v, w, u that sum to 1,
+    ``k = v k_x(x, x') + sum_p w_p [c_p = c'_p] + r E (E - 1) / (c (c - 1))
+    + u k_x(x, x') prod_p h_p(c_p, c'_p)`` with the number E of equal ones among c choices, the
+    Hamming kernels ``h_p = exp(-[c_p != c'_p] / (2 l_p^2))`` and weights v, w, r, u that sum to 1,
     after the kernel of BoTorch's ``MixedSingleTaskGP``. The first term is shared by all values. The
-    second has an offset for each value of each choice. The third has a function of its own for
-    each combination of values.
+    second has an offset for each value of each choice. The third, for at least three choices, has
+    an offset for each pair of values of two choices, the interactions of second order (additive
+    kernels, Duvenaud et al. 2011). The fourth has a function of its own for each combination of
+    values.
 
     The hyperparameters are the log lengthscales of the numeric parameters and of the choices, then
-    the logits of v (if there are numeric parameters) and of w, relative to u.
+    the logits of v (if there are numeric parameters), of w and of r (if there are at least three
+    choices), relative to u.
 
     Args:
         base: Kernel of the numeric parameters.
@@ -145,16 +152,21 @@ class MixedKernel(Kernel):
         right_numbers, b = right[..., numbers], self._embed(right)
         of_numbers = self.base.against(logs, right_numbers)
         inverse_squares: A = xp.exp(-2.0 * choice_logs)
-        offsets = weights[..., -1 - self._sizes[1] : -1]
+        offsets, of_pairs = weights[..., self._offsets], weights[..., -2, None, None]
 
         def matrix(left: A) -> tuple[A, MixedCache[A]]:
             same = left is right
             numeric, numeric_cache = of_numbers(right_numbers if same else left[..., numbers])
             a = b if same else self._embed(left)
             product: A = xp.exp(-0.5 * self._mismatch(inverse_squares, a, b))
-            cache = MixedCache(numeric, numeric_cache, product, a, b, inverse_squares, weights)
             # sum_p w_p [c_p = c'_p] = sum_p w_p - sum_p w_p [c_p != c'_p]
             equal: A = offsets.sum(-1)[..., None, None] - self._mismatch(offsets, a, b)
+            pairs = self._pairs(a, b) if self._paired else None
+            cache = MixedCache(
+                numeric, numeric_cache, product, a, b, inverse_squares, weights, pairs
+            )
+            if pairs is not None:
+                equal = equal + of_pairs * pairs
             return numeric * self._numeric_share(cache) + equal, cache
 
         return matrix
@@ -172,6 +184,8 @@ class MixedKernel(Kernel):
         inner = [upstream.sum((-2, -1))[..., None] - self._mismatches(upstream, cache)]
         if self._sizes[0]:
             inner.insert(0, (upstream * cache.numeric).sum((-2, -1))[..., None])
+        if cache.pairs is not None:
+            inner.append((upstream * cache.pairs).sum((-2, -1))[..., None])
         inner.append(both.sum((-2, -1))[..., None])
         terms: A = array_module(upstream).concatenate(inner, -1)
         # softmax: dw_i / du_j = w_i ([i = j] - w_j)
@@ -211,8 +225,10 @@ class MixedKernel(Kernel):
 
     def share(self, logs: A) -> A:
         numbers, own, logits = self._parts(logs)
-        choices = self._sizes[1]
-        parts = numbers, own, logits[..., :-choices], logits[..., -choices:]
+        of = self._offsets
+        parts = (
+            numbers, own, logits[..., : of.start], logits[..., of], logits[..., of.stop :]
+        )  # fmt: skip
         means = [p.mean(-1)[..., None] for p in parts if p.shape[-1]]
         shared: A = array_module(logs).concatenate(means, -1)
         return shared
@@ -263,11 +279,12 @@ class MixedKernel(Kernel):
         """
         xp, (numeric, choices), count = array_module(logs), self._columns, self._sizes[1]
         _, own, weights = self._split(logs)
-        # Sections of [0, 1): the numeric term, if any, the offsets of each choice, the product.
-        ends = weights.cumsum(-1)[..., None, :-1]  # (..., 1, c) or (..., 1, 1 + c)
+        # Sections of [0, 1): the numeric term, if any, the offsets of each choice, those of pairs,
+        # if any, the product.
+        ends = weights.cumsum(-1)[..., None, :-1]  # (..., 1, terms - 1)
         term = (uniform[:, None] >= ends).sum(-1) + (0 if self._sizes[0] else 1)
-        # 0 is the numeric term, p + 1 choice p, c + 1 the product.
-        product = (term == count + 1) * xp.ones_like(uniform)
+        # 0 is the numeric term, p + 1 choice p, c + 1 the pairs, and the last one the product.
+        product = (term == count + 1 + self._paired) * xp.ones_like(uniform)
         of_numbers: A = ((term == 0) + product)[..., None] * matching(
             np.ones(len(numeric)), uniform
         )
@@ -275,14 +292,25 @@ class MixedKernel(Kernel):
         # At the shortest lengthscale, the squared exponential is almost [c = c'].
         shorter = (xp.exp(own) / _MIN_LENGTHSCALE)[..., None, self._owner]
         number = matching((self._owner + 1).astype(float), uniform)
-        factors[..., choices] = (term[..., None] == number) * shorter + product[..., None]
+        alone = term[..., None] == number
+        if self._paired:
+            # The position within the section of pairs selects one.
+            first, second = np.triu_indices(count, 1)
+            start, width = ends[..., -2], weights[..., None, -2]
+            pair = clamp((uniform - start) / width * len(first), 0.0, len(first) - 1.0)
+            order = matching(np.arange(len(first)).astype(np.float64), uniform)
+            chosen = xp.ones_like(pair)[..., None] * (xp.floor(pair)[..., None] == order)
+            members = np.equal.outer(first, self._owner) + np.equal.outer(second, self._owner)
+            both = chosen @ matching(members.astype(np.float64), uniform)
+            alone = alone | ((term[..., None] == count + 1) & (both > 0.0))
+        factors[..., choices] = alone * shorter + product[..., None]
         return factors
 
     @cached_property
     def _sharing(self) -> Indices:
         """Position of each hyperparameter in the shared ones, shape ``(h,)``."""
         numbers, choices = self._sizes
-        sizes = [numbers, choices, 1 if numbers else 0, choices]
+        sizes = [numbers, choices, 1 if numbers else 0, choices, int(self._paired)]
         groups = [size for size in sizes if size]
         return np.repeat(np.arange(len(groups)), groups)
 
@@ -290,7 +318,18 @@ class MixedKernel(Kernel):
     def _logits(self) -> int:
         """Number of logits."""
         numbers, choices = self._sizes
-        return choices + (1 if numbers else 0)
+        return choices + (numbers > 0) + self._paired
+
+    @property
+    def _offsets(self) -> slice:
+        """Positions of the offsets of each choice among the logits and the weights."""
+        first = 1 if self._sizes[0] else 0
+        return slice(first, first + self._sizes[1])
+
+    @property
+    def _paired(self) -> bool:
+        """Whether there is a term of pairs; that of two choices would be the product kernel."""
+        return self._sizes[1] > 2
 
     def _parts(self, logs: A) -> tuple[A, A, A]:
         """Return the log lengthscales of numbers and of choices, and the logits."""
@@ -334,6 +373,12 @@ class MixedKernel(Kernel):
         scaled = left * sizes[..., None, self._owner]
         mismatch: A = total - scaled @ right.swapaxes(-1, -2)
         return clamp_below_(mismatch, 0.0)
+
+    def _pairs(self, left: A, right: A) -> A:
+        """Return the share of the pairs of choices in which both are equal, ``(..., n, m)``."""
+        count = self._sizes[1]
+        equal: A = count - self._mismatch(matching(np.ones(count), left), left, right)
+        return equal * (equal - 1.0) / (count * (count - 1.0))
 
     def _mismatches(self, upstream: A, cache: MixedCache[A]) -> A:
         """Return the sum of upstream over the pairs that differ in each choice, ``(..., c)``."""

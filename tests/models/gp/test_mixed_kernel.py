@@ -31,8 +31,18 @@ MIXED = box_domain(
     }
 )
 CHOICES = box_domain({"kind": bi.Choice("a", "b", "c"), "flag": bi.Choice("on", "off")})
+THREE = box_domain(
+    {
+        "kind": bi.Choice("a", "b", "c"),
+        "flag": bi.Choice("on", "off"),
+        "size": bi.Choice(1, 2, 3, 4),
+        "x": bi.Float(0.0, 1.0),
+    }
+)
 BASES = pytest.mark.parametrize("base", [RBF, MATERN], ids=lambda k: k.name)
-DOMAINS = pytest.mark.parametrize("domain", [MIXED, CHOICES], ids=["mixed", "choices"])
+DOMAINS = pytest.mark.parametrize(
+    "domain", [MIXED, CHOICES, THREE], ids=["mixed", "choices", "three"]
+)
 
 
 def mixed(domain: Domain, base: Kernel = RBF) -> MixedKernel:
@@ -71,6 +81,19 @@ def test_value_is_the_sum_of_the_formula(base: Kernel) -> None:
             expected = weights @ [x, *equal, x * np.prod(own)]
             assert kernel.matrix(logs, a, b)[0][i, j].item() == pytest.approx(expected, abs=1e-12)
     assert (kernel.gram(logs, a)[0].diagonal() == 1.0).all()
+
+
+def test_pairs_of_three_choices_have_offsets() -> None:
+    kernel, logs = mixed(THREE), hyperparameters(mixed(THREE))
+    a, b = points(THREE, 12), points(THREE, 11, seed=1)
+    # Without numeric kernel, offsets and product, only pairs are left.
+    logs[4:] = torch.tensor([-40.0, -40.0, -40.0, -40.0, 40.0])
+    named = [THREE.values(p.numpy()) for p in (a, b)]
+    for i, left in enumerate(named[0]):
+        for j, right in enumerate(named[1]):
+            equal = sum(left[name] == right[name] for name in ("kind", "flag", "size"))
+            expected = math.comb(equal, 2) / 3
+            assert kernel.matrix(logs, a, b)[0][i, j].item() == pytest.approx(expected, abs=1e-12)
 
 
 @BASES
@@ -137,9 +160,10 @@ def test_a_rarely_tried_value_stays_uncertain() -> None:
 
 
 @BASES
-def test_prior_paths_have_the_covariance_of_the_kernel(base: Kernel) -> None:
-    kernel = mixed(MIXED, base)
-    x, near = points(MIXED, 1), points(MIXED, 6, seed=2)
+@pytest.mark.parametrize("domain", [MIXED, THREE], ids=["mixed", "three"])
+def test_prior_paths_have_the_covariance_of_the_kernel(domain: Domain, base: Kernel) -> None:
+    kernel = mixed(domain, base)
+    x, near = points(domain, 1), points(domain, 6, seed=2)
     logs = hyperparameters(kernel, 1)
     # Much noise leaves the prior.
     noise = torch.full((1,), 1e6, dtype=torch.float64)
