@@ -188,9 +188,11 @@ def _selections(
     if (comparisons.get("linear") or {}).get("better"):
         yield {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
     data = not domain.latent and domain.reference is not None
-    wide = wide_sampler(history, data) if not noisy and (domain.continuous or data) else None
-    if wide is not None:
-        yield WIDE[wide], f"{wide}: a wide sample, because asks bring nothing new"
+    choices = domain.has_unordered and domain.has_real
+    if not noisy and (domain.continuous or data or choices):
+        wide = wide_sampler(history, data=data, choices=choices)
+        if wide is not None:
+            yield WIDE[wide], f"{wide}: a wide sample, because asks bring nothing new"
     if stepped:
         yield _FOREST
     # A trust region keeps the values of choices, also the wrong ones, so it gets every fourth ask.

@@ -84,6 +84,7 @@ class GP(SurrogateStrategy):
         kernel: ``"rbf"``, ``"matern"``, or ``"auto"`` to choose by leave-one-out predictions.
         warp: compress the tail of a loss that is plus or minus one output, if leave-one-out
             predictions improve.
+        elsewhere: search only combinations of unordered choices that the incumbent does not have.
         acquisition: ``"ei"``, or ``"ucb_pe"`` (GP-UCB-PE, Contal et al. 2013): the first point
             after new data maximises the upper confidence bound, further points the posterior
             variance where the optimum may lie. It suits large batches of noisy oracles.
@@ -97,6 +98,7 @@ class GP(SurrogateStrategy):
     samples: int = option(128, ge=1)
     kernel: str = option("auto", among=KERNELS)
     warp: bool = True
+    elsewhere: bool = False
     acquisition: str = option("ei", among=("ei", "ucb_pe"))
     device: str = "cpu"
 
@@ -110,10 +112,7 @@ class GP(SurrogateStrategy):
             raise _no_confidence_bound(statement)
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
-        from bo_invert.models.acquisition.feasibility import (
-            feasibility_and_plausibility,
-            with_feasibility,
-        )
+        from bo_invert.models.acquisition import excluded_choices, feasibility
         from bo_invert.models.fitted_model import fit_model
 
         domain, memo = statement.domain, request.memo or {}
@@ -127,17 +126,22 @@ class GP(SurrogateStrategy):
         note: dict[str, JSON] = {"outputs": model.surrogate.memo}
         if self._may_extend_design(domain, history, request) and model.explained_share < _PREDICTS:
             return Proposal(self._design(statement, history, request), {**memo, **note})
-        feasibility, labels = feasibility_and_plausibility(
+        permission, labels = feasibility.feasibility_and_plausibility(
             statement, history, memo.get("permission")
         )
         note["permission"] = labels
         duplicates = (
             DuplicateFilter(domain) if self.noisy else duplicate_filter(statement, history, subset)
         )
+        ranked = history.points[history.order]
+        constrain: Callable[[Score], Score] = partial(
+            feasibility.with_feasibility, log_feasible=permission
+        )
+        if self.elsewhere:
+            constrain, ranked = excluded_choices.without_choices(domain, constrain, ranked)
         context = _AskContext(
-            domain, history, model, partial(with_feasibility, log_feasible=feasibility), duplicates,
-            history.points[history.order[:5]], request.rng(),
-        )  # fmt: skip
+            domain, history, model, constrain, duplicates, ranked[:5], request.rng()
+        )
         if self.acquisition == "ucb_pe":
             # The posterior of the loss is Gaussian only if it is plus or minus a modelled output.
             if model.outputs.loss_column is None:
@@ -151,7 +155,10 @@ class GP(SurrogateStrategy):
             # submodular (Wilson et al. 2018).
             points = self._choose_sequentially(context, min(request.count, _SEQUENTIAL))
             points = _add_thompson_points(context, points, request.count)
-        return Proposal(self._queries(statement, history, model, points), note)
+        queries = self._queries(statement, history, model, points)
+        if self.elsewhere:
+            queries = tuple(replace(q, meta={**q.meta, "elsewhere": True}) for q in queries)
+        return Proposal(queries, note)
 
     def _may_extend_design(self, domain: Domain, history: History, request: Request) -> bool:
         """Return whether this ask may continue the initial design of a default size."""

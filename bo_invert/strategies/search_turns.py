@@ -33,11 +33,12 @@ WIDE: dict[str, JSON] = {
     "pcn": {"name": "pcn"},
     # Engineering choice: number of candidates for a point far from all known ones.
     "prior": {"name": "prior", "options": {"candidates": 32}},
+    "elsewhere": {"name": "gp", "options": {"elsewhere": True}},
 }
 
 
-def wide_sampler(history: History, data: bool = False) -> str | None:
-    """Return the strategy of a wide sample if asks bring nothing new since the latest gain.
+def wide_sampler(history: History, *, data: bool = False, choices: bool = False) -> str | None:
+    """Return the key of a wide sample in ``WIDE`` if asks bring nothing new since the latest gain.
 
     Under a function with steps, ``gp`` and ``turbo`` follow a posterior mean that is smooth, and
     stay within the plateau of the incumbent. Each known output owes two samples of ``pcn``. Near a
@@ -48,9 +49,13 @@ def wide_sampler(history: History, data: bool = False) -> str | None:
     regressors extrapolate. Each of their asks without a gain owes a part of a sample of ``pcn``,
     which draws promising points as frequent as the data are.
 
+    With unordered choices, a negligible change owes two asks of ``gp`` for other choices than those
+    of the incumbent instead.
+
     Args:
         history: log.
         data: True for a box with data.
+        choices: True for a box with unordered choices.
     """
     best, level, losses = math.inf, math.inf, list[float]()
     known, owed = set[bytes](), dict.fromkeys(WIDE, 0.0)
@@ -58,15 +63,20 @@ def wide_sampler(history: History, data: bool = False) -> str | None:
         loss = math.inf if trial.loss is None else trial.loss
         insort(losses, loss)
         y = np.asarray(trial.y).tobytes()
+        kind = "elsewhere" if "elsewhere" in trial.query.meta else trial.origin
         best = min(best, loss if trial.feasible else math.inf)
         negligible = _negligible(losses, best)
         if best < level - negligible or level == math.inf:
             level, owed = best, dict.fromkeys(WIDE, 0.0)
-        elif trial.origin in owed:
-            owed[trial.origin] -= 1.0
+        elif kind in owed:
+            owed[kind] -= 1.0
         elif trial.origin in (*_PATIENT, "forest") and "design" not in trial.query.meta:
-            owed["pcn"] += 2.0 * (y in known) + _DATA_DEBT * data
-            owed["prior"] += 1.0 * (y not in known and loss < best + negligible)
+            refined = 1.0 * (y not in known and loss < best + negligible)
+            if choices:
+                owed["elsewhere"] += 2.0 * refined
+            else:
+                owed["pcn"] += 2.0 * (y in known) + _DATA_DEBT * data
+                owed["prior"] += refined
         known.add(y)
     return next((name for name, debt in owed.items() if debt > _ALLOWED_DEBT), None)
 

@@ -106,6 +106,18 @@ def test_far_points_are_drawn_while_a_basin_is_refined() -> None:
     assert study.best.loss < 1e-6
 
 
+def test_other_choices_are_searched_while_one_is_refined() -> None:
+    space = bi.Box({"kind": bi.Choice("a", "b", "c", "d"), "x": bi.Float(0.0, 1.0)})
+    offsets = {"a": 0.0, "b": 1.0, "c": 2.0, "d": 3.0}
+    problem = bi.Problem(space, lambda d: offsets[d["kind"]] + (d["x"] - 0.3) ** 2, bi.Minimize())
+    study = bi.Study.create("s", problem, seed=0).run(40)
+    wide = [trial for trial in study.trials if "elsewhere" in trial.query.meta]
+    assert len(wide) > 5
+    for trial in wide:
+        best = min(study.trials[: trial.number], key=lambda t: t.loss)
+        assert trial.design["kind"] != best.design["kind"]
+
+
 def test_typed_parameters_go_to_gp() -> None:
     space = bi.Box({"n": bi.Int(1, 9), "r": bi.Float(0.0, 1.0)})
     problem = bi.Problem(space, lambda d: d["n"] + d["r"], bi.Target(4.5), name="typed")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +235,15 @@ def test_the_design_grows_while_the_model_does_not_predict() -> None:
     assert sum(unpredictable[:20]) >= 14
     assert sum(unpredictable) == 16
     assert sum(designs_of(lambda x: float(np.sum(x)))) < 12
+
+
+def test_a_repeated_point_of_an_exact_oracle_counts_once() -> None:
+    problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), sine, bi.Minimize(), name="exact")
+    made = study(problem, 14)
+    again = replace(made.trials[-1], number=14)
+    point = made.trials[3].point
+    asked = [
+        GP().ask(problem.statement, trials, Request(15, 1, 0, 40))
+        for trials in (made.trials, (*made.trials, again))
+    ]
+    assert np.array_equal(asked[0].queries[0].point, asked[1].queries[0].point), point

@@ -328,7 +328,7 @@ class MixedKernel(Kernel):
 
     @property
     def _paired(self) -> bool:
-        """Whether there is a term of pairs; that of two choices would be the product kernel."""
+        """True if there is a term of pairs; that of two choices would be the product kernel."""
         return self._sizes[1] > 2
 
     def _parts(self, logs: A) -> tuple[A, A, A]:
