@@ -10,6 +10,7 @@
     ├── StudyExistsError                 a study of this name exists
     ├── ProblemChangedError              the stored study has another problem
     ├── TellConflictError                a trial already has another outcome
+    ├── StudyPausedError                 a trial ended several processes
     ├── AccessDeniedError                the server rejects the token
     ├── TrackingError                    MLflow is unreachable or refuses a request
     └── StorageError
@@ -86,6 +87,10 @@ class ProblemChangedError(BoInvertError):
 
 class TellConflictError(BoInvertError):
     """Second, different outcome for a completed trial."""
+
+
+class StudyPausedError(BoInvertError):
+    """Trial during which several processes died. The message names it and the ways to continue."""
 
 
 class AccessDeniedError(BoInvertError):

@@ -48,7 +48,7 @@ from bo_invert.spaces.box import Box
 from bo_invert.storage.base import Store
 from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.open import open_store
-from bo_invert.storage.trial_transitions import MAX_ATTEMPTS, Assignment
+from bo_invert.storage.trial_transitions import MAX_DEATHS, Assignment
 from bo_invert.study.study import Study
 from bo_invert.types import State, Trial
 
@@ -243,13 +243,15 @@ class StudyConformance:
         consistent(study)
 
     def test_a_trial_that_ends_its_workers_is_lost(self, storage: Store | str) -> None:
-        """Abandon it ``MAX_ATTEMPTS - 1`` times; each attempt is billed."""
+        """Abandon it more than ``MAX_DEATHS`` times: each attempt is billed, none is a death."""
         study = Study.create("s", problem(), "random", 0, storage)
-        for _ in range(MAX_ATTEMPTS - 1):
+        for _ in range(MAX_DEATHS + 1):
             (trial,) = _take(study, 1, "w")
             assert trial.number == 0
             study.journal.abandon({0})
-        assert (study.trials[0].state, study.spent.values) == (State.LOST, MAX_ATTEMPTS - 1)
+        assert (study.trials[0].state, study.spent.values) == (State.LOST, MAX_DEATHS + 1)
+        with pytest.raises(TellConflictError):
+            study.journal.retry(_take(study, 1, "w")[0].number)
 
     def test_a_released_trial_is_queued_again(self, storage: Store | str) -> None:
         """Check the cost that its worker reports."""

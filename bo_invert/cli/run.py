@@ -93,6 +93,9 @@ def run(
     except KeyboardInterrupt:
         _explain_interruption(study, storage)
         raise typer.Exit(130) from None
+    except SystemExit:  # SIGTERM
+        _explain_interruption(study, storage)
+        raise
     found = study.best
     for line in [*reasons(study.journal), *luck(study)]:
         say(line)

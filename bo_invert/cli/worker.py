@@ -116,8 +116,8 @@ def _reason(study: Study, budget: int | None) -> str:
     return "budget spent" if budget is not None and study.journal.is_over(budget) else ""
 
 
-class _GraceOverError(Exception):
-    """End of the grace period."""
+class _GraceOverError(KeyboardInterrupt):
+    """End of the grace period; like Ctrl-C, no oracle takes it for a failure."""
 
 
 @contextmanager

@@ -107,6 +107,7 @@ class RemoteJournal(JournalBase):
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
+        round_size: int = 0,
     ) -> list[Trial]:
         body = {
             "count": count,
@@ -115,6 +116,8 @@ class RemoteJournal(JournalBase):
             "worker": assignment.worker,
             "lease": assignment.lease,
             "known": None if known is None else sorted(known),
+            "round_size": round_size,
+            "under_way": sorted(self.under_way),
         }
         # The server answers an ask within 300 s.
         asked = self._store.post(
@@ -163,6 +166,9 @@ class RemoteJournal(JournalBase):
         for number in sorted(numbers):
             body = {"attempt": len(self.trial(number).attempts) - 1, "lost": True}
             self._store.post(self.name, f"trials/{number}/release", body)
+
+    def retry(self, number: int) -> Trial:
+        return self._change(f"trials/{number}/retry", {})
 
     def shorten_timeouts(self) -> None:
         self._store.shorten_timeouts()

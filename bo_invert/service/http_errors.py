@@ -17,6 +17,7 @@ from bo_invert.errors import (
     StorageError,
     StudyExistsError,
     StudyNotFoundError,
+    StudyPausedError,
     TellConflictError,
     UnsuitableStrategyError,
 )
@@ -26,6 +27,7 @@ _STATUS: tuple[tuple[type[BoInvertError], int], ...] = (
     (StudyNotFoundError, 404),
     (StudyExistsError, 409),
     (TellConflictError, 409),
+    (StudyPausedError, 409),
     (ProblemChangedError, 409),
     (UnsuitableStrategyError, 422),
     (MissingExtraError, 422),

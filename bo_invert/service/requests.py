@@ -100,6 +100,22 @@ class AskRequest(
             "returned again; without this field, none are.",
         ),
     ] = None
+    round_size: Annotated[
+        Integer,
+        Field(
+            ge=0,
+            le=BATCH,
+            description="Number of points that the strategy proposes at once, and only if no trial "
+            "waits; those that are not started wait. 0: the strategy proposes missing trials.",
+        ),
+    ] = 0
+    under_way: Annotated[
+        Annotated[list[Count], Field(max_length=BATCH)],
+        Field(
+            description="Trials that the worker still evaluates. After the end of their lease they "
+            "are given to other workers only.",
+        ),
+    ] = []
 
 
 class ReportedCost(RequestBody):

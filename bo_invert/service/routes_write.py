@@ -83,7 +83,9 @@ async def ask(
     if body.worker is not None and lease is not None:
         await studies.beat(study, body.worker, lease)
     assignment = Assignment(body.worker, lease, key)
-    request = TakeRequest(body.count, body.retries, assignment, body.known)
+    request = TakeRequest(
+        body.count, body.retries, assignment, body.known, body.round_size, body.under_way
+    )
     trials = await study.queue.ask(request, body.budget)
     why = "" if trials else await studies.thread(_why_none, study.journal, body.budget)
     shown = [TrialResponse.of(trial, study.domain) for trial in trials]
@@ -154,6 +156,13 @@ def cancel(study: Study, number: TrialNumber, body: requests.CancelRequest) -> T
     """Cancel a pending trial."""
     study.trial(number)  # raises if there is none
     return TrialResponse.of(study.journal.cancel(number, body.reason), study.domain)
+
+
+@router.post("/studies/{study}/trials/{number}/retry", responses=WRITE_ERRORS)
+def retry(study: Study, number: TrialNumber) -> TrialResponse:
+    """Let a lost trial run again after the deaths of too many workers."""
+    study.trial(number)  # raises if there is none
+    return TrialResponse.of(study.journal.retry(number), study.domain)
 
 
 @router.post("/studies/{study}/observations", status_code=201, responses=WRITE_ERRORS)

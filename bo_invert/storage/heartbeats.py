@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from bo_invert.errors import BoInvertError, StorageError
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.storage.worker_id import is_gone
+from bo_invert.storage.worker_id import is_gone, is_visible
 
 _log = logging.getLogger(__name__)
 LEASE = 60.0
@@ -67,6 +67,25 @@ def expire_leases(journal: JournalBase, monitor: LeaseMonitor) -> None:
     for worker in expired:
         _log.warning("study %r: the lease of worker %s ended", journal.name, worker)
     journal.expire(lambda worker: worker in expired or is_gone(worker))
+
+
+def silent_workers(journal: JournalBase, beats: Mapping[str, int]) -> list[str]:
+    """Return the other workers with running trials that may have died meanwhile.
+
+    Workers of imported studies never sent a heartbeat to this storage and are left out.
+
+    Args:
+        journal: Journal of the study.
+        beats: Number of heartbeats of each worker at an earlier time.
+    """
+    now = journal.beats()
+    return [
+        worker
+        for worker in journal.leases
+        if worker != journal.worker
+        and not is_visible(worker)
+        and now.get(worker) == beats.get(worker, -1)
+    ]
 
 
 @contextmanager

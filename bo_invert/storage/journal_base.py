@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -39,26 +40,42 @@ Propose = Callable[[JournalView, int], LoggedProposal | None]
 
 @dataclass(frozen=True)
 class TakeRequest:
-    """Request for trials; see ``JournalBase.take``."""
+    """Request for trials; see ``JournalBase.take``.
+
+    Args:
+        exclude: Numbers of the trials that the worker still evaluates. If their lease has ended,
+            they wait for other workers.
+    """
 
     count: int
     retries: int = 0
     assignment: Assignment = Assignment()  # noqa: RUF009  (frozen)
     known: Collection[int] | None = None
+    round_size: int = 0
+    exclude: Collection[int] = ()
 
 
 class JournalBase(JournalReader, ABC):
     """Log of a study with the operations that change it.
 
     Attributes:
-        worker: Name of the worker that evaluates trials through this object.
-        under_way: Numbers of the trials that it evaluates now.
+        under_way: Numbers of the trials that its worker evaluates now.
     """
 
     def __init__(self, store: Store, name: str) -> None:
         super().__init__(store, name)
-        self.worker = new_worker()
+        self._worker = (os.getpid(), new_worker())
         self.under_way: set[int] = set()
+
+    @property
+    def worker(self) -> str:
+        """Name of the worker that evaluates trials through this object; another one after a fork.
+
+        A forked process must not end the attempts of its parent.
+        """
+        if self._worker[0] != os.getpid():
+            self._worker = (os.getpid(), new_worker())
+        return self._worker[1]
 
     @abstractmethod
     def take(
@@ -69,6 +86,7 @@ class JournalBase(JournalReader, ABC):
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
+        round_size: int = 0,
     ) -> list[Trial]:
         """Start trials: those of the worker that it lost, waiting ones, then proposed ones.
 
@@ -80,9 +98,15 @@ class JournalBase(JournalReader, ABC):
             assignment: Worker and request.
             known: Numbers of the running trials that the worker knows. It receives its other
                 running trials again. None if it knows them all.
+            round_size: Number of queries of an ask that is made only if no trial waits; those that
+                are not started wait. The asks of a killed and resumed run are then those of an
+                undisturbed one. Default 0: ask for all missing trials.
 
         Returns:
             At most ``count`` trials.
+
+        Raises:
+            StudyPausedError: Too many workers died during a waiting trial.
         """
 
     @abstractmethod
@@ -141,7 +165,7 @@ class JournalBase(JournalReader, ABC):
     def expire(self, gone: Callable[[str], bool]) -> None:
         """End the attempts of workers that disappeared, and bill them as lost.
 
-        The trials wait to be started again, or are cancelled after too many losses.
+        The trials wait to be started again. After too many such losses the study pauses.
 
         Args:
             gone: Function that is True of a worker that disappeared.
@@ -149,7 +173,18 @@ class JournalBase(JournalReader, ABC):
 
     @abstractmethod
     def abandon(self, numbers: set[int]) -> None:
-        """End the running attempts at these trials, and bill them as lost."""
+        """End the running attempts at these trials, and bill them as lost.
+
+        The worker itself ends them, so they do not count as deaths.
+        """
+
+    @abstractmethod
+    def retry(self, number: int) -> Trial:
+        """Let a lost trial run again after the deaths of too many workers.
+
+        Raises:
+            TellConflictError: The trial is not lost.
+        """
 
     def beat(self, worker: str) -> None:
         """Record a heartbeat of a worker."""

@@ -15,12 +15,14 @@ late       trial, outcome, attempt          outcome of a superseded attempt: a n
                                             billed again
 released   trial, cost                      an attempt returned without an outcome, billed at
                                             its cost
-lost       trial                            an attempt whose worker disappeared, billed
+lost       trial, deaths                    an attempt without an outcome, billed; ``deaths``
+                                            counts the unexplained ends of its workers so far
 cancelled  trial, reason                    end of a trial without an outcome
 keyed      key, trials                      trials that a request with this key received
 ========== ================================ ====================================================
 
-Older logs lack ``lease`` (no lease) and ``attempt`` (the latest attempt).
+Older logs lack ``lease`` (no lease) and ``attempt`` (the latest attempt). Without ``deaths`` an
+end is unexplained and counts one.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class Log:
         calls: Answered calls. Lost attempts are billed, but not counted here; see
             ``History.calls``.
         keys: Numbers of the trials that each keyed request received.
+        deaths: Number of workers that died without a word during each trial.
     """
 
     def __init__(self) -> None:
@@ -64,6 +67,7 @@ class Log:
         self.committed = 0
         self.calls = 0
         self.keys: dict[str, tuple[int, ...]] = {}
+        self.deaths: dict[int, int] = {}
         self._best: int | None = None
         self._trials: list[Trial] = []
         self._touched: list[int] = []
@@ -193,7 +197,9 @@ class Log:
         self._put(trial, state=State.QUEUED)
 
     def _lost(self, event: JSON) -> None:
-        self._end(event, State.LOST, self._trials[event["trial"]].query.cost)
+        number = event["trial"]
+        self.deaths[number] = event.get("deaths", self.deaths.get(number, 0) + 1)
+        self._end(event, State.LOST, self._trials[number].query.cost)
 
     def _end(self, event: JSON, state: State, cost: Cost, outcome: Outcome | None = None) -> Trial:
         """End the latest attempt of a trial.

@@ -49,8 +49,11 @@ class Journal(JournalBase):
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
+        round_size: int = 0,
     ) -> list[Trial]:
-        request = TakeRequest(count, retries, assignment, known)
+        request = TakeRequest(
+            count, retries, assignment, known, round_size, frozenset(self.under_way)
+        )
         trials, complete = self.take_ready(request, budget)
         requests = [(request, trials)]
         return (
@@ -63,7 +66,7 @@ class Journal(JournalBase):
 
         Returns:
             The trials, and whether the request is complete. It is complete if it was answered
-            before (same key) or if there are enough trials.
+            before (same key), if there are enough trials, or if a round is not over.
         """
         assignment, known, worker = request.assignment, request.known, request.assignment.worker
         answered = self._answered(assignment.key)
@@ -74,11 +77,11 @@ class Journal(JournalBase):
         wanted = request.count - len(trials)
         started = self._start(
             lambda log: transitions.resume(
-                log, wanted, room(log, budget), request.retries, assignment
+                log, wanted, room(log, budget), request.retries, assignment, request.exclude
             )
         )
         trials += started or []
-        return trials, len(trials) == request.count
+        return trials, len(trials) == request.count or bool(trials and request.round_size)
 
     def take_asked(
         self,
@@ -102,6 +105,7 @@ class Journal(JournalBase):
             The trials of each request. The last requests get fewer if the strategy proposes fewer.
         """
         parts = [(request.count - len(trials), request.assignment) for request, trials in requests]
+        round_size = max(request.round_size for request, _ in requests)
         started: list[Trial] | None = None
         while started is None:
             # Of several processes that ask at once, one is first and the others ask again. Where an
@@ -109,7 +113,8 @@ class Journal(JournalBase):
             fast = take_turns and self._asking < _SHORT
             with self._turn() if self._crowded and fast else nullcontext():
                 view = self.view(budget)
-                wanted = int(min(sum(count for count, _ in parts), view.room))
+                missing = max(sum(count for count, _ in parts), round_size)
+                wanted = int(min(missing, view.room))
                 answer = propose(view, wanted) if wanted > 0 else None
                 if answer is not None:
                     self._asking = answer.seconds
@@ -185,6 +190,10 @@ class Journal(JournalBase):
 
     def abandon(self, numbers: set[int]) -> None:
         self._commit(lambda log: transitions.abandon(log, numbers))
+
+    def retry(self, number: int) -> Trial:
+        self._commit(lambda log: transitions.retry(log, number))
+        return self.trial(number)
 
     @property
     def leases(self) -> dict[str, float]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bo_invert.cost_ledger import Cost
-from bo_invert.errors import InvalidInputError, TellConflictError
+from bo_invert.errors import InvalidInputError, StudyPausedError, TellConflictError
 from bo_invert.storage.log_replay import Log, event
 from bo_invert.types import JSON, Array, Outcome, Query, State, Trial
 
-MAX_ATTEMPTS = 5
-"""Largest number of lost attempts of a trial. Engineering choice: a trial that ends five
-workers is itself the likely cause.
+MAX_DEATHS = 5
+"""Number of workers that may die without a word during a trial before the study pauses.
+
+Engineering choice: a trial during which five workers died is itself the likely cause.
 """
 
 
@@ -93,7 +94,14 @@ def ask(
     return events
 
 
-def resume(log: Log, count: int, room: float, retries: int, assignment: Assignment) -> list[JSON]:
+def resume(
+    log: Log,
+    count: int,
+    room: float,
+    retries: int,
+    assignment: Assignment,
+    exclude: Collection[int] = (),
+) -> list[JSON]:
     """Return the events of the start of waiting trials.
 
     These are enqueued, lost and released trials, and failed ones with retries left.
@@ -103,18 +111,50 @@ def resume(log: Log, count: int, room: float, retries: int, assignment: Assignme
         count: Largest number of trials.
         room: Calls of the budget that are neither answered nor committed to open trials. Waiting
             trials are open, so their calls are committed already.
-        retries: Number of retries of a failed trial.
+        retries: Number of retries of a failed trial. Attempts without an outcome do not count.
         assignment: Worker and request.
+        exclude: Numbers of the trials that the worker still evaluates, after the end of its lease.
+
+    Raises:
+        StudyPausedError: Too many workers died during a waiting trial.
     """
-    waiting = log.within(State.LOST, State.QUEUED)
+    waiting = [t for t in log.within(State.LOST, State.QUEUED) if t.number not in exclude]
+    check_deaths(log)
     left = room + sum(trial.query.cost.calls for trial in waiting)
-    again = (trial for trial in log.within(State.FAILED) if 0 < len(trial.attempts) <= retries)
+    again = (trial for trial in log.within(State.FAILED) if 0 < _failures(trial) <= retries)
     ready: list[int] = []
     for trial in sorted([*waiting, *again], key=lambda trial: trial.number):
         if len(ready) < count and trial.query.cost.calls <= left:
             ready.append(trial.number)
             left -= trial.query.cost.calls
     return start(log, ready, assignment)
+
+
+def check_deaths(log: Log) -> None:
+    """Raise an error if too many workers died during a trial that waits.
+
+    Raises:
+        StudyPausedError: The message names the trials and the ways to continue.
+    """
+    numbers = [
+        trial.number
+        for trial in log.within(State.LOST)
+        if log.deaths.get(trial.number, 0) >= MAX_DEATHS
+    ]
+    if numbers:
+        first, plural = numbers[0], "s" if len(numbers) > 1 else ""
+        raise StudyPausedError(
+            f"study paused: {MAX_DEATHS} processes died without a word during "
+            f"trial{plural} {', '.join(map(str, numbers))} (kill -9, a crash, out of memory, a "
+            "power failure). Nothing recorded is lost. Continue with "
+            f"study.retry({first}) to evaluate it again, "
+            f"study.tell({first}, bi.FailedError('why')) to record a failure, or "
+            f"study.cancel({first}) to skip it. bi.Isolated(oracle) survives such crashes"
+        )
+
+
+def _failures(trial: Trial) -> int:
+    return sum(attempt.fate is State.FAILED for attempt in trial.attempts)
 
 
 def tell(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[JSON]:
@@ -179,7 +219,7 @@ def cancel(log: Log, number: int, reason: str) -> list[JSON]:
         return []
     if not state.open:
         raise TellConflictError(f"trial {number} is {state} and cannot be cancelled")
-    ended = [event("lost", trial=number)] if state is State.RUNNING else []
+    ended = [_explained(log, number)] if state is State.RUNNING else []
     return [*ended, event("cancelled", trial=number, reason=reason)]
 
 
@@ -192,30 +232,47 @@ def release(log: Log, number: int, attempt: int, cost: Cost) -> list[JSON]:
 
 
 def expire(log: Log, gone: Callable[[str], bool]) -> list[JSON]:
-    """Return the events of lost attempts, and of trials that were lost too often.
+    """Return the events of attempts whose workers disappeared, without an explanation.
 
     Args:
         log: Current log.
         gone: Function that is True of a worker that disappeared.
     """
-    events = []
-    for trial in log.within(State.RUNNING):
-        worker = trial.attempts[-1].worker
-        if worker is not None and gone(worker):
-            events.append(event("lost", trial=trial.number))
-            if sum(a.fate in (State.LOST, State.RUNNING) for a in trial.attempts) >= MAX_ATTEMPTS:
-                reason = f"its worker disappeared {MAX_ATTEMPTS} times"
-                events.append(event("cancelled", trial=trial.number, reason=reason))
-    return events
+    return [
+        event("lost", trial=trial.number, deaths=log.deaths.get(trial.number, 0) + 1)
+        for trial in log.within(State.RUNNING)
+        if (worker := trial.attempts[-1].worker) is not None and gone(worker)
+    ]
 
 
 def abandon(log: Log, numbers: set[int]) -> list[JSON]:
-    """Return the events of lost attempts of these trials."""
+    """Return the events of attempts that their worker itself ended, as after Ctrl-C."""
     return [
-        event("lost", trial=number)
+        _explained(log, number)
         for number in sorted(numbers)
         if find(log, number).state is State.RUNNING
     ]
+
+
+def retry(log: Log, number: int) -> list[JSON]:
+    """Return the event that lets a lost trial run again, however many workers died during it.
+
+    Raises:
+        TellConflictError: The trial is not lost.
+        InvalidInputError: There is no such trial.
+    """
+    trial = find(log, number)
+    if trial.state is not State.LOST:
+        raise TellConflictError(
+            f"trial {number} is {trial.state} and cannot be retried; only a lost trial can. "
+            "Use study.run(retries=...) for failed trials"
+        )
+    return [event("lost", trial=trial.number, deaths=0)] if log.deaths.get(trial.number) else []
+
+
+def _explained(log: Log, number: int) -> JSON:
+    """Return the event of an attempt without an outcome that is no sign of a crash."""
+    return event("lost", trial=number, deaths=log.deaths.get(number, 0))
 
 
 def _keyed(log: Log, key: str, numbers: Sequence[int]) -> JSON:

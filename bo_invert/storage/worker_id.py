@@ -1,7 +1,11 @@
-"""Identity of the processes that evaluate trials.
+"""Identity of the processes that evaluate trials: boot, PID namespace, process id, start time.
 
-The start time in a name is in clock ticks since the boot, from ``/proc`` (Linux). Times of day from
-psutil would change with the clock, and names are stored and compared for days.
+Process ids are unique within one PID namespace of one boot only. Containers often share a host
+name, and their process ids overlap. The host in a name is therefore information for readers; the
+boot id and the namespace identify where the process runs. The start time is in clock ticks since
+the boot: times of day would change with the clock, and names are stored and compared for days.
+
+Systems without ``/proc`` have no PID namespaces. There the host and the process id must suffice.
 """
 
 from __future__ import annotations
@@ -15,11 +19,15 @@ from pathlib import Path
 import psutil
 
 _parts = itertools.count(1)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_DIGITS = 12
+"""Digits of the boot id in a name. Engineering choice: 48 random bits do not collide."""
 
 
 def this_worker() -> str:
-    """Return the host, id and start time of this process. No other process has the same name."""
-    return _name(os.getpid())
+    """Return ``host@boot.namespace:pid:start`` of this process. No other process has this name."""
+    started = (_status("self")[19:20] or ["0"])[0]
+    return f"{_host()}@{_place()}:{os.getpid()}:{started}"
 
 
 def new_worker() -> str:
@@ -30,18 +38,33 @@ def new_worker() -> str:
 def is_gone(worker: str) -> bool:
     """Return True if the process of a worker has certainly ended.
 
-    A process on another host is treated as alive.
+    A process of another boot or PID namespace cannot be seen from here. It is treated as alive;
+    its lease decides.
     """
-    worker = worker.partition("/")[0]
-    host, pid, _ = [*worker.rsplit(":", 2), "", ""][:3]
-    if host != _host() or not pid.isdecimal():  # another host or a chosen name
+    _, pid, started = _parts_of(worker)
+    if not is_visible(worker):
+        return False
+    if not psutil.pid_exists(int(pid)):
+        return True
+    status = _status(pid) if _shows_own_processes() else []
+    if not status:  # it belongs to another user who is hidden, or the system has no /proc
         return False
     # The id can belong to a later process, or to a zombie that was not waited for.
-    return (
-        not psutil.pid_exists(int(pid))
-        or worker != _name(int(pid))
-        or _status(int(pid))[:1] == ["Z"]
-    )
+    return status[0] == "Z" or status[19] != started
+
+
+def is_visible(worker: str) -> bool:
+    """Return True if the process of a worker belongs to this boot and PID namespace."""
+    where, pid, _ = _parts_of(worker)
+    _, separator, place = where.rpartition("@")
+    # Names without a place are from versions that identified processes by the host.
+    return pid.isdecimal() and (place == _place() if separator else where == _host())
+
+
+def _parts_of(worker: str) -> tuple[str, str, str]:
+    """Return place, process id and start time in the name of a worker."""
+    where, pid, started = [*worker.partition("/")[0].rsplit(":", 2), "", ""][:3]
+    return where, pid, started
 
 
 @cache
@@ -49,12 +72,24 @@ def _host() -> str:
     return socket.gethostname()
 
 
-def _name(pid: int) -> str:
-    started = (_status(pid)[19:20] or ["0"])[0]  # without /proc the process id must suffice
-    return f"{_host()}:{pid}:{started}"
+def _place() -> str:
+    """Return the boot id and the PID namespace of this process."""
+    try:
+        boot = _BOOT_ID.read_text().strip().replace("-", "")[:_BOOT_DIGITS]
+        return f"{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return _host()
 
 
-def _status(pid: int) -> list[str]:
+def _shows_own_processes() -> bool:
+    """Return True if ``/proc`` shows the PID namespace of this process, not that of a parent."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _status(pid: str) -> list[str]:
     """Return the fields of ``/proc/<pid>/stat`` after the program's name; [] without /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -270,6 +270,15 @@ class Study(CopiedByReopening, StudyResults):
         number = own_trial("cancel", trial, self.journal).number
         return self._with_designs([self.journal.cancel(number, reason)])[0]
 
+    def retry(self, trial: Trial | int) -> Trial:
+        """Let a lost trial run again after the deaths of too many processes paused the study.
+
+        Raises:
+            TellConflictError: The trial is not lost.
+        """
+        number = own_trial("retry", trial, self.journal).number
+        return self._with_designs([self.journal.retry(number)])[0]
+
     @own_settings()
     def run(
         self,
@@ -294,12 +303,12 @@ class Study(CopiedByReopening, StudyResults):
                 a Dask client, or a name. Names are ``"processes"`` (oracles that compute),
                 ``"threads"`` (oracles that wait), ``"dask"``, ``"slurm"`` and ``"auto"``, which
                 chooses by the oracle. Default: this process, one call after another. A batched
-                oracle then gets the whole batch in one call.
+                oracle then gets the whole batch in one call. Each answer is recorded at once.
             progress: Show a progress bar.
             retries: Number of retries of a failed trial; each is billed and uses budget.
             stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``.
-            stop: Function that is called before each ask. Once it returns True, the run ends
-                after the running calls. A later call resumes it.
+            stop: Function that is called before each ask and call. Once it returns True, the run
+                ends after the running calls. A later call resumes it.
             timeout: Time limit of one attempt in seconds, from the start of its call. After it,
                 the trial fails, is billed, and the run continues. The executor must be able to
                 abandon a call: ``"processes"``, ``"dask"`` and ``"slurm"`` kill it,
@@ -315,6 +324,8 @@ class Study(CopiedByReopening, StudyResults):
         Raises:
             InvalidInputError: Invalid argument, or the executor does not support time limits.
             MissingExtraError: A package that the executor needs is not installed.
+            StudyPausedError: Too many processes died during one trial.
+            KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM or SIGHUP. All answers are recorded.
         """
         options = RunOptions(
             budget=budget,
@@ -340,14 +351,16 @@ class Study(CopiedByReopening, StudyResults):
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         reuse_limit: int | None = None,
+        round_size: int = 0,
     ) -> list[Trial]:
         """Start up to ``count`` trials for a worker; see ``JournalBase.take`` and ``run``."""
         require(count >= 1, f"ask: count must be at least 1, got {count}")
         self._require_problem()
 
         def start(wanted: int) -> list[Trial]:
+            propose = partial(self.propose, budget)
             return self.journal.take(
-                partial(self.propose, budget), wanted, budget, retries, assignment
+                propose, wanted, budget, retries, assignment, round_size=round_size
             )
 
         repeats = None if assignment.key is not None else self._repeated_designs

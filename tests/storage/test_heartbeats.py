@@ -17,12 +17,12 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.cost_ledger import Cost
-from bo_invert.errors import TellConflictError
+from bo_invert.errors import StudyPausedError, TellConflictError
 from bo_invert.storage.heartbeats import BEATS_PER_LEASE, LeaseMonitor, expire_leases, heartbeat
 from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.optimistic_journal import Journal
-from bo_invert.storage.trial_transitions import MAX_ATTEMPTS, Assignment
+from bo_invert.storage.trial_transitions import MAX_DEATHS, Assignment
 from bo_invert.types import Outcome, State
 
 
@@ -198,10 +198,12 @@ def test_what_is_given_back_waits_for_somebody_else() -> None:
     s.journal.release(trial.number, 1, Cost(1))
     assert s.spent.values == 1, "the oracle had been called"
     consistent(s)
-    for _ in range(MAX_ATTEMPTS):
+    for _ in range(MAX_DEATHS):
         (trial,) = take(s, 1, "w3")
         s.journal.expire(lambda worker: True)
-    assert s.trials[0].state is State.CANCELLED
+    assert s.trials[0].state is State.LOST
+    with pytest.raises(StudyPausedError, match="trial 0"):
+        take(s, 1, "w3")
     consistent(s)
 
 

@@ -15,13 +15,14 @@ import bo_invert as bi
 from bo_invert.errors import (
     ProblemChangedError,
     StudyExistsError,
+    StudyPausedError,
     StudyNotFoundError,
     TellConflictError,
 )
 from bo_invert.history import best_so_far
 from bo_invert.storage.log_replay import Log
 from bo_invert.storage.memory import MemoryStore
-from bo_invert.storage.trial_transitions import MAX_ATTEMPTS, Assignment
+from bo_invert.storage.trial_transitions import MAX_DEATHS, Assignment
 from bo_invert.storage.worker_id import is_gone, this_worker
 
 
@@ -344,15 +345,20 @@ def test_an_interrupt_bills_what_was_begun_and_issues_it_again() -> None:
     assert [len(t.attempts) for t in s.trials] == [1, 1, 2, 1, 1]
 
 
-def test_a_trial_whose_worker_always_dies_is_given_up() -> None:
+def test_a_trial_whose_worker_always_dies_pauses_the_study() -> None:
     s = study()
-    for _ in range(MAX_ATTEMPTS):
+    for _ in range(MAX_DEATHS):
         assert s.trials == () or s.trials[0].state is bi.State.LOST
         s.take(1, None, assignment=Assignment("elsewhere:1:1"))
         s.journal.expire(lambda worker: True)
-    assert s.trials[0].state is bi.State.CANCELLED
-    assert s.spent.lost == MAX_ATTEMPTS
-    assert len(s.trials) == 1
+    assert (s.trials[0].state, s.spent.lost, len(s.trials)) == (bi.State.LOST, MAX_DEATHS, 1)
+    for ask in (lambda: s.run(3), s.ask):
+        with pytest.raises(StudyPausedError, match="during trial 0 .*study.retry"):
+            ask()
+    assert s.spent.values == MAX_DEATHS, "a paused study makes no call"
+    s.retry(0)
+    s.run(3)
+    assert [t.state for t in s.trials] == [bi.State.COMPLETED] * 3
 
 
 def test_workers_are_known_by_more_than_their_number() -> None:
