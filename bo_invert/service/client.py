@@ -107,7 +107,6 @@ class RemoteJournal(JournalBase):
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
-        round_size: int = 0,
     ) -> list[Trial]:
         body = {
             "count": count,
@@ -116,7 +115,7 @@ class RemoteJournal(JournalBase):
             "worker": assignment.worker,
             "lease": assignment.lease,
             "known": None if known is None else sorted(known),
-            "round_size": round_size,
+            "round_size": assignment.round_size,
             "under_way": sorted(self.under_way),
         }
         # The server answers an ask within 300 s.

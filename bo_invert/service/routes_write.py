@@ -82,10 +82,8 @@ async def ask(
     lease = body.lease if body.worker is None else body.lease or LEASE
     if body.worker is not None and lease is not None:
         await studies.beat(study, body.worker, lease)
-    assignment = Assignment(body.worker, lease, key)
-    request = TakeRequest(
-        body.count, body.retries, assignment, body.known, body.round_size, body.under_way
-    )
+    assignment = Assignment(body.worker, lease, key, body.round_size, body.under_way)
+    request = TakeRequest(body.count, body.retries, assignment, body.known)
     trials = await study.queue.ask(request, body.budget)
     why = "" if trials else await studies.thread(_why_none, study.journal, body.budget)
     shown = [TrialResponse.of(trial, study.domain) for trial in trials]

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from bo_invert.errors import BoInvertError, StorageError
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.storage.worker_id import is_gone, is_visible
+from bo_invert.storage.worker_id import is_gone, is_unseen
 
 _log = logging.getLogger(__name__)
 LEASE = 60.0
@@ -83,7 +83,7 @@ def silent_workers(journal: JournalBase, beats: Mapping[str, int]) -> list[str]:
         worker
         for worker in journal.leases
         if worker != journal.worker
-        and not is_visible(worker)
+        and is_unseen(worker)
         and now.get(worker) == beats.get(worker, -1)
     ]
 

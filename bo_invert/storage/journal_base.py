@@ -40,19 +40,12 @@ Propose = Callable[[JournalView, int], LoggedProposal | None]
 
 @dataclass(frozen=True)
 class TakeRequest:
-    """Request for trials; see ``JournalBase.take``.
-
-    Args:
-        exclude: Numbers of the trials that the worker still evaluates. If their lease has ended,
-            they wait for other workers.
-    """
+    """Request for trials; see ``JournalBase.take``."""
 
     count: int
     retries: int = 0
     assignment: Assignment = Assignment()  # noqa: RUF009  (frozen)
     known: Collection[int] | None = None
-    round_size: int = 0
-    exclude: Collection[int] = ()
 
 
 class JournalBase(JournalReader, ABC):
@@ -86,7 +79,6 @@ class JournalBase(JournalReader, ABC):
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
-        round_size: int = 0,
     ) -> list[Trial]:
         """Start trials: those of the worker that it lost, waiting ones, then proposed ones.
 
@@ -98,9 +90,6 @@ class JournalBase(JournalReader, ABC):
             assignment: Worker and request.
             known: Numbers of the running trials that the worker knows. It receives its other
                 running trials again. None if it knows them all.
-            round_size: Number of queries of an ask that is made only if no trial waits; those that
-                are not started wait. The asks of a killed and resumed run are then those of an
-                undisturbed one. Default 0: ask for all missing trials.
 
         Returns:
             At most ``count`` trials.

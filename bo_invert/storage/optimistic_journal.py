@@ -49,11 +49,9 @@ class Journal(JournalBase):
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
-        round_size: int = 0,
     ) -> list[Trial]:
-        request = TakeRequest(
-            count, retries, assignment, known, round_size, frozenset(self.under_way)
-        )
+        assignment = replace(assignment, under_way=frozenset(self.under_way))
+        request = TakeRequest(count, retries, assignment, known)
         trials, complete = self.take_ready(request, budget)
         requests = [(request, trials)]
         return (
@@ -77,11 +75,11 @@ class Journal(JournalBase):
         wanted = request.count - len(trials)
         started = self._start(
             lambda log: transitions.resume(
-                log, wanted, room(log, budget), request.retries, assignment, request.exclude
+                log, wanted, room(log, budget), request.retries, assignment
             )
         )
         trials += started or []
-        return trials, len(trials) == request.count or bool(trials and request.round_size)
+        return trials, len(trials) == request.count or bool(trials and assignment.round_size)
 
     def take_asked(
         self,
@@ -105,7 +103,7 @@ class Journal(JournalBase):
             The trials of each request. The last requests get fewer if the strategy proposes fewer.
         """
         parts = [(request.count - len(trials), request.assignment) for request, trials in requests]
-        round_size = max(request.round_size for request, _ in requests)
+        round_size = max(assignment.round_size for _, assignment in parts)
         started: list[Trial] | None = None
         while started is None:
             # Of several processes that ask at once, one is first and the others ask again. Where an
@@ -248,7 +246,7 @@ class Journal(JournalBase):
             events = decide(self.read())
         if events:
             self._store.append(self.name, events, self._log.seq)
-            self._log.apply(events)
+            self._apply(events)
         return events
 
     @contextmanager

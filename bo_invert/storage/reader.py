@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
@@ -75,8 +75,16 @@ class JournalReader:
     @locked
     def read(self) -> Log:
         """Read the new events and return the log. The caller must not change or retain it."""
-        self._log.apply(self._store.events(self.name, self._log.seq))
+        self._apply(self._store.events(self.name, self._log.seq))
         return self._log
+
+    def _apply(self, events: Sequence[JSON]) -> None:
+        """Apply new events; an interrupted fold starts again from the first event."""
+        try:
+            self._log.apply(events)
+        except BaseException:
+            self._log = Log()
+            raise
 
     @locked
     def view(self, budget: int | None) -> JournalView:

@@ -45,11 +45,18 @@ class Assignment:
         worker: Name of the worker; None for a person or a foreign program.
         lease: Seconds after which a worker without a heartbeat loses its trials; None for never.
         key: Idempotency key of the request. The same key receives the same trials.
+        round_size: Number of queries of an ask that is made only if no trial waits; those that are
+            not started wait. The asks of a killed and resumed run are then those of an undisturbed
+            one. Default 0: an ask for all missing trials.
+        under_way: Numbers of the trials that the worker still evaluates. After the end of their
+            lease they are started for other workers only.
     """
 
     worker: str | None = None
     lease: float | None = None
     key: str | None = None
+    round_size: int = 0
+    under_way: Collection[int] = ()
 
 
 def start(log: Log, numbers: Sequence[int], assignment: Assignment) -> list[JSON]:
@@ -94,14 +101,7 @@ def ask(
     return events
 
 
-def resume(
-    log: Log,
-    count: int,
-    room: float,
-    retries: int,
-    assignment: Assignment,
-    exclude: Collection[int] = (),
-) -> list[JSON]:
+def resume(log: Log, count: int, room: float, retries: int, assignment: Assignment) -> list[JSON]:
     """Return the events of the start of waiting trials.
 
     These are enqueued, lost and released trials, and failed ones with retries left.
@@ -113,12 +113,12 @@ def resume(
             trials are open, so their calls are committed already.
         retries: Number of retries of a failed trial. Attempts without an outcome do not count.
         assignment: Worker and request.
-        exclude: Numbers of the trials that the worker still evaluates, after the end of its lease.
 
     Raises:
         StudyPausedError: Too many workers died during a waiting trial.
     """
-    waiting = [t for t in log.within(State.LOST, State.QUEUED) if t.number not in exclude]
+    mine = assignment.under_way
+    waiting = [t for t in log.within(State.LOST, State.QUEUED) if t.number not in mine]
     check_deaths(log)
     left = room + sum(trial.query.cost.calls for trial in waiting)
     again = (trial for trial in log.within(State.FAILED) if 0 < _failures(trial) <= retries)

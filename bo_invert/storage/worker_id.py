@@ -41,24 +41,25 @@ def is_gone(worker: str) -> bool:
     A process of another boot or PID namespace cannot be seen from here. It is treated as alive;
     its lease decides.
     """
-    _, pid, started = _parts_of(worker)
-    if not is_visible(worker):
+    where, pid, started = _parts_of(worker)
+    _, separator, place = where.rpartition("@")
+    # Names without a place are from versions that identified processes by the host.
+    here = place == _place() if separator else place == _host()
+    if not here or not pid.isdecimal():
         return False
     if not psutil.pid_exists(int(pid)):
         return True
     status = _status(pid) if _shows_own_processes() else []
-    if not status:  # it belongs to another user who is hidden, or the system has no /proc
+    if not status:  # processes of other users are hidden, or the system has no /proc
         return False
     # The id can belong to a later process, or to a zombie that was not waited for.
     return status[0] == "Z" or status[19] != started
 
 
-def is_visible(worker: str) -> bool:
-    """Return True if the process of a worker belongs to this boot and PID namespace."""
-    where, pid, _ = _parts_of(worker)
-    _, separator, place = where.rpartition("@")
-    # Names without a place are from versions that identified processes by the host.
-    return pid.isdecimal() and (place == _place() if separator else where == _host())
+def is_unseen(worker: str) -> bool:
+    """Return True if a worker is a process of another boot or PID namespace."""
+    _, separator, place = _parts_of(worker)[0].rpartition("@")
+    return bool(separator) and place != _place()
 
 
 def _parts_of(worker: str) -> tuple[str, str, str]:

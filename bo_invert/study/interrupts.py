@@ -81,7 +81,7 @@ def deferred() -> Iterator[None]:
             before[number](number, frame)
 
 
-def _handler(number: int) -> Any:
+def _handler(number: int) -> object:
     """Return the handler of a signal; None outside the main thread."""
     in_main = threading.current_thread() is threading.main_thread()
     return signal.getsignal(number) if in_main else None

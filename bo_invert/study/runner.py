@@ -146,7 +146,8 @@ class _Loop:
         return isinstance(self.executor, SerialExecutor)
 
     def run(self, bar: RunProgressBar, watchdog: Watchdog) -> None:
-        assignment = Assignment(self.journal.worker, LEASE)
+        round_size = self.options.batch if self.serial else 0
+        assignment = Assignment(self.journal.worker, LEASE, round_size=round_size)
         # One object for the whole run: a worker process receives it once.
         call = carried(self.problem.evaluate)
         try:
@@ -207,14 +208,11 @@ class _Loop:
         if count <= 0:
             return
         together = self.serial and self.problem.oracle is not None and self.problem.oracle.batched
-        round_size = options.batch if self.serial else 0
-        if round_size and not together:
+        if self.serial and not together:
             count = 1
         try:
             with self.pacing.asking():
-                trials = self.take(
-                    count, options.budget, options.retries, assignment, round_size=round_size
-                )
+                trials = self.take(count, options.budget, options.retries, assignment)
         except StudyPausedError as error:
             self.paused = error
             return
@@ -237,7 +235,7 @@ class _Loop:
                 else self._failures(error, group, self.limit.timeout)
             )
             self.answers.extend(zip(group, outcomes, strict=True))
-            self._record()
+        self._record()
 
     def _record(self) -> None:
         """Record all answers in order; those that the storage refuses stay in ``answers``."""

@@ -351,7 +351,6 @@ class Study(CopiedByReopening, StudyResults):
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         reuse_limit: int | None = None,
-        round_size: int = 0,
     ) -> list[Trial]:
         """Start up to ``count`` trials for a worker; see ``JournalBase.take`` and ``run``."""
         require(count >= 1, f"ask: count must be at least 1, got {count}")
@@ -359,9 +358,7 @@ class Study(CopiedByReopening, StudyResults):
 
         def start(wanted: int) -> list[Trial]:
             propose = partial(self.propose, budget)
-            return self.journal.take(
-                propose, wanted, budget, retries, assignment, round_size=round_size
-            )
+            return self.journal.take(propose, wanted, budget, retries, assignment)
 
         repeats = None if assignment.key is not None else self._repeated_designs
         trials = start(count) if repeats is None else repeats.fresh(start, count, reuse_limit)

@@ -15,8 +15,8 @@ import bo_invert as bi
 from bo_invert.errors import (
     ProblemChangedError,
     StudyExistsError,
-    StudyPausedError,
     StudyNotFoundError,
+    StudyPausedError,
     TellConflictError,
 )
 from bo_invert.history import best_so_far
@@ -353,7 +353,7 @@ def test_a_trial_whose_worker_always_dies_pauses_the_study() -> None:
         s.journal.expire(lambda worker: True)
     assert (s.trials[0].state, s.spent.lost, len(s.trials)) == (bi.State.LOST, MAX_DEATHS, 1)
     for ask in (lambda: s.run(3), s.ask):
-        with pytest.raises(StudyPausedError, match="during trial 0 .*study.retry"):
+        with pytest.raises(StudyPausedError, match=r"during trial 0 .*study\.retry"):
             ask()
     assert s.spent.values == MAX_DEATHS, "a paused study makes no call"
     s.retry(0)
