@@ -243,8 +243,7 @@ class _Loop:
             trial, outcome = self.answers[0]
             recorded = self._finish(trial, outcome)
             del self.answers[0]
-            self.under_way.discard(trial.number)
-            self.journal.under_way.discard(trial.number)
+            self._forget(trial)
             self.pacing.answered(outcome.cost.seconds)
             self._log_outcome(trial, outcome)
             if recorded.number != trial.number:
@@ -303,8 +302,13 @@ class _Loop:
         while self.waiting:
             for trial in self.waiting[0]:
                 self.journal.release(trial.number, len(trial.attempts) - 1, Cost())
-                self.under_way.discard(trial.number)
+                self._forget(trial)
             self.waiting.popleft()
+
+    def _forget(self, trial: Trial) -> None:
+        """Remove a trial from those under way."""
+        self.under_way.discard(trial.number)
+        self.journal.under_way.discard(trial.number)
 
     def _others_may_be_lost(self) -> bool:
         """Return True if trials of other workers were lost, or may be lost soon.
