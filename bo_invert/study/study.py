@@ -271,11 +271,7 @@ class Study(CopiedByReopening, StudyResults):
         return self._with_designs([self.journal.cancel(number, reason)])[0]
 
     def retry(self, trial: Trial | int) -> Trial:
-        """Let a lost trial run again after the deaths of too many processes paused the study.
-
-        Raises:
-            TellConflictError: The trial is not lost.
-        """
+        """Let a lost trial run again after the deaths of too many processes paused the study."""
         number = own_trial("retry", trial, self.journal).number
         return self._with_designs([self.journal.retry(number)])[0]
 
@@ -328,15 +324,9 @@ class Study(CopiedByReopening, StudyResults):
             KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM or SIGHUP. All answers are recorded.
         """
         options = RunOptions(
-            budget=budget,
-            batch=batch,
-            executor=executor,
-            retries=retries,
-            stop_when_hit=stop_when_hit,
-            label=self.name if progress else "",
-            stop=stop,
-            timeout=timeout,
-        )
+            budget=budget, batch=batch, executor=executor, retries=retries, timeout=timeout,
+            stop=stop, stop_when_hit=stop_when_hit, label=self.name if progress else "",
+        )  # fmt: skip
         if reuse_limit is not None:
             whole_number("run", "reuse_limit", reuse_limit, least=0)
         take = partial(self.take, reuse_limit=reuse_limit)
