@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bo_invert.types import Array, Indices, State, Trial
+from bo_invert.types import Array, Attempt, Indices, State, Trial
 
 
 class History:
@@ -131,19 +131,19 @@ class History:
 def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:
     """Compute the lowest feasible loss after each number of calls.
 
-    Every attempt moves the curve along, lost and failed ones included. A descent with a trace
-    improves call by call.
+    Results follow the order of the log, because clocks of workers differ. Every attempt moves the
+    curve along, lost and failed ones included. A descent with a trace improves call by call. An
+    observation of the user counts from the moment at which it was added.
 
     Returns:
         calls, shape ``(k,)``, rising; losses, shape ``(k,)``, falling, infinite before the first
         feasible observation.
     """
-    ended = [t for t in trials if t.attempts and not t.state.open]
-    ended.sort(key=lambda t: (t.attempts[-1].ended or 0.0, t.number))
-    # Observations of the user precede all calls.
-    calls = [0]
-    losses = [min((_feasible_loss(t) for t in trials if not t.attempts), default=np.inf)]
-    for trial in ended:
+    calls, losses = [0], [np.inf]
+    for trial in sorted((t for t in trials if not t.state.open), key=result_order):
+        if not trial.attempts:
+            losses[-1] = min(losses[-1], _feasible_loss(trial))
+            continue
         last = trial.attempts[-1].cost.calls
         spent = calls[-1] + trial.cost.calls - last
         trace = None if trial.outcome is None else trial.outcome.trace
@@ -154,6 +154,14 @@ def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:
         calls.append(spent + last)
         losses.append(_feasible_loss(trial))
     return np.array(calls), np.minimum.accumulate(losses)
+
+
+def result_order(result: Trial | Attempt) -> tuple[float, float, int]:
+    """Return a key that sorts results by the log; those without a log by time and number."""
+    if isinstance(result, Attempt):
+        return result.position or 0, result.ended or 0.0, 0
+    ended = result.attempts[-1].ended if result.attempts else None
+    return result.position or 0, ended or 0.0, result.number
 
 
 def _feasible_loss(trial: Trial) -> float:

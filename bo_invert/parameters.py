@@ -119,7 +119,7 @@ class Int(_Range):
         found = int(exact) if isinstance(exact, int) else super().read(value)
         if found != int(found) or not self.low <= found <= self.high:
             raise InvalidInputError(
-                f"{found:.12g} is not {self._kind} in [{self.low}, {self.high}]"
+                f"{found!r:.40} is not {self._kind} in [{self.low}, {self.high}]"
             )
         return int(found)
 
@@ -232,10 +232,8 @@ def parameter_quantiles(parameters: Mapping[str, Parameter], u: Array) -> Array:
 
 def _bound(where: str, name: str, value: object) -> float:
     """Return a bound as a Python number; whole numbers stay integers."""
-    exact = scalar(value)
-    if isinstance(exact, int) and not isinstance(exact, bool):
-        return exact
-    return real(where, f"the bound {name}", value)
+    exact, found = scalar(value), real(where, f"the bound {name}", value)
+    return exact if isinstance(exact, int) and not isinstance(exact, bool) else found
 
 
 def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dict[str, Any]]:

@@ -239,6 +239,7 @@ class Attempt:
         fate: RUNNING, COMPLETED, FAILED, INFEASIBLE, LOST, or CANCELLED if it was released.
         lease: seconds without heartbeats after which it is lost; None for no limit.
         outcome: its outcome, also one that arrived after the attempt was superseded.
+        position: position in the log of the event that ended it.
     """
 
     worker: str | None
@@ -248,6 +249,7 @@ class Attempt:
     fate: State = State.RUNNING
     lease: float | None = None
     outcome: Outcome | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -263,6 +265,8 @@ class Trial:
         outcome: outcome of the last finished attempt.
         decode: function from a point to a design; a study sets it.
         study: text that identifies its study; a study sets it.
+        position: position in the log of the event that ended its latest attempt, or that added
+            it. Results are ordered by it, because clocks of workers differ.
     """
 
     number: int
@@ -273,6 +277,7 @@ class Trial:
     outcome: Outcome | None = None
     decode: Callable[[Array], Design] | None = field(default=None, repr=False)
     study: str | None = None
+    position: int | None = None
 
     @property
     def point(self) -> Array:

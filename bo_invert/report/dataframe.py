@@ -34,8 +34,8 @@ def trial_record(
     Returns:
         ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation,
         values, gradients, seconds, attempts, reason, why``, and ``plausibility`` of a proposal in
-        a box with data. A parameter or output with one of
-        these names has ``_`` appended.
+        a box with data. A parameter or output with one of these names, and an output with the name
+        of a parameter, has ``_`` appended.
     """
     outcome, cost = trial.outcome, trial.cost
     head = {
@@ -56,10 +56,29 @@ def trial_record(
         "why": str(trial.query.meta.get("why", "")),
         **{name: trial.query.meta[name] for name in ("plausibility",) if name in trial.query.meta},
     }
-    coordinates: dict[str, Any] = {f"z{i}": float(value) for i, value in enumerate(trial.point)}
-    if domain is not None and domain.parameters:
-        (coordinates,) = domain.values(trial.point[None])
     y = [None] * len(outputs) if trial.y is None else trial.y.tolist()
-    own = [*coordinates.items(), *zip(outputs, y, strict=True)]
-    named = {f"{key}_" if key in head | tail else key: value for key, value in own}
+    named: dict[str, Any] = {}
+    for key, value in (*trial_values(trial, domain).items(), *zip(outputs, y, strict=True)):
+        while key in named or key in head or key in tail:
+            key += "_"
+        named[key] = value
     return head | named | tail
+
+
+def trial_values(trial: Trial, domain: Domain | None) -> dict[str, Any]:
+    """Return the parameters of a trial, ``z0, z1, ...`` without names; values of the user exactly.
+
+    Args:
+        trial: a trial of a study.
+        domain: domain of the study; None for a latent.
+    """
+    if domain is None or not domain.parameters:
+        return {f"z{i}": float(value) for i, value in enumerate(trial.point)}
+    (values,) = domain.values(trial.point[None])
+    given = trial.query.design
+    if given is None or (trial.outcome is not None and trial.outcome.point is not None):
+        return values
+    if isinstance(given, list) and len(given) == len(values):
+        return dict(zip(values, given, strict=True))
+    known = isinstance(given, dict) and set(given) == set(values)
+    return {name: given[name] for name in values} if known else values

@@ -148,7 +148,7 @@ class RemoteJournal(JournalBase):
         return self._read([trial["number"] for trial in added["trials"]])
 
     def enqueue(self, query: Query, key: str | None = None) -> Trial:
-        return self._change("enqueue", {"point": query.point.tolist()}, key or uuid.uuid4().hex)
+        return self._change("enqueue", _located(query), key or uuid.uuid4().hex)
 
     def cancel(self, number: int, reason: str) -> Trial:
         return self._change(f"trials/{number}/cancel", {"reason": reason})
@@ -188,10 +188,16 @@ class RemoteJournal(JournalBase):
         return [log[number] for number in numbers]
 
 
+def _located(query: Query) -> dict[str, JSON]:
+    """Return point and exact design of a query; servers of version 0.1 know points only."""
+    point: dict[str, JSON] = {"point": query.point.tolist()}
+    return point if query.design is None else {**point, "design": query.design}
+
+
 def _observation(query: Query, outcome: Outcome) -> JSON:
     kinds = {State.COMPLETED: "outputs", State.INFEASIBLE: "infeasible"}
     return {
-        "point": query.point.tolist(),
+        **_located(query),
         kinds.get(outcome.state, "failed"): (
             outcome.reason[:2000] if outcome.y is None else outcome.y.tolist()
         ),

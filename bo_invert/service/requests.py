@@ -24,6 +24,8 @@ from bo_invert.study.input_validation import LARGEST_COORDINATE
 BATCH = 1000
 """Largest number of trials in one request. Engineering choice: bounds the work for one request."""
 
+DESIGN = "Exact design of the point, if its decoding would round it; null otherwise."
+
 Reason = Annotated[str, Field(max_length=2000)]
 Point = Annotated[
     list[Annotated[FiniteFloat, Field(ge=-LARGEST_COORDINATE, le=LARGEST_COORDINATE)]],
@@ -197,6 +199,7 @@ class ReportedObservation(RequestBody):
     """Outcome at a point that the study did not propose."""
 
     point: Point
+    design: Annotated[AnyJSON, Field(description=DESIGN)] = None
     outputs: Outputs | None = None
     failed: Annotated[Reason | None, Field(description="Reason of the failure.")] = None
     infeasible: Annotated[Reason | None, Field(description="Reason of the infeasibility.")] = None
@@ -227,6 +230,7 @@ class EnqueueRequest(
     """Design or point to evaluate before the proposals of the strategy."""
 
     point: Point | None = None
+    design: Annotated[AnyJSON, Field(description=DESIGN)] = None
     parameters: (
         Annotated[dict[Name, AnyJSON], Field(max_length=2000, json_schema_extra=CLOSED)] | None
     ) = None

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, create_model
 
 from bo_invert.cost_ledger import Ledger
 from bo_invert.problems.recorded_versions import noted
+from bo_invert.report.dataframe import trial_values
 from bo_invert.report.objective_view import Goal
 from bo_invert.search_domain import Domain
 from bo_invert.service.open_studies import OpenStudy
@@ -71,7 +72,7 @@ class TrialResponse(ResponseBody):
             attempt=len(trial.attempts) - 1 if trial.attempts else None,
             origin=trial.origin,
             point=trial.point.tolist(),
-            parameters=None if domain is None else domain.values(trial.point[None])[0],
+            parameters=None if domain is None else trial_values(trial, domain),
             query=trial.query.to_json(),
             outputs=None if trial.y is None else trial.y.tolist(),
             loss=trial.loss,
@@ -196,6 +197,9 @@ class ColumnsResponse(ResponseBody):
     feasible: list[bool]
     calls: list[int]
     ended: list[Time | None]
+    position: Annotated[
+        list[int | None], Field(description="Position in the log of the latest result.")
+    ]
     worker: list[str | None]
     point: Annotated[list[list[float]], Field(description="The first 32 coordinates.")]
     next: int | None

@@ -95,6 +95,7 @@ def columns(
         feasible=[trial.feasible for trial in rows],
         calls=[trial.cost.calls for trial in rows],
         ended=[None if attempt is None else attempt.ended for attempt in last],
+        position=[trial.position for trial in rows],
         worker=[None if attempt is None else attempt.worker for attempt in last],
         point=[[round(float(x), 5) for x in trial.point[:32]] for trial in rows],
         next=rows[-1].number + 1 if len(rows) == limit else None,

@@ -37,8 +37,8 @@ from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.header import new_header
-from bo_invert.study.input_validation import check_outputs
-from bo_invert.types import JSON, Array, Query, State
+from bo_invert.study.input_validation import check_outputs, exact_query, user_query
+from bo_invert.types import JSON, Array, State
 
 router = APIRouter(prefix=PREFIX)
 
@@ -176,7 +176,8 @@ def add(
             raise InvalidInputError("observation must have 'outputs', 'failed' or 'infeasible'")
         if failure is None:
             check_outputs(one.outputs, problem.outputs)
-        queries.append(Query(_vector("point", one.point, problem), origin="data"))
+        point = _vector("point", one.point, problem)
+        queries.append(exact_query(problem.space, point, one.design, "data"))
         cost = Cost() if one.cost is None else one.cost.to_cost()
         outcomes.append(problem.outcome(failure or one.outputs, cost))
     return responses.TrialsResponse(
@@ -193,14 +194,14 @@ def enqueue(
 ) -> TrialResponse:
     """Queue a design before the proposals of the strategy."""
     problem = study.problem
-    domain = problem.space.domain
     if body.parameters is not None and body.point is None:
-        point = domain.encode([body.parameters])[0]
+        query = user_query(problem.space, body.parameters, None)
     elif body.point is not None and body.parameters is None:
-        point = domain.project(_vector("point", body.point, problem))
+        point = _vector("point", body.point, problem)
+        query = user_query(problem.space, None, point, body.design)
     else:
         raise InvalidInputError("body must have either 'point' or 'parameters'")
-    trial = study.journal.enqueue(Query(point, origin="user"), key)
+    trial = study.journal.enqueue(query, key)
     return TrialResponse.of(trial, study.domain)
 
 

@@ -148,11 +148,15 @@ class Log:
             outcome = Outcome.from_json(known)
             attempts: tuple[Attempt, ...] = ()
             if outcome.cost.calls:
-                attempts = (Attempt(None, event["at"], event["at"], outcome.cost, outcome.state),)
+                at = event["at"]
+                attempts = (Attempt(None, at, at, outcome.cost, outcome.state, position=self.seq),)
                 self.committed += outcome.cost.calls
                 self.calls += outcome.cost.calls
                 self._bill(outcome.state, outcome.cost, 1)
-            self._new(Query.from_json(query), outcome.state, attempts=attempts, outcome=outcome)
+            self._new(
+                Query.from_json(query), outcome.state, attempts=attempts, outcome=outcome,
+                position=self.seq,
+            )  # fmt: skip
 
     def _started(self, event: JSON) -> None:
         trial = self._trials[event["trial"]]
@@ -181,12 +185,14 @@ class Log:
             Cost(),
             outcome.state,
             outcome=outcome,
+            position=self.seq,
         )
         self._new(
             replace(trial.query, origin=LATE, meta=meta),
             outcome.state,
             attempts=(seen,),
             outcome=outcome,
+            position=self.seq,
         )
 
     def _released(self, event: JSON) -> None:
@@ -211,8 +217,11 @@ class Log:
         if last.ended is not None:
             self._bill(last.fate, last.cost, -1)
         self._bill(state, cost, 1)
-        attempt = replace(last, ended=event["at"], cost=cost, fate=state, outcome=outcome)
-        changes: dict[str, Any] = {} if outcome is None else {"outcome": outcome}
+        attempt = replace(
+            last, ended=event["at"], cost=cost, fate=state, outcome=outcome, position=self.seq
+        )
+        changes: dict[str, Any] = {"position": self.seq}
+        changes |= {} if outcome is None else {"outcome": outcome}
         return self._put(trial, state=state, attempts=(*trial.attempts[:-1], attempt), **changes)
 
     def _bill(self, fate: State, cost: Cost, sign: int) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require, warn_user
 from bo_invert.oracles.raw_outputs import MISMATCH, answer_rows, shaped_outputs
+from bo_invert.parameters import named_rows
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.storage.journal_base import JournalBase
@@ -26,6 +27,9 @@ from bo_invert.user_data import (
     whole_number,
 )
 
+MAX_ROUNDING = 1e-9
+"""Largest difference of the unit coordinates of one design, dimensionless. Engineering choice:
+double precision rounds to 1e-16, single precision at a bound to 6e-8 of the bound."""
 LARGEST_COORDINATE = 1e6
 """Largest absolute value of a coordinate, dimensionless. Engineering choice: points lie within a
 few units of 0, and squared distances of models must not overflow."""
@@ -181,8 +185,29 @@ def _aligned(X: object, Y: object, answers: list[Any]) -> list[Any]:
     return [answers[labels.index(row)] for row in rows]
 
 
-def user_query(space: Space, x: object, point: object) -> Query:
+def exact_query(space: Space, point: Array, design: JSON, origin: str) -> Query:
+    """Return a query for a point and its exact design as JSON; None if the decoding is exact.
+
+    Raises:
+        InvalidInputError: The design is not at the point; in a latent, this is not known here.
+    """
+    if design is not None and not space.domain.latent:
+        (row,) = named_rows(space.domain.parameters, [design], vectors=True)
+        distance = np.abs(space.domain.encode([row])[0] - point).max()
+        require(
+            distance <= MAX_ROUNDING, f"design must be at its point, got a distance {distance:g}"
+        )
+    return Query(point, origin=origin, design=design)
+
+
+def user_query(space: Space, x: object, point: object, design: JSON = None) -> Query:
     """Return the query for the arguments of ``Study.enqueue``.
+
+    Args:
+        space: Space of the problem.
+        x: Design, or None.
+        point: Point ``(d,)``, or None.
+        design: Exact design of the point as JSON; see ``exact_query``.
 
     Raises:
         InvalidInputError: Several designs, a design outside the space, or a space that cannot
@@ -205,6 +230,8 @@ def user_query(space: Space, x: object, point: object) -> Query:
         point is None or ((query.point >= low) & (query.point <= high)).all(),
         f"enqueue: coordinates of point must be in [{low:g}, {high:g}]",
     )
+    if design is not None:
+        query = exact_query(space, query.point, design, query.origin)
     # Coordinates of integers and choices become those of their values.
     return query if domain.latent else replace(query, point=domain.project(query.point))
 

@@ -11,6 +11,8 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import Any
 
+from bo_invert.history import result_order
+from bo_invert.report.dataframe import trial_values
 from bo_invert.report.objective_view import Goal
 from bo_invert.search_domain import stored_domain
 from bo_invert.types import JSON, Attempt, State, Trial
@@ -106,7 +108,7 @@ class StudyText:
         names, most = [f"z{i}" for i in range(len(values))], MAX_COORDINATES
         if self._domain is not None:
             names, most = self._parameters, MAX_PARAMETERS
-            values = list(self._domain.values(trial.point[None])[0].values())
+            values = list(trial_values(trial, self._domain).values())
         if len(values) > most:
             return {"point": _vector(values)}
         return {
@@ -181,22 +183,23 @@ def valid_names(names: Iterable[str], reserved: Sequence[str] = ()) -> list[str]
 
 
 def _results(trials: Sequence[Trial], created: int) -> list[tuple[int, Trial, Attempt | None]]:
-    """Return time, trial and attempt of every result in order of time.
+    """Return time, trial and attempt of every result in the order of the log.
 
-    Observations added by the user have no attempt. Clocks of workers may differ, so the order of
-    the first n results may change later; the curves are sums and minima, so point n stays correct.
+    Observations added by the user have no attempt; their time is that of the result before.
     """
-    found: list[tuple[int, Trial, Attempt | None]] = []
-    latest = created
+    found: list[tuple[Trial | Attempt, Trial, Attempt | None]] = []
     for trial in trials:
         for attempt in trial.attempts:
-            latest = max(latest, milliseconds(attempt.ended or attempt.started))
             billed = attempt.fate is not State.LOST and (attempt.cost.calls or attempt.outcome)
             if attempt.ended is not None and billed:
-                found.append((milliseconds(attempt.ended), trial, attempt))
+                found.append((attempt, trial, attempt))
         if not trial.attempts and trial.state is not State.CANCELLED and not trial.state.open:
-            found.append((latest, trial, None))
-    return sorted(found, key=lambda result: (result[0], result[1].number))
+            found.append((trial, trial, None))
+    found.sort(key=lambda result: (*result_order(result[0])[:2], result[1].number))
+    times = [milliseconds(0.0 if one is None else one.ended or 0.0) for *_, one in found]
+    latest = accumulate(times, max, initial=created)
+    next(latest)
+    return [(at, trial, one) for at, (_, trial, one) in zip(latest, found, strict=True)]
 
 
 def _vector(values: Sequence[Any]) -> str:

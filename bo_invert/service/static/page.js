@@ -134,15 +134,16 @@ class Columns {
       from = part.next;
     }
     const ended = this.rows.filter((row) => row.ended !== null && row.calls > 0);
-    ended.sort((a, b) => a.ended - b.ended || a.number - b.number);
-    let calls = 0;
-    this.shown = ended.map((row) => ({ ...row, at: (calls += row.calls) }));
-    let best = Infinity;
     this.known = this.rows.filter((row) => row.ended === null && row.loss !== null && row.feasible);
-    for (const row of this.known) best = Math.min(best, row.loss);
-    this.steps = best < Infinity ? [[0, best]] : [];
-    for (const row of this.shown) {
-      if (row.feasible && row.loss !== null && row.loss < best) this.steps.push([row.at, (best = row.loss)]);
+    // The order of the log: clocks of workers differ.
+    const order = [...ended, ...this.known].sort((a, b) => a.position - b.position || a.number - b.number);
+    let calls = 0;
+    let best = Infinity;
+    this.shown = [];
+    this.steps = [];
+    for (const row of order) {
+      if (row.ended !== null) this.shown.push({ ...row, at: (calls += row.calls) });
+      if (row.feasible && row.loss !== null && row.loss < best) this.steps.push([calls, (best = row.loss)]);
     }
     this.calls = calls;
     this.best = best;
