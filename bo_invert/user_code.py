@@ -186,8 +186,11 @@ def torch_module() -> ModuleType:
 def default_dtype(name: str) -> Iterator[None]:
     """Set the default type of new tensors. It is global: threads of the user see the change."""
     torch = torch_module()
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(getattr(torch, name))
+    before, wanted = torch.get_default_dtype(), getattr(torch, name)
+    if before is wanted:
+        yield
+        return
+    torch.set_default_dtype(wanted)
     try:
         yield
     finally:

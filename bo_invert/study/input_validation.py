@@ -221,9 +221,9 @@ def user_query(space: Space, x: object, point: object, design: JSON = None) -> Q
         not several and np.ndim(cast("ArrayLike", point)) <= 1,
         "enqueue: the argument must be one design or one point. Call it once for each",
     )
-    (query,) = user_queries(
-        space, None if x is None else [x], None if point is None else [point], "user"
-    )
+    # A batch of one: an encoder may need an array.
+    designs = x[None] if isinstance(x, np.ndarray) else None if x is None else [x]
+    (query,) = user_queries(space, designs, None if point is None else [point], "user")
     domain = space.domain
     low, high = domain.limits
     require(

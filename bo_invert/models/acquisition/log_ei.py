@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.array_module import A, array_module, clamp, special_module
+from bo_invert.user_code import default_dtype
 
 _LOG_ROOT_2_PI = 0.5 * math.log(2.0 * math.pi)
 """log sqrt(2 pi), exact by definition, in nats."""
@@ -91,7 +92,8 @@ def sobol_normals(samples: int, size: int, seed: int, like: Tensor) -> Tensor:
 
     A scrambled Sobol sequence is mapped by the inverse normal distribution function.
     """
-    sobol = torch.quasirandom.SobolEngine(size, True, seed)  # type: ignore[no-untyped-call]
+    with default_dtype("float32"):  # the engine stores its first point in the default type
+        sobol = torch.quasirandom.SobolEngine(size, True, seed)  # type: ignore[no-untyped-call]
     uniform = sobol.draw(samples, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
     normals: Tensor = torch.special.ndtri(uniform).to(like)
     return normals
