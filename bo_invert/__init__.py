@@ -43,7 +43,7 @@ _HOME = {
     "Query": "types",
     "Descent": "types",
     "State": "types",
-    "Ledger": "cost_ledger",
+    "Ledger": "history",
     "Strategy": "strategies.base",
     "Proposal": "strategies.base",
     "Request": "strategies.base",
@@ -85,6 +85,7 @@ _MOVED = {
     "bench": "benchmark",
     "checkup": "problem_doctor",
     "comparison": "benchmark.compare",
+    "cost_ledger": "history",
     "conformance": "testing",
     "declared": "problems.json_declaration",
     "demo": "cli.demo",
@@ -104,7 +105,7 @@ _MOVED = {
     "executors": "execution",
     "identity": "hashing",
     "journal": "storage.optimistic_journal",
-    "ledger": "cost_ledger",
+    "ledger": "history",
     "log": "storage.log_replay",
     "mlflow_bridge": "report.mlflow.tracking",
     "models.botorch": "models.botorch_adapter",
@@ -142,7 +143,6 @@ if TYPE_CHECKING:
     from importlib.abc import Loader  # importing it at run time costs 15 ms
 
     from bo_invert.benchmark.compare import Comparison as Comparison, compare as compare
-    from bo_invert.cost_ledger import Ledger as Ledger
     from bo_invert.errors import (
         BoInvertError as BoInvertError,
         FailedError as FailedError,
@@ -150,6 +150,7 @@ if TYPE_CHECKING:
         InvalidInputError as InvalidInputError,
         UnsuitableStrategyError as UnsuitableStrategyError,
     )
+    from bo_invert.history import Ledger as Ledger
     from bo_invert.objectives import (
         Composite as Composite,
         Maximize as Maximize,

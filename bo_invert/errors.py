@@ -1,4 +1,4 @@
-"""Exceptions of the library.
+"""Exceptions of the library, and text for terminals.
 
 ::
 
@@ -229,6 +229,45 @@ def deprecated_names(
         return module[renamed[name]]
 
     return find
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, changes of the writing direction and surrogates."""
+_PLAIN = str.maketrans(
+    {"─": "-", "–": "-", "…": "...", "“": '"', "”": '"', "·": "|", "²": "^2", "µ": "u"}
+)
+"""Substitutes for characters of tables that an encoding may lack."""
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal cannot show, as JSON does: ``\\u001b`` for ESC; line breaks remain.
+
+    These are control characters, and characters outside the encoding of the standard output.
+    """
+    text = _CONTROLS.sub(lambda found: _escaped(found[0]), text)
+    encoding = getattr(sys.stdout, "encoding", None)
+    if text.isascii() or not encoding or _encodable(text, encoding):
+        return text
+    plain = text.translate(_PLAIN)
+    return "".join(one if _encodable(one, encoding) else _escaped(one) for one in plain)
+
+
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+def _encodable(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def visible(progress: bool) -> bool:
+    """Return True if progress is wanted and the process has a standard error to show it on."""
+    return progress and sys.stderr is not None
 
 
 __getattr__ = deprecated_names(globals(), RENAMED)

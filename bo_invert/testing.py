@@ -30,7 +30,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import (
     FailedError,
     InfeasibleError,
@@ -50,7 +49,7 @@ from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.open import open_store
 from bo_invert.storage.trial_transitions import MAX_DEATHS, Assignment
 from bo_invert.study.study import Study
-from bo_invert.types import State, Trial
+from bo_invert.types import Cost, State, Trial
 
 NAMES = (
     "plain",

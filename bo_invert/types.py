@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -14,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bo_invert.cost_ledger import Cost
+from bo_invert.errors import printable as printable
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -76,6 +74,34 @@ def _listed(array: Array | None) -> JSON:
 
 def _arrayed(values: JSON) -> Array | None:
     return None if values is None else frozen([math.nan if v is None else v for v in values])
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Cost of evaluations: oracle values, gradients, wall-clock seconds."""
+
+    values: int = 0
+    gradients: int = 0
+    seconds: float = 0.0
+
+    @property
+    def calls(self) -> int:
+        """Values plus gradients, the unit of every budget."""
+        return self.values + self.gradients
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.values + other.values,
+            self.gradients + other.gradients,
+            self.seconds + other.seconds,
+        )
+
+    def to_json(self) -> dict[str, int | float]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, float]) -> Cost:
+        return Cost(int(data["values"]), int(data["gradients"]), float(data["seconds"]))
 
 
 class State(StrEnum):
@@ -347,12 +373,8 @@ class Trial:
         if self.loss is not None:
             facts["loss"] = f"{self.loss:.6g}" + ("" if self.feasible else " (constraints broken)")
         design = self.design
-        own = self.ask is None  # numbers of the user are shown as they are
-        facts |= (
-            {"point": _brief(self.point, own)}
-            if design is None
-            else {"design": _brief(design, own)}
-        )
+        name, value = ("point", self.point) if design is None else ("design", design)
+        facts[name] = _brief(value, exact=self.ask is None)  # numbers of the user in full
         return facts | ({"reason": self.reason} if self.reason else {})
 
     def with_decode(self, decode: Callable[[Array], Design]) -> Trial:
@@ -374,42 +396,3 @@ class _StoredDesign:
 
     def __call__(self, point: Array) -> Design:
         return self.design
-
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, changes of the writing direction and surrogates."""
-_PLAIN = str.maketrans(
-    {"─": "-", "–": "-", "…": "...", "“": '"', "”": '"', "·": "|", "²": "^2", "µ": "u"}
-)
-"""Substitutes for characters of tables that an encoding may lack."""
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal cannot show, as JSON does: ``\\u001b`` for ESC; line breaks remain.
-
-    These are control characters, and characters outside the encoding of the standard output.
-    """
-    text = _CONTROLS.sub(lambda found: _escaped(found[0]), text)
-    encoding = getattr(sys.stdout, "encoding", None)
-    if text.isascii() or not encoding or _encodable(text, encoding):
-        return text
-    plain = text.translate(_PLAIN)
-    return "".join(one if _encodable(one, encoding) else _escaped(one) for one in plain)
-
-
-def _escaped(char: str) -> str:
-    units = char.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
-
-
-def _encodable(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except (UnicodeError, LookupError):
-        return False
-    return True
-
-
-def visible(progress: bool) -> bool:
-    """Return True if progress is wanted and the process has a standard error to show it on."""
-    return progress and sys.stderr is not None

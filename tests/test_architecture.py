@@ -20,7 +20,7 @@ ROOT = Path(bo_invert.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 VOCABULARY = {
-    "cost_ledger", "errors", "hashing", "history", "objectives", "parameters",
+    "errors", "hashing", "history", "objectives", "parameters",
     "reference_measure", "registry", "search_domain", "types", "user_code", "user_data",
 }  # fmt: skip
 """Root files that every package may import; they import only one another."""

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.history import History, best_so_far
-from bo_invert.types import Attempt, Descent, Outcome, Query, State, Trial
+from bo_invert.types import Attempt, Cost, Descent, Outcome, Query, State, Trial
 
 ONE = Cost(1)
 

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from bo_invert.benchmark.process_pool import perform
 from bo_invert.benchmark.single_run import ProblemSource, run_one, summarize
-from bo_invert.errors import InvalidInputError, require
+from bo_invert.errors import InvalidInputError, printable, require, visible
 from bo_invert.problems.examples.base import ready_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
@@ -26,7 +26,7 @@ from bo_invert.report.summary import summary_text
 from bo_invert.storage.base import Store
 from bo_invert.storage.open import open_store
 from bo_invert.strategies.base import Strategy, from_spec
-from bo_invert.types import JSON, printable, visible
+from bo_invert.types import JSON
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import scalar, whole_number, whole_numbers
 

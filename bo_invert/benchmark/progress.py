@@ -9,8 +9,8 @@ from tqdm.auto import tqdm
 
 from bo_invert.benchmark.results import Key
 from bo_invert.benchmark.resumable_runs import BenchmarkObserver, Progress
+from bo_invert.errors import printable, visible
 from bo_invert.report.table import counted
-from bo_invert.types import printable, visible
 
 
 class ProgressBar(BenchmarkObserver):

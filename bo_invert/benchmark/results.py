@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from bo_invert.cost_ledger import Ledger
+from bo_invert.history import Ledger
 from bo_invert.report.runs import Find, Run, Status
 from bo_invert.types import JSON
 

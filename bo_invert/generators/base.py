@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, printable
 from bo_invert.generators.priors import Draw, Prior, draw_codes
-from bo_invert.types import JSON, Designs, printable
+from bo_invert.types import JSON, Designs
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, visible
 from bo_invert.generators.base import (
     Device,
     Generator,
@@ -24,7 +24,7 @@ from bo_invert.generators.base import (
     sampled,
 )
 from bo_invert.generators.scores import fidelity
-from bo_invert.types import Designs, visible
+from bo_invert.types import Designs
 from bo_invert.user_code import call_user_code, default_dtype
 
 MIN_DESIGNS = 20

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.special import ndtri
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, printable
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.blas_threads import one_thread
@@ -18,7 +18,7 @@ from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.objectives import ProblemStatement
-from bo_invert.types import Array, Trial, printable
+from bo_invert.types import Array, Trial
 from bo_invert.user_code import own_settings
 
 _MAX_ROWS = 12

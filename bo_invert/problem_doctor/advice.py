@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import BoInvertError
 from bo_invert.objectives import ProblemStatement
 from bo_invert.problem_doctor.call_budget import CallBudget
@@ -19,7 +18,7 @@ from bo_invert.problem_doctor.space import SpaceReport
 from bo_invert.problems.problem import Problem
 from bo_invert.strategies.auto import Auto
 from bo_invert.strategies.base import Request
-from bo_invert.types import Outcome, Query, State, Trial
+from bo_invert.types import Cost, Outcome, Query, State, Trial
 
 # Duration in seconds of one gradient step. Engineering choice: below it, descents spend less time
 # than a model spends on choosing one point.

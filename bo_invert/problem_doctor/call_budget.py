@@ -12,10 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
 from bo_invert.problems.problem import Problem
-from bo_invert.types import Array, Outcome, Query, State
+from bo_invert.types import Array, Cost, Outcome, Query, State
 from bo_invert.user_code import carried
 
 T = TypeVar("T")

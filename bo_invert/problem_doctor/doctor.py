@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, printable, visible
 from bo_invert.problem_doctor.advice import advise
 from bo_invert.problem_doctor.call_budget import BudgetSpent, CallBudget, OracleTimeout
 from bo_invert.problem_doctor.findings import DoctorReport, Finding, Severity, error, note, seconds
@@ -31,7 +31,7 @@ from bo_invert.problem_doctor.space import check_space
 from bo_invert.problems.json_diff import differences
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import provenance
-from bo_invert.types import Array, printable, visible
+from bo_invert.types import Array
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import time_limit, whole_number
 

@@ -9,9 +9,10 @@ from functools import partial
 from textwrap import fill
 from typing import TypeVar
 
+from bo_invert.errors import printable
 from bo_invert.problems.recorded_versions import provenance_rows
 from bo_invert.report.templating import render
-from bo_invert.types import JSON, printable
+from bo_invert.types import JSON
 
 T = TypeVar("T")
 

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
 from bo_invert.objectives import Objective
-from bo_invert.types import Array, Indices, Mask, Outcome, Query, State
+from bo_invert.types import Array, Cost, Indices, Mask, Outcome, Query, State
 
 
 class EvaluatedProblem(Protocol):

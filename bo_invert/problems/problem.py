@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.cost_ledger import Cost
-from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
+from bo_invert.errors import (
+    EvaluationError,
+    FailedError,
+    InfeasibleError,
+    InvalidInputError,
+    printable,
+)
 from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement
 from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
 from bo_invert.oracles.raw_outputs import as_outputs, output_positions
 from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.box import Box
-from bo_invert.types import JSON, Array, Design, Outcome, Query, State, printable
+from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, State
 from bo_invert.user_code import own_settings, user_function
 from bo_invert.user_data import number, require_names, whole_number
 

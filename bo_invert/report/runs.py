@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bo_invert.cost_ledger import Ledger
+from bo_invert.history import Ledger
 from bo_invert.types import JSON, Array, frozen
 
 Picture = NDArray[np.uint8]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.cost_ledger import Ledger
-from bo_invert.history import History, best_so_far
+from bo_invert.errors import printable
+from bo_invert.history import History, Ledger, best_so_far
 from bo_invert.report.pictures import image_tag
 from bo_invert.report.templating import render
-from bo_invert.types import JSON, Array, State, Trial, printable
+from bo_invert.types import JSON, Array, State, Trial
 
 _PHRASES = {
     "y": "y = {}",

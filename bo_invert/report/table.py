@@ -10,10 +10,10 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bo_invert.errors import printable
 from bo_invert.report.csv_export import rows_csv
 from bo_invert.report.statistical_tests import Spread
 from bo_invert.report.templating import render
-from bo_invert.types import printable
 
 Cell = str | int | float | Spread | None
 """Value of a cell: text, a number, or median and quartiles."""

@@ -6,13 +6,12 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import InvalidInputError, StorageError
 from bo_invert.service.client_connection import ServerConnection, study_path
 from bo_invert.storage.journal_base import JournalBase, Propose
 from bo_invert.storage.reader import locked
 from bo_invert.storage.trial_transitions import Assignment
-from bo_invert.types import JSON, Outcome, Query, State, Trial
+from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 
 _PAGE = 1000
 """Events or studies in one request, the largest number that the HTTP API allows."""

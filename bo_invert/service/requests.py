@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import Field, FiniteFloat
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.service.problem_schema import (
     CLOSED,
     VECTOR,
@@ -20,6 +19,7 @@ from bo_invert.service.problem_schema import (
     Vector,
 )
 from bo_invert.study.input_validation import LARGEST_COORDINATE
+from bo_invert.types import Cost
 
 BATCH = 1000
 """Largest number of trials in one request. Engineering choice: bounds the work for one request."""

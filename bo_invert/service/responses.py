@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from bo_invert.cost_ledger import Ledger
+from bo_invert.history import Ledger
 from bo_invert.problems.recorded_versions import noted
 from bo_invert.report.dataframe import trial_values
 from bo_invert.report.objective_view import Goal

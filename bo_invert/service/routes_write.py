@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from fastapi import APIRouter
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import (
     EvaluationError,
     FailedError,
@@ -38,7 +37,7 @@ from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import check_outputs, exact_query, user_query
-from bo_invert.types import JSON, Array, State
+from bo_invert.types import JSON, Array, Cost, State
 
 router = APIRouter(prefix=PREFIX)
 

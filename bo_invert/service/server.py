@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bo_invert.errors import InvalidInputError, require_package
+from bo_invert.errors import InvalidInputError, printable, require_package
 from bo_invert.service.access_tokens import (
     Access,
     Token,
@@ -20,7 +20,6 @@ from bo_invert.service.access_tokens import (
 )
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.sql import SqlStore
-from bo_invert.types import printable
 
 with require_package("the server", "uvicorn and fastapi", "service"):
     import uvicorn

@@ -7,12 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.storage.base import Store
 from bo_invert.storage.reader import JournalReader, JournalView
 from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.storage.worker_id import new_worker
-from bo_invert.types import JSON, Outcome, Query, Trial
+from bo_invert.types import JSON, Cost, Outcome, Query, Trial
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bo_invert.cost_ledger import Cost, Ledger
-from bo_invert.types import JSON, Attempt, Outcome, Query, State, Trial
+from bo_invert.history import Ledger
+from bo_invert.types import JSON, Attempt, Cost, Outcome, Query, State, Trial
 
 LATE = "late"
 """Origin of a trial that holds the outcome of a superseded attempt."""

@@ -9,7 +9,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import BoInvertError, StorageConflictError, StorageError, StudyNotFoundError
 from bo_invert.storage import trial_transitions as transitions
 from bo_invert.storage.base import Store
@@ -17,7 +16,7 @@ from bo_invert.storage.journal_base import JournalBase, LoggedProposal, Propose,
 from bo_invert.storage.log_replay import Log, event
 from bo_invert.storage.reader import locked, room
 from bo_invert.storage.trial_transitions import Assignment
-from bo_invert.types import JSON, Outcome, Query, Trial
+from bo_invert.types import JSON, Cost, Outcome, Query, Trial
 
 _log = logging.getLogger(__name__)
 _SHORT = 0.05

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from bo_invert.cost_ledger import Ledger
+from bo_invert.history import Ledger
 from bo_invert.storage import trial_transitions as transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.log_replay import Log

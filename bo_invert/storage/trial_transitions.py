@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import InvalidInputError, StudyPausedError, TellConflictError
 from bo_invert.storage.log_replay import Log, event
-from bo_invert.types import JSON, Array, Outcome, Query, State, Trial
+from bo_invert.types import JSON, Array, Cost, Outcome, Query, State, Trial
 
 MAX_DEATHS = 5
 """Number of workers that may die without a word during a trial before the study pauses.

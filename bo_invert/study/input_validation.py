@@ -9,14 +9,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require, warn_user
 from bo_invert.oracles.raw_outputs import MISMATCH, answer_rows, shaped_outputs
 from bo_invert.parameters import named_rows
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.types import JSON, Array, Design, Outcome, Query, Trial
+from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, Trial
 from bo_invert.user_data import (
     columns,
     numbers,

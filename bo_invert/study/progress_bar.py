@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from bo_invert.errors import printable, visible
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.types import printable, visible
 
 
 class RunProgressBar:

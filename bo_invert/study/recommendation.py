@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError, require
+from bo_invert.errors import InvalidInputError, printable, require
 from bo_invert.history import History
 from bo_invert.models.base import Z_90
 from bo_invert.objectives import ProblemStatement
 from bo_invert.report.objective_view import Goal
-from bo_invert.types import JSON, Trial, printable
+from bo_invert.types import JSON, Trial
 
 NOISE_NOTE = (
     "the oracle is noisy, so the best value is biased; study.recommend() returns the expected one"

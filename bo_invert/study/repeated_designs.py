@@ -9,10 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import warn_user
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.types import Array, Outcome, Query, State, Trial
+from bo_invert.types import Array, Cost, Outcome, Query, State, Trial
 
 
 class RepeatedDesigns:

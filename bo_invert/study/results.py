@@ -8,9 +8,8 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
-from bo_invert.cost_ledger import Ledger
 from bo_invert.errors import InvalidInputError
-from bo_invert.history import History
+from bo_invert.history import History, Ledger
 from bo_invert.objectives import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.dataframe import trials_frame

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import (
     BoInvertError,
     EvaluationError,
@@ -35,7 +34,7 @@ from bo_invert.study.failing_runs import Watchdog
 from bo_invert.study.interrupts import deferred, terminable
 from bo_invert.study.pacing import Pacing, TimeLimit
 from bo_invert.study.progress_bar import RunProgressBar
-from bo_invert.types import Outcome, Query, State, Trial
+from bo_invert.types import Cost, Outcome, Query, State, Trial
 from bo_invert.user_code import UserFunction, carried
 from bo_invert.user_data import time_limit, whole_number
 

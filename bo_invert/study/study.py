@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import EvaluationError, StudyExistsError, require
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
@@ -42,7 +41,7 @@ from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.results import StudyResults
 from bo_invert.study.runner import RunOptions, run
-from bo_invert.types import Query, Trial
+from bo_invert.types import Cost, Query, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.cost_ledger import Ledger
+from bo_invert.history import Ledger
 from bo_invert.report.runs import Find, Run
 
 

@@ -26,7 +26,7 @@ socket.gethostname = lambda: "host"
 import studies  # noqa: E402
 
 import bo_invert as bi  # noqa: E402
-from bo_invert.cost_ledger import Cost  # noqa: E402
+from bo_invert.types import Cost  # noqa: E402
 
 MAX_ATTEMPTS = 5
 """Attempts after which a trial whose workers disappear is cancelled."""

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.cost_ledger import Cost
 from bo_invert.problems.json_declaration import declaration_of, problem_from_declaration
 from bo_invert.registry import resolve
 from bo_invert.strategies.base import Request
+from bo_invert.types import Cost
 
 
 def problems() -> dict[str, bi.Problem]:

@@ -267,7 +267,7 @@ def test_a_provenance_from_elsewhere_may_be_anything(header: Any) -> None:
 
 
 def test_what_observations_cost_is_billed() -> None:
-    from bo_invert.cost_ledger import Cost
+    from bo_invert.types import Cost
 
     problem = bi.Problem(BOX, lambda x: float(x[0]), bi.Minimize())
     study = bi.Study.create("s", problem, strategy="random")

@@ -23,11 +23,10 @@ from servers import Served, wait_until
 
 import bo_invert as bi
 from bo_invert.cli import main as cli
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import MissingExtraError, TrackingError
 from bo_invert.report.mlflow import client, trial_runs as mirror
 from bo_invert.storage.open import open_store
-from bo_invert.types import Outcome
+from bo_invert.types import Cost, Outcome
 
 mlflow = pytest.importorskip("mlflow")
 MlflowClient = mlflow.MlflowClient

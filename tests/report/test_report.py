@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
-from bo_invert.cost_ledger import Cost, Ledger
+from bo_invert.history import Ledger
 from bo_invert.objectives import Composite, Maximize, Minimize, Target
 from bo_invert.report.comparison_tables import comparison_tables, runs_table
 from bo_invert.report.figures import curves_figure
@@ -29,7 +29,7 @@ from bo_invert.report.statistical_tests import Spread
 from bo_invert.report.study_view import study_html, study_text, trial_text
 from bo_invert.report.summary import summary_table, summary_text
 from bo_invert.report.table import Table, shown
-from bo_invert.types import Attempt, Outcome, Query, State, Trial
+from bo_invert.types import Attempt, Cost, Outcome, Query, State, Trial
 
 NASTY = "<script>alert(\"x\")</script> & 'q' $x_1$ | `t`"
 TARGET = {"type": "target", "value": [0.5], "tolerance": 0.0}

@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 
 import bo_invert as bi
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import StudyPausedError, TellConflictError
 from bo_invert.storage.heartbeats import BEATS_PER_LEASE, LeaseMonitor, expire_leases, heartbeat
 from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.trial_transitions import MAX_DEATHS, Assignment
-from bo_invert.types import Outcome, State
+from bo_invert.types import Cost, Outcome, State
 
 
 def study() -> bi.Study:

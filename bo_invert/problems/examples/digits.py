@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from tqdm import tqdm
 
-from bo_invert.errors import one_of
+from bo_invert.errors import one_of, visible
 from bo_invert.generators.base import TrainingReport
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.gan import GAN, GANConfig
@@ -37,7 +37,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.latent import Latent
 from bo_invert.spaces.pixels import Pixels
-from bo_invert.types import Array, visible
+from bo_invert.types import Array
 
 OUTPUT = "slant"
 SHAPE = (8, 8)
