@@ -21,7 +21,7 @@ _CUTS = {
     "long", "int", "bool", "floor_divide",
 }  # fmt: skip
 """Names of operations and attributes that can cut the graph of a computation."""
-_HOST = {"numpy", "tolist"}
+_HOST = {"numpy", "tolist", "from_numpy"}
 """Names of operations whose results torch does not know."""
 _DECORATOR = "torch/utils/_contextlib.py"
 """End of the path of the code that decorates a function with ``no_grad`` or ``inference_mode``."""

@@ -19,6 +19,7 @@ _PRECISION = 1e-6
 # Relative errors of the directional derivative. Engineering choice: below the first the gradient
 # agrees, above the second it is wrong.
 _CLOSE, _WRONG = 0.05, 0.15
+_CUT = "the oracle is a module that computes without them (no_grad, detach or numpy)"
 
 
 def check_gradient(
@@ -37,7 +38,8 @@ def check_gradient(
     if not problem.differentiable:
         parts = ("oracle", problem.oracle), ("space", problem.space)
         missing = " and ".join(name for name, part in parts if not part.differentiable)
-        return [note("gradient.none", f"no gradients: {missing} not differentiable")]
+        why = f"{missing} not differentiable" if missing else _CUT
+        return [note("gradient.none", f"no gradients: {why}")]
     end = meter.calls + most
     here = meter.slope(_inner(meter, rng))
     if (
