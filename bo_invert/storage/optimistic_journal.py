@@ -14,6 +14,7 @@ from bo_invert.storage import trial_transitions as transitions
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal_base import JournalBase, LoggedProposal, Propose, TakeRequest
 from bo_invert.storage.log_replay import Log, event
+from bo_invert.storage.log_summary import HoldsSummaries, LogSummary
 from bo_invert.storage.reader import locked, room
 from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.types import JSON, Cost, Outcome, Query, Trial
@@ -36,6 +37,7 @@ class Journal(JournalBase):
 
     def __init__(self, store: Store, name: str) -> None:
         super().__init__(store, name)
+        self._summarised = store if isinstance(store, HoldsSummaries) else None
         self._crowded = False  # another process wrote recently, so changes take turns
         self._has_turn = False
         self._asking = math.inf  # seconds of the last ask
@@ -244,9 +246,27 @@ class Journal(JournalBase):
         if not events:
             events = decide(self.read())
         if events:
-            self._store.append(self.name, events, self._log.seq)
-            self._apply(events)
+            self._append(events)
         return events
+
+    def _append(self, events: list[JSON]) -> None:
+        """Append events, with a summary of the log after them if the storage holds summaries."""
+        before = self._log.seq
+        if self._summarised is None:
+            self._store.append(self.name, events, before)
+            self._apply(events)
+            return
+
+        def summary() -> LogSummary:
+            self._apply(events)
+            return LogSummary.of(self._log)
+
+        try:
+            self._summarised.append(self.name, events, before, summary)
+        except BaseException:
+            if self._log.seq != before:
+                self._log = Log()  # its last events are not stored
+            raise
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from sqlalchemy import exc
 from bo_invert.errors import StorageConflictError, StudyNotFoundError
 from bo_invert.storage.base import check_name, damaged_study, name_taken, unknown_study
 from bo_invert.storage.checksum_chain import Chain, ChainError, first_link, seal, split
+from bo_invert.storage.log_summary import LogSummary, StudyEntry
 from bo_invert.storage.sql_errors import is_damage
 from bo_invert.storage.sql_positions import KnownPositions, Position, older_copy, verify
 from bo_invert.storage.sql_schema import CHECKSUMS, HEARTBEATS
@@ -42,7 +43,12 @@ _APPEND = sa.insert(EVENTS)
 _MOVE_HEAD = (
     sa.update(HEADS)
     .where(HEADS.c.study == sa.bindparam("of"))
-    .values(seq=sa.bindparam("last"), checksum=sa.bindparam("chain"))
+    .values(seq=sa.bindparam("last"), checksum=sa.bindparam("chain"), summary=sa.bindparam("state"))
+)
+_SUMMARIES = (
+    sa.select(STUDIES.c.name, STUDIES.c.header, HEADS.c.header, HEADS.c.checksum, HEADS.c.summary)
+    .outerjoin(HEADS, HEADS.c.study == STUDIES.c.id)
+    .order_by(STUDIES.c.id)
 )
 
 
@@ -136,7 +142,22 @@ class SqlStore(SqlDatabase):
             self._note(name, log, chain.position, chain.checksum)
         return events
 
-    def append(self, name: str, events: Sequence[JSON], after: int) -> int:
+    def append(
+        self,
+        name: str,
+        events: Sequence[JSON],
+        after: int,
+        summary: Callable[[], LogSummary] | None = None,
+    ) -> int:
+        """Append events; see ``Store.append``.
+
+        Args:
+            name: Name of the study.
+            events: Events to append.
+            after: Position of the last event before them.
+            summary: Function that returns the summary after these events. It is called once
+                nothing but the storage itself can keep them from being appended.
+        """
         texts = [json.dumps(event, allow_nan=False) for event in events]
         with self._study(name, writing=True) as (connection, log):
             if log.seq < after:
@@ -144,12 +165,41 @@ class SqlStore(SqlDatabase):
             if log.seq != after:
                 raise StorageConflictError(f"study {name!r} has {log.seq} events, not {after}")
             try:
-                self._insert(connection, name, log, texts)
+                self._insert(connection, name, log, texts, summary)
             except exc.IntegrityError as error:
                 raise StorageConflictError(
                     f"study {name!r} grew while events were appended"
                 ) from error
         return after + len(texts)
+
+    def summaries(self, after: int = 0, limit: int | None = None) -> list[StudyEntry]:
+        """Return the studies in order of creation, with the stored summaries of their logs.
+
+        Args:
+            after: Number of studies to leave out.
+            limit: Largest number of studies.
+        """
+        if self.missing:
+            return []
+        with self.transaction() as connection:
+            if self._version < CHECKSUMS:
+                return [StudyEntry(name) for name in self.names()[after:][:limit]]
+            rows = connection.execute(_SUMMARIES.offset(after).limit(limit)).all()
+        return [
+            StudyEntry(
+                name,
+                text if start == first_link(name, text) else None,
+                None if state is None else LogSummary.unsealed(state, checksum),
+            )
+            for name, text, start, checksum, state in rows
+        ]
+
+    def summarise(self, name: str, summary: LogSummary) -> None:
+        """Store the summary of a log that has none, unless the log has grown."""
+        with self._study(name, writing=True) as (connection, log):
+            if log.header and log.seq == summary.seq:
+                here = sa.update(HEADS).where(HEADS.c.study == log.study)
+                connection.execute(here.values(summary=summary.sealed(log.checksum)))
 
     @contextmanager
     def turn(self, name: str) -> Iterator[None]:
@@ -302,7 +352,12 @@ class SqlStore(SqlDatabase):
         return log._replace(seq=chain.position, checksum=chain.checksum)
 
     def _insert(
-        self, connection: sa.Connection, name: str, log: StoredLog, texts: Sequence[str]
+        self,
+        connection: sa.Connection,
+        name: str,
+        log: StoredLog,
+        texts: Sequence[str],
+        summary: Callable[[], LogSummary] | None = None,
     ) -> None:
         """Append events and move the head of the log."""
         sealed = list(seal(log.checksum, texts))
@@ -316,7 +371,10 @@ class SqlStore(SqlDatabase):
             ],
         )
         last, chain = log.seq + len(sealed), sealed[-1][1]
-        connection.execute(_MOVE_HEAD, {"of": log.study, "last": last, "chain": chain})
+        state = None if summary is None else summary().sealed(chain)
+        connection.execute(
+            _MOVE_HEAD, {"of": log.study, "last": last, "chain": chain, "state": state}
+        )
         self._note(name, log, last, chain)
 
 

@@ -40,6 +40,8 @@ HEADS = sa.Table(
     sa.Column("header", sa.String(64), nullable=False),
     sa.Column("seq", sa.Integer, nullable=False),
     sa.Column("checksum", sa.String(64), nullable=False),
+    sa.Column("summary", sa.Text),
 )
-"""Start of the chain, last position and last checksum of each log; see ``checksum_chain``."""
+"""Start of the chain, last position, last checksum and summary of each log; see ``checksum_chain``
+and ``log_summary``."""
 SCHEMA_VERSION = sa.select(META.c.value).where(META.c.key == "schema")
