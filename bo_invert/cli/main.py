@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bo_invert.cli.terminal import EscapingFormatter, escape_messages, print_error, run
 from bo_invert.errors import BoInvertError, InvalidInputError
 
 COMMANDS = {
@@ -89,7 +90,7 @@ def log_to_stderr(
     logger = logging.getLogger("bo_invert")
     logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(EscapingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.handlers = [handler]
 
 
@@ -98,10 +99,9 @@ def main() -> None:
 
     Exit codes: 0 success, 1 error or no result, 2 wrong usage, 130 interrupted.
     """
+    escape_messages()
     try:
-        app()
+        sys.exit(run(app))
     except BoInvertError as error:
-        from bo_invert.cli.output import say  # imports numpy, which --help does without
-
-        say("\n".join([f"bo-invert: {error}", *getattr(error, "__notes__", ())]))
+        print_error("\n".join([f"bo-invert: {error}", *getattr(error, "__notes__", ())]))
         sys.exit(2 if isinstance(error, InvalidInputError) else 1)

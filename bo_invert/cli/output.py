@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from bo_invert.cli.terminal import print_error
 from bo_invert.errors import printable
 from bo_invert.report.csv_export import finite, records_csv
 from bo_invert.report.dataframe import trial_record
@@ -28,8 +28,7 @@ RESUME = "rerun the same command to resume"
 
 def say(message: str) -> None:
     """Print a message to standard error."""
-    if sys.stderr is not None:
-        print(printable(message), file=sys.stderr)
+    print_error(message)
 
 
 def show(text: str) -> None:

@@ -8,6 +8,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Beginnings of cells that spreadsheets run (OWASP, "CSV Injection"), also as wide characters."""
+
 
 def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
     """Return records as CSV with one header line; missing and non-finite values are empty."""
@@ -20,9 +23,23 @@ def rows_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as CSV with one header line; None becomes an empty cell."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerow(map(escaped, columns))
+    writer.writerows(map(escaped, row) for row in rows)
     return stream.getvalue()
+
+
+def escaped(cell: object) -> object:
+    """Return a text that a spreadsheet would run as a formula with an apostrophe before it.
+
+    Numbers, also as text, stay as they are.
+    """
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def finite(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from bo_invert.errors import InvalidInputError
 
+_FILE = Path("bo_invert", "tokens.json")
+
 
 class Access(StrEnum):
     """Permission of a token."""
@@ -57,9 +59,18 @@ class ViewerToken:
 
 
 def default_file() -> Path:
-    """Return ``$BO_INVERT_TOKENS``, or ``~/.config/bo_invert/tokens.json`` if it is not set."""
+    """Return the file of the tokens of this user.
+
+    It is ``$BO_INVERT_TOKENS``, else ``bo_invert/tokens.json`` in ``$XDG_CONFIG_HOME``, else in
+    ``~/.config``.
+    """
     given = os.environ.get("BO_INVERT_TOKENS")
-    return Path(given or Path.home() / ".config" / "bo_invert" / "tokens.json")
+    if given:
+        return Path(given)
+    usual = Path.home() / ".config" / _FILE
+    folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    # The specification ignores relative paths.
+    return folder / _FILE if folder.is_absolute() else usual
 
 
 @dataclass(frozen=True)

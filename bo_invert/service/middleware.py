@@ -34,6 +34,9 @@ _SECURITY_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"content-security-policy", _POLICY),
 ]
+_HOST = re.compile(
+    r"(\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_.-]+))(:(?P<port>[0-9]{0,5}))?"
+)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _PUBLIC = ("/", "/healthz")
 """Paths that need no token, as the files of the page; they hold no data of studies."""
@@ -107,6 +110,8 @@ class AccessControl:
             for name, value in scope["headers"]
         }
         host = headers.get("host", "")
+        if _host_name(host) is None or sum(n.lower() == b"host" for n, _ in scope["headers"]) > 1:
+            raise HTTPException(403, f"host must be one name and an optional port, got {host!r}")
         if _host_name(host) not in self.hosts:
             raise HTTPException(
                 403, f"host {host!r} is not allowed; start the server with --allowed-host"
@@ -147,12 +152,15 @@ def _too_large() -> HTTPException:
     return HTTPException(413, f"body must have at most {BODY} bytes", {"Connection": "close"})
 
 
-def _host_name(host: str) -> str:
-    """Return a host without its port, in lower case; ``[::1]:80`` becomes ``::1``."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+def _host_name(host: str) -> str | None:
+    """Return a host without its port, in lower case; None if it is malformed (RFC 9110, 7.2).
+
+    ``[::1]:80`` becomes ``::1``.
+    """
+    found = _HOST.fullmatch(host)
+    if found is None or int(found["port"] or 0) > 65535:
+        return None
+    return (found["address"] or found["name"]).lower()
 
 
 async def _body(receive: Receive) -> bytes:

@@ -37,6 +37,14 @@ def _unicode(value: JsonValue) -> JsonValue:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+StudyTitle = Annotated[
+    str,
+    Field(
+        min_length=1, max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+    ),
+]  # fmt: skip
+"""Name of a study: not blank."""
 Text = Annotated[str, Field(max_length=200)]
 Vector = Annotated[list[FiniteFloat], Field(max_length=VECTOR)]
 Integer = Annotated[int, BeforeValidator(_integer)]

@@ -16,6 +16,7 @@ from bo_invert.service.problem_schema import (
     Provenance,
     RequestBody,
     StrategySpec,
+    StudyTitle,
     Vector,
 )
 from bo_invert.study.input_validation import LARGEST_COORDINATE
@@ -66,7 +67,7 @@ class CreateStudyRequest(
 ):
     """New study of a declared or a registered problem."""
 
-    name: Name
+    name: StudyTitle
     problem: ProblemDeclaration | None = None
     registered: Annotated[Name | None, Field(description="Name of a registered problem.")] = None
     problem_name: Name | None = None

@@ -124,6 +124,8 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
             f"import: {str(path)!r} continues after its end, in line {ends[0] + 2}"
         )
     chosen = head["name"] if name is None else name
+    if not chosen.strip():
+        raise InvalidInputError(f"import: the name must not be blank, got {chosen!r}")
     store.create(chosen, head["header"], events)
     return chosen
 
