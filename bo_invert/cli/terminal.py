@@ -11,7 +11,7 @@ import sys
 import traceback
 import warnings
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import typer
 
@@ -33,7 +33,7 @@ class EscapingFormatter(logging.Formatter):
 def escape_messages() -> None:
     """Escape control characters in warnings and in the tracebacks of uncaught exceptions."""
     sys.excepthook = _print_exception
-    warnings.showwarning = _print_warning
+    vars(warnings)["showwarning"] = _print_warning  # file and line are optional
 
 
 def run(app: typer.Typer) -> int:
@@ -64,11 +64,6 @@ def _print_exception(
 
 
 def _print_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
 ) -> None:
-    print_error(warnings.formatwarning(message, category, filename, lineno, line).rstrip("\n"))
+    print_error(warnings.formatwarning(message, category, filename, lineno).rstrip("\n"))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
-from bo_invert.cost_ledger import Ledger
+from bo_invert.history import Ledger
 from bo_invert.storage.checksum_chain import link, seal, split
 from bo_invert.storage.log_replay import Log
 from bo_invert.types import JSON

@@ -9,13 +9,13 @@ import pytest
 import sqlalchemy as sa
 
 import bo_invert as bi
-from bo_invert.cost_ledger import Cost
 from bo_invert.errors import StorageError
 from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.log_summary import LogSummary
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.sql import SqlStore
 from bo_invert.storage.sql_tables import EVENTS, HEADS
+from bo_invert.types import Cost
 
 PROBLEM = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(x.sum()), bi.Minimize())
 
