@@ -66,7 +66,7 @@ def points(study: bi.Study) -> np.ndarray:
     return np.array([trial.point for trial in study.trials])
 
 
-def told() -> np.ndarray:
+def asked_and_answered() -> np.ndarray:
     study = bi.Study.create("s", problem(), strategy="gp", seed=1)
     study.add([[0.0, 0.0], [1.0, 1.0]], [1.0, 2.0])
     study.enqueue([0.5, 0.5])
@@ -116,7 +116,7 @@ ENTRIES: dict[str, Callable[[], Any]] = {
         for name in ("gp", "turbo", "spherical", "auto", "gradient", "pcn")
     },
     "run botorch": lambda: points(studied("botorch", 6)),
-    "ask, tell, add, enqueue": told,
+    "ask, tell, add, enqueue": asked_and_answered,
     "recommend": lambda: observed().recommend(noisy=True).loss.expected,
     "solutions": lambda: [one.plausibility for one in observed().solutions(2)],
     "to_dataframe": lambda: observed().to_dataframe()["x0"].to_numpy(),

@@ -244,9 +244,9 @@ def test_an_objective_gets_private_outputs(objective: Any, strategy: str) -> Non
         constraints=[Tight("y", "<=", 9.0)],
     )  # fmt: skip
     study = bi.Study.create("s", problem, strategy=strategy).run(8)
-    told = study.ask()[0]
+    taken = study.ask()[0]
     answer = np.array([0.5])
-    study.tell(told, answer)
+    study.tell(taken, answer)
     assert answer.tolist() == [0.5]
     for trial in study.trials[:-1]:
         assert trial.y is not None
@@ -380,9 +380,9 @@ def test_answers_are_snapshots() -> None:
     assert all(
         np.array_equal(trial.y, trial.design) for trial in study.trials if trial.y is not None
     )
-    told = study.ask()[0]
+    taken = study.ask()[0]
     answer[:] = 7.0
-    recorded = study.tell(told, answer)
+    recorded = study.tell(taken, answer)
     answer[:] = 0.0
     assert recorded.y is not None
     assert recorded.y.tolist() == [7.0, 7.0]

@@ -18,6 +18,7 @@ import torch
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from botorch.posteriors import Posterior, TransformedPosterior
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import MaternKernel, RBFKernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
@@ -33,6 +34,9 @@ from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.user_code import own_settings
 
 Model = TypeVar("Model", bound=SingleTaskGP)
+# Standard deviation of an output below which its variances are scaled last. Engineering choice: at
+# larger ones gpytorch's bound is below 1e-7 of the variance of the output.
+_SMALL = 0.1
 
 
 @own_settings()
@@ -246,10 +250,28 @@ def _noise_prior(model: SingleTaskGP) -> NoisePrior:
 
 def _standardize(surrogate: Surrogate) -> Standardize:
     """Return a trained ``Standardize`` with the offset and scale of a surrogate."""
-    transform = Standardize(m=len(surrogate.offset))
     spread = surrogate.weights.diagonal()[None]
+    kind = _SmallStandardize if bool((spread < _SMALL).any()) else Standardize
+    # Converted first: copies into buffers of single precision would round.
+    transform = kind(m=len(surrogate.offset)).to(surrogate.offset)
     state = {"means": surrogate.offset[None], "stdvs": spread, "_stdvs_sq": spread**2}
     transform.load_state_dict(
         {**transform.state_dict(), **state, "_is_trained": torch.tensor(True)}
     )
-    return transform.to(surrogate.offset).eval()
+    return transform.eval()
+
+
+class _SmallStandardize(Standardize):  # type: ignore[misc]  # BoTorch is untyped here
+    """Outcome transform of small outputs: it scales variances after gpytorch bounds them.
+
+    The bound of a variance, 1e-10 for double precision, would otherwise hold in units of outputs.
+    """
+
+    def untransform_posterior(self, posterior: Posterior, X: Tensor | None = None) -> Posterior:
+        del X
+        return TransformedPosterior(
+            posterior,
+            sample_transform=lambda samples: self.means + self.stdvs * samples,
+            mean_transform=lambda mean, variance: self.means + self.stdvs * mean,
+            variance_transform=lambda mean, variance: self._stdvs_sq * variance,
+        )

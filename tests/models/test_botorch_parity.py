@@ -115,6 +115,33 @@ def test_to_botorch_predicts_the_same(name: str, m: int) -> None:
     assert torch.allclose(raw.variance, variance * spread**2, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize(
+    ("offset", "scale"),
+    [(1e8, 1.0), (-1e8, 1e-3), (0.0, 1e-12), (0.0, 1e12), (1e-3, 1e-12), (1e8, 1e12)],
+)
+def test_conversions_are_in_double_precision(offset: float, scale: float, m: int) -> None:
+    x, y = data(m=m)
+    y = offset + scale * (y - y.mean(0)) / y.std(0)
+    search_space = ModelSearchSpace(("rbf",), (fit.NOISY,))
+    surrogate = fit_surrogate(x.numpy(), y.numpy(), search_space=search_space)
+    model = to_botorch(surrogate)
+    for module in (model, model.outcome_transform):
+        for tensor in module.state_dict().values():
+            assert tensor.dtype in (torch.float64, torch.bool)
+    new = torch.rand(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    posterior = model.posterior(new)
+    variance = surrogate.gp(new)[1] * surrogate.weights.diagonal() ** 2
+    assert torch.allclose(posterior.mean, surrogate.mean(new), rtol=0.0, atol=1e-6 * scale)
+    assert torch.allclose(posterior.variance, variance, rtol=1e-6, atol=0.0)
+    assert torch.allclose(
+        from_botorch(model).mean(new), surrogate.mean(new), rtol=0.0, atol=1e-6 * scale
+    )
+    drawn = posterior.rsample(torch.Size([64]))
+    assert drawn.shape == (64, 7, m)
+    assert ((drawn.mean(0) - posterior.mean).abs() < posterior.variance.sqrt()).all()
+
+
 @KERNELS
 @pytest.mark.parametrize("m", [1, 2])
 @pytest.mark.parametrize("standardized", [False, True])
