@@ -15,6 +15,7 @@ from bo_invert.errors import (
     ProblemChangedError,
     SchemaTooNewError,
     StorageError,
+    StudyDamagedError,
     StudyExistsError,
     StudyNotFoundError,
     StudyPausedError,
@@ -33,6 +34,7 @@ _STATUS: tuple[tuple[type[BoInvertError], int], ...] = (
     (MissingExtraError, 422),
     (InvalidInputError, 422),
     (SchemaTooNewError, 500),
+    (StudyDamagedError, 500),
     (StorageError, 503),  # locked, full or unreachable: a retry may succeed
 )
 """Status codes of the library's errors; the first class that matches counts."""

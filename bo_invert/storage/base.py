@@ -21,6 +21,11 @@ from bo_invert.types import JSON
 SCHEMA = 3
 """Version of the stored format. A storage refuses to read a newer version."""
 
+HEARTBEATS = 2
+"""First version of the format with heartbeats."""
+CHECKSUMS = 3
+"""First version of the format with checksums."""
+
 
 class Store(Protocol):
     """Storage of named logs of events.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
+from bo_invert.errors import StudyDamagedError, StudyNotFoundError
 from bo_invert.history import Ledger
 from bo_invert.storage import trial_transitions as transitions
-from bo_invert.storage.base import Store
+from bo_invert.storage.base import Store, damaged_study
+from bo_invert.storage.event_validation import EventRules, check_header
 from bo_invert.storage.log_replay import Log
 from bo_invert.types import JSON, State, Trial
 
@@ -29,6 +31,10 @@ def locked(
             return method(reader, *arguments, **options)
 
     return call
+
+
+INVALID = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""Errors of a log that receives an invalid event."""
 
 
 class JournalView(NamedTuple):
@@ -58,11 +64,17 @@ class JournalReader:
 
     Raises:
         StudyNotFoundError: There is no such study.
+        StudyDamagedError: The stored header is invalid. Reading the log raises it, too.
     """
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
         self.header: JSON = store.header(name)
+        try:
+            check_header(self.header)
+        except ValueError as error:
+            raise damaged_study(store, name, None, f"is invalid: {error}") from error
+        self._rules = EventRules(self.header, strict=False)
         self._store = store
         self._log = Log()
         self.lock = threading.RLock()
@@ -75,7 +87,15 @@ class JournalReader:
     @locked
     def read(self) -> Log:
         """Read the new events and return the log. The caller must not change or retain it."""
-        self._apply(self._store.events(self.name, self._log.seq))
+        events = self._store.events(self.name, self._log.seq)
+        for position, event in enumerate(events, self._log.seq + 1):
+            try:
+                self._rules.check(self._log, event)
+                self._apply([event])
+            except INVALID as error:
+                self._log = Log()  # the event may be half applied
+                why = f"is invalid: {type(error).__name__}: {error}"
+                raise damaged_study(self._store, self.name, position, why) from error
         return self._log
 
     def _apply(self, events: Sequence[JSON]) -> None:
@@ -161,3 +181,17 @@ class JournalReader:
 def room(log: Log, budget: int | None) -> float:
     """Return the calls of a budget that are neither answered nor committed to open trials."""
     return float("inf") if budget is None else budget - log.committed
+
+
+def readers(store: Store) -> Iterator[tuple[str, JournalReader | StudyDamagedError]]:
+    """Read all studies of a storage; yield each name with its reader, or with its damage."""
+    for name in store.names():
+        try:
+            reader = JournalReader(store, name)
+            reader.read()
+            yield name, reader
+        except StudyDamagedError as error:
+            yield name, error
+        except StudyNotFoundError:
+            if name in store.names():  # else it was deleted meanwhile
+                yield name, damaged_study(store, name, None, "cannot be found by its name")

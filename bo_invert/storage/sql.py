@@ -14,12 +14,18 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from bo_invert.errors import StorageConflictError, StudyNotFoundError
-from bo_invert.storage.base import check_name, damaged_study, name_taken, unknown_study
+from bo_invert.storage.base import (
+    CHECKSUMS,
+    HEARTBEATS,
+    check_name,
+    damaged_study,
+    name_taken,
+    unknown_study,
+)
 from bo_invert.storage.checksum_chain import Chain, ChainError, first_link, seal, split
 from bo_invert.storage.log_summary import LogSummary, StudyEntry
 from bo_invert.storage.sql_errors import is_damage
 from bo_invert.storage.sql_positions import KnownPositions, Position, older_copy, verify
-from bo_invert.storage.sql_schema import CHECKSUMS, HEARTBEATS
 from bo_invert.storage.sql_tables import BEATS, EVENTS, HEADS, STUDIES
 from bo_invert.storage.sql_transactions import SqlDatabase
 from bo_invert.types import JSON
@@ -139,7 +145,8 @@ class SqlStore(SqlDatabase):
                 if known and error.position <= known.seq:
                     raise older_copy(str(self), name, known, log.seq) from None
                 raise damaged_study(self, name, error.position, error.why) from None
-            self._note(name, log, chain.position, chain.checksum)
+            if events or after <= log.seq:  # else the caller knows another log
+                self._note(name, log, chain.position, chain.checksum)
         return events
 
     def append(

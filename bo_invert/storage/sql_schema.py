@@ -12,10 +12,6 @@ from bo_invert.storage.sql_tables import EVENTS, HEADS, META, METADATA, SCHEMA_V
 _SETUP_LOCK = 0x626F696E
 """Key number of the PostgreSQL advisory lock on the setup of tables. Engineering choice: the bytes
 of "boin", which other programs are unlikely to lock."""
-HEARTBEATS = 2
-"""First version of the tables with heartbeats."""
-CHECKSUMS = 3
-"""First version of the tables with checksums."""
 
 
 def stored_version(connection: sa.Connection, storage: str) -> int:
