@@ -21,7 +21,7 @@ from bo_invert.errors import BoInvertError, InvalidInputError
 from bo_invert.history import History
 from bo_invert.report.objective_view import Goal
 from bo_invert.storage.base import Store
-from bo_invert.storage.open import open_store
+from bo_invert.storage.open import open_existing
 from bo_invert.storage.reader import JournalReader
 from bo_invert.study.recommendation import Recommendation, known_noisy
 from bo_invert.study.study import Study
@@ -42,7 +42,7 @@ def best(
 
     For a noisy oracle, also shows the trial that a model of all observations recommends.
     """
-    store = open_store(storage)
+    store = open_existing(storage)
     journal = JournalReader(store, name)
     history = History(journal.trials)
     if history.best is None:

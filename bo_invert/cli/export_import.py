@@ -1,4 +1,4 @@
-"""``bo-invert export``, ``import`` and ``mlflow``: copies of a study elsewhere."""
+"""``bo-invert export``, ``import``, ``backup`` and ``mlflow``: copies of studies elsewhere."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ import typer
 
 from bo_invert.cli.options import Storage, StudyName, Token
 from bo_invert.cli.output import say, show
+from bo_invert.errors import StudyDamagedError
 from bo_invert.report.mlflow.tracking import mlflow_tracking, to_mlflow
+from bo_invert.storage.backup import backup as copy_database
 from bo_invert.storage.export_import import export_study, import_study
-from bo_invert.storage.open import open_store
+from bo_invert.storage.open import open_existing, open_store
+from bo_invert.storage.reader import readers
+from bo_invert.storage.sql import SqlStore
 from bo_invert.study.study import Study
 
 
@@ -21,9 +25,14 @@ def export(
     name: StudyName,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Output file, e.g. study.jsonl.")],
     storage: Storage,
+    intact: Annotated[
+        bool,
+        typer.Option("--intact", help="Of a damaged study, write the events before the damage."),
+    ] = False,
 ) -> None:
     """Write a study to a JSON-lines file."""
-    say(f"{export_study(open_store(storage), name, file)} events written to {file}")
+    count = export_study(open_existing(storage), name, file, intact=intact)
+    say(f"{count} events written to {file}")
 
 
 def import_(
@@ -37,6 +46,27 @@ def import_(
 ) -> None:
     """Import a study from a file into a storage."""
     say(f"study {import_study(open_store(storage), file, name)!r} imported into {storage}")
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Copy of the database.")],
+    storage: Annotated[str, typer.Option(help="URL of an SQLite database, or file ending in .db.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing FILE.")
+    ] = False,
+) -> None:
+    """Copy an SQLite database while programs use it.
+
+    The copy is one complete file. Damaged studies are reported, and copied as they are.
+    """
+    copy_database(open_existing(storage), file, overwrite=overwrite)
+    found = list(readers(SqlStore(file, read_only=True)))
+    damaged = [one for _, one in found if isinstance(one, StudyDamagedError)]
+    for error in damaged:
+        say(f"bo-invert: {error}")
+    say(f"{len(found)} studies copied to {file}, {len(damaged)} of them damaged")
+    if damaged:
+        raise typer.Exit(1)
 
 
 def mirror(

@@ -34,6 +34,7 @@ COMMANDS = {
     "worker": ("worker:worker", "Evaluate trials of a shared study."),
     "mlflow": ("export_import:mirror", "Copy a study to MLflow."),
     "export": ("export_import:export", "Write a study to a JSON-lines file."),
+    "backup": ("export_import:backup", "Copy an SQLite database while programs use it."),
     "import": ("export_import:import_", "Import a study from a file into a storage."),
 }
 """Function of each command in this package, and the first sentence of its help."""

@@ -39,7 +39,7 @@ from bo_invert.errors import InvalidInputError, ProblemChangedError
 from bo_invert.problems.loading import load_problem, problem_title
 from bo_invert.problems.recorded_versions import provenance_rows
 from bo_invert.report.csv_export import records_csv
-from bo_invert.storage.open import open_store
+from bo_invert.storage.open import open_existing, open_store
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.study import Study
 from bo_invert.types import JSON
@@ -116,7 +116,7 @@ def report(
     settings: Settings = None,
 ) -> None:
     """Write an offline HTML report of a study."""
-    store = open_store(storage)
+    store = open_existing(storage)
     made = stored_problem(store, name, problem, parse_settings(settings, "--set"))
     try:
         study = Study.open(name, store, problem=made)

@@ -16,14 +16,15 @@ from bo_invert.cli.output import (
     study_record,
     trial_records,
 )
+from bo_invert.errors import StudyDamagedError
 from bo_invert.problems.recorded_versions import noted, provenance_rows
-from bo_invert.storage.open import open_store
-from bo_invert.storage.reader import JournalReader
+from bo_invert.storage.open import open_existing
+from bo_invert.storage.reader import JournalReader, readers
 
 
 def show_study(name: StudyName, storage: Storage, how: Shape = "table") -> None:
     """Show a study: problem, best trial, cost and versions."""
-    journal = JournalReader(open_store(storage), name)
+    journal = JournalReader(open_existing(storage), name)
     best = journal.best
     record = study_record(journal, best, how) | best_record(journal, best)
     known = journal.header.get("provenance")
@@ -33,7 +34,7 @@ def show_study(name: StudyName, storage: Storage, how: Shape = "table") -> None:
 
 def trials(name: StudyName, storage: Storage, how: Shape = "table") -> None:
     """List the trials of a study."""
-    journal = JournalReader(open_store(storage), name)
+    journal = JournalReader(open_existing(storage), name)
     records = trial_records(journal, journal.trials, how)
     hidden = ["why"]
     if journal.trials and len(journal.trials[0].point) > 8:  # a table cannot show long points
@@ -42,10 +43,14 @@ def trials(name: StudyName, storage: Storage, how: Shape = "table") -> None:
 
 
 def list_studies(storage: Storage, how: Shape = "table") -> None:
-    """List the studies of a storage."""
-    store = open_store(storage)
-    journals = [JournalReader(store, name) for name in store.names()]
-    records = [study_record(journal, journal.best, how) for journal in journals]
+    """List the studies of a storage. A damaged study is listed as such."""
+    records = []
+    for name, found in readers(open_existing(storage)):
+        if isinstance(found, StudyDamagedError):
+            say(f"bo-invert: {found}")
+            records.append({"study": name, "problem": "damaged"})
+        else:
+            records.append(study_record(found, found.best, how))
     if records or how != "table":
         emit(records, how, ("created", "asking"), OPTIONAL_STUDY_KEYS)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from bo_invert.errors import BoInvertError
 from bo_invert.service.lru_cache import LRUCache
@@ -29,7 +30,7 @@ class ProposalRequest:
     budget: int | None
 
 
-_studies = LRUCache[tuple[str, str], Study](lambda study: study.journal.size)
+_studies = LRUCache[tuple[str | Path, str], Study](lambda study: study.journal.size)
 
 
 def warm_up() -> None:
@@ -38,12 +39,12 @@ def warm_up() -> None:
 
 
 def propose(
-    url: str, registered: RegisteredProblems, request: ProposalRequest
+    url: str | Path, registered: RegisteredProblems, request: ProposalRequest
 ) -> LoggedProposal | None:
     """Run a strategy in a worker process of the server, without writing anything.
 
     Args:
-        url: URL of the storage.
+        url: URL or path of the storage.
         registered: registered problems of the server.
         request: study and number of queries.
 

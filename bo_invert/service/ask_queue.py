@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, cast
 
 import anyio
@@ -34,12 +35,12 @@ class AskProcesses:
     """Pool of worker processes that run strategies.
 
     Args:
-        url: URL of the storage.
+        url: URL or path of the storage.
         registered: registered problems of the server.
         count: number of processes; 0 for a read-only server.
     """
 
-    def __init__(self, url: str, registered: RegisteredProblems, count: int) -> None:
+    def __init__(self, url: str | Path, registered: RegisteredProblems, count: int) -> None:
         self.count = count
         self._worker = partial(propose, url, registered)
 

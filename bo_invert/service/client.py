@@ -62,7 +62,7 @@ class RemoteStore(ServerConnection):
         after: int | None = 0
         while after is not None:
             page = self.request("GET", "/v1/studies", params={"after": after, "limit": _PAGE})
-            names += [study["name"] for study in page["studies"]]
+            names += [study["name"] for study in page["studies"] + page.get("damaged", [])]
             after = page["next"]
         return names
 

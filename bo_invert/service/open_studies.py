@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -96,13 +97,13 @@ class OpenStudies:
 
     Args:
         store: storage of the studies.
-        url: URL of the storage, for the ask processes.
+        url: URL or path of the storage, for the ask processes.
         registered: registered problems.
         asking: number of ask processes; 0 for a read-only server.
     """
 
     def __init__(
-        self, store: Store, url: str, registered: RegisteredProblems, asking: int = 1
+        self, store: Store, url: str | Path, registered: RegisteredProblems, asking: int = 1
     ) -> None:
         self.store = store
         self.registered = registered

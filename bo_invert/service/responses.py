@@ -180,10 +180,18 @@ class StudyResponse(ResponseBody):
         )
 
 
+class DamagedStudy(ResponseBody):
+    """Study that cannot be read."""
+
+    name: str
+    detail: Annotated[str, Field(description="The damage and the remedy.")]
+
+
 class StudyPage(ResponseBody):
     """Page of studies."""
 
     studies: list[StudyResponse]
+    damaged: Annotated[list[DamagedStudy], Field(description="Studies that cannot be read.")]
     next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
 
 

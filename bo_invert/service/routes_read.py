@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from bo_invert.errors import StudyNotFoundError
+from bo_invert.errors import StudyDamagedError, StudyNotFoundError
 from bo_invert.history import History, best_so_far
 from bo_invert.report.pictures import data_uri, png
 from bo_invert.report.runs import as_picture
@@ -41,11 +41,17 @@ async def summary(studies: OpenStudies, name: str) -> responses.StudyResponse:
 
 @router.get("/studies")
 async def studies(studies: Studies, after: After = 0, limit: Limit = 100) -> responses.StudyPage:
-    """List the studies in order of creation."""
+    """List the studies in order of creation, those that cannot be read with the reason."""
     names = await studies.thread(studies.store.names)
-    page = [await summary(studies, name) for name in names[after : after + limit]]
+    page, damaged = [], []
+    for name in names[after : after + limit]:
+        try:
+            page.append(await summary(studies, name))
+        except (StudyDamagedError, StudyNotFoundError) as error:
+            damaged.append(responses.DamagedStudy(name=name, detail=str(error)))
     end = after + limit
-    return responses.StudyPage(studies=page, next=end if end < len(names) else None)
+    following = end if end < len(names) else None
+    return responses.StudyPage(studies=page, damaged=damaged, next=following)
 
 
 @router.get("/studies/{study}", responses=READ_ERRORS)

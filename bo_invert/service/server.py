@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bo_invert.errors import InvalidInputError, printable, require_package
+from bo_invert.errors import InvalidInputError, StorageError, printable, require_package
 from bo_invert.service.access_tokens import (
     Access,
     Token,
@@ -20,6 +20,7 @@ from bo_invert.service.access_tokens import (
 )
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.sql import SqlStore
+from bo_invert.storage.sqlite_file import MEMORY_URLS
 
 with require_package("the server", "uvicorn and fastapi", "service"):
     import uvicorn
@@ -98,7 +99,7 @@ def serve(settings: ServerSettings) -> None:
         InvalidInputError: see ``tokens_of``; or several processes cannot share the storage.
     """
     tokens, new = tokens_of(settings)
-    store = SqlStore(_database_url(settings.storage))
+    store = SqlStore(_database(settings.storage))
     store.names()  # fails now if the storage is unreadable
     if new is None:
         lines = [f"tokens: {tokens.file}; list: bo-invert token --tokens {tokens.file}"]
@@ -122,7 +123,9 @@ def watch(storage: str, port: int, config: Path | None = None) -> None:
         InvalidInputError: the storage is not a database, or the configuration is unreadable.
         StorageError: the database does not exist or is damaged.
     """
-    store = SqlStore(_database_url(storage), read_only=True)
+    store = SqlStore(_database(storage), read_only=True)
+    if store.missing:
+        raise StorageError(f"storage {store} does not exist. Check the path")
     if not store.names():
         raise InvalidInputError(f"storage {storage} holds no studies")
     viewer = ViewerToken()
@@ -130,12 +133,13 @@ def watch(storage: str, port: int, config: Path | None = None) -> None:
     _run(ServerSettings(storage, port=port, config=config, askers=0), store, viewer, [line])
 
 
-def _database_url(storage: str) -> str:
-    """Return the URL of a storage that several processes can share."""
-    url = storage if "://" in storage else f"sqlite:///{Path(storage).absolute()}"
-    if url.startswith(("http://", "https://")) or url in ("sqlite://", "sqlite:///:memory:"):
+def _database(storage: str) -> str | Path:
+    """Return the URL or the path of a storage that several processes can share."""
+    if "://" not in storage:
+        return Path(storage).absolute()
+    if storage.startswith(("http://", "https://")) or storage in MEMORY_URLS:
         raise InvalidInputError(f"storage must be a file or a database, got {storage!r}")
-    return url
+    return storage
 
 
 def _run(
@@ -143,7 +147,7 @@ def _run(
 ) -> None:
     """Run a server that prints lines with its address once it listens."""
     registered = RegisteredProblems.load(settings.config)
-    studies = OpenStudies(store, _database_url(settings.storage), registered, settings.askers)
+    studies = OpenStudies(store, _database(settings.storage), registered, settings.askers)
     own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
     hosts = (*LOOPBACK, *settings.allowed_hosts, *own)
     rate = settings.asks_per_second

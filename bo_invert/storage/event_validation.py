@@ -102,6 +102,10 @@ class EventRules:
         if self._strict and trial.state is not State.RUNNING:
             raise ValueError(f"trial {trial.number} is {trial.state}, not running")
 
+    def _lost(self, log: Log, event: JSON) -> None:
+        self._running(log, event)
+        _optional(_whole, "deaths", event.get("deaths"))
+
     def _cancelled(self, log: Log, event: JSON) -> None:
         trial = log[_below("trial", event.get("trial"), len(log))]
         if self._strict and not trial.state.open:
@@ -170,7 +174,7 @@ _RULES: dict[str, Callable[[EventRules, Log, JSON], None]] = {
     "finished": EventRules._finished,
     "late": EventRules._late,
     "released": EventRules._released,
-    "lost": EventRules._running,
+    "lost": EventRules._lost,
     "cancelled": EventRules._cancelled,
     "keyed": EventRules._keyed,
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from bo_invert import registry
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, StorageError
 from bo_invert.storage.base import Store
 
 
@@ -52,3 +53,23 @@ def open_store(
             f"storage: it must be a URL, a path, a storage or None, got {type(storage).__name__}"
         )
     return made
+
+
+def open_existing(storage: str | Path | Store, token: str | None = None) -> Store:
+    """Open a storage for reading.
+
+    Args:
+        storage: See ``open_store``.
+        token: Token for a server.
+
+    Raises:
+        StorageError: The SQLite file does not exist; the message lists similar names.
+    """
+    store = open_store(storage, token)
+    if getattr(store, "missing", False):
+        path: Path = store.file.path  # type: ignore[attr-defined]
+        others = sorted(file.name for file in path.parent.glob("*.db"))
+        near = difflib.get_close_matches(path.name, others, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Check the path."
+        raise StorageError(f"storage {store} does not exist; nothing was created. {hint}")
+    return store

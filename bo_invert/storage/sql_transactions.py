@@ -74,8 +74,8 @@ class SqlDatabase:
                 f"storage {self}: a database in memory cannot be copied or sent to another "
                 "process. Use a file, as in storage='sqlite:///runs.db'"
             )
-        url = self._url.render_as_string(hide_password=False)
-        reopened = partial(type(self), url, patience=self.patience, read_only=self._read_only)
+        place = self.file.path if self.file else self._url.render_as_string(hide_password=False)
+        reopened = partial(type(self), place, patience=self.patience, read_only=self._read_only)
         return reopened, ()
 
     def __str__(self) -> str:
@@ -171,10 +171,8 @@ class SqlDatabase:
 
     def _parse(self, url: str | Path) -> sa.URL:
         try:
-            if isinstance(url, str) and url.partition(":")[0] not in ("sqlite", "sqlite+pysqlite"):
-                parsed = sa.make_url(url)
-                if parsed.get_backend_name() != "sqlite":
-                    return parsed
+            if isinstance(url, str) and not url.startswith(("sqlite:", "sqlite+")):
+                return sa.make_url(url)
         except exc.ArgumentError as error:
             raise InvalidInputError(
                 f"storage: the URL must be a database URL or a path, got {url!r}. "

@@ -19,6 +19,8 @@ from bo_invert.errors import InvalidInputError, StorageError, StorageReplacedErr
 
 WAL = "-wal"
 """Suffix of the file with the latest transactions, beside the database."""
+MEMORY_URLS = ("sqlite:", "sqlite://", "sqlite:///", "sqlite:///:memory:")
+"""URLs of databases in memory."""
 _COMPANIONS = (WAL, "-shm")
 _CANNOT_OPEN = {8, 14}
 """Primary result codes SQLITE_READONLY and SQLITE_CANTOPEN of SQLite."""
@@ -34,9 +36,10 @@ def sqlite_path(url: str) -> Path | None:
     Raises:
         InvalidInputError: The URL has another form, or options.
     """
-    place = url.partition("://")[2]
-    if place in ("", "/", "/:memory:"):
+    url = f"sqlite:{url.partition(':')[2]}"  # without the name of a driver
+    if url in MEMORY_URLS:
         return None
+    place = url.partition("://")[2]
     if not place.startswith("/"):
         raise InvalidInputError(
             f"storage: an SQLite URL must have three slashes before the path, got {url!r}. "

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -440,10 +441,16 @@ def test_report_of_a_ready_problem(bo: Command) -> None:
 
 
 def test_list_of_nothing(bo: Command) -> None:
-    empty = bo("list", "--storage", "none.db")
-    assert (empty.code, empty.out) == (0, "")
-    assert json.loads(bo("list", "--storage", "none.db", "--format", "json").out) == []
+    for line in ("list", "show s", "trials s", "best s", "report s", "export s s.jsonl"):
+        missing = bo(*line.split(), "--storage", "none.db")
+        assert (missing.code, missing.out) == (1, ""), line
+        assert "none.db does not exist" in missing.err, line
     assert not Path("none.db").exists()
+    sqlite3.connect("empty.db").close()
+    empty = bo("list", "--storage", "empty.db")
+    assert (empty.code, empty.out) == (0, "")
+    assert json.loads(bo("list", "--storage", "empty.db", "--format", "json").out) == []
+    assert Path("empty.db").read_bytes() == b"", "reading writes nothing"
 
 
 @pytest.mark.parametrize(
@@ -476,7 +483,7 @@ def test_list_of_nothing(bo: Command) -> None:
         ("compare tuning.py --strategies random,random", 2, "strategies must differ"),
         ("compare tuning.py tuning.py --strategies random", 2, "given twice"),
         ("trials first", 2, "--storage"),
-        ("best nosuch --storage runs.db", 1, "no study named 'nosuch'"),
+        ("best nosuch --storage runs.db", 1, "runs.db does not exist"),
         ("demo --target 0.5 --goal minimize", 2, "must not both be given"),
         ("demo --oracle tree", 2, "forest"),
         ("nosuch", 2, "No such command"),

@@ -73,6 +73,7 @@ async function list(signal) {
   live("", "");
   let after = 0;
   let rows = [];
+  let damaged = [];
   const first = await get(`${api}?limit=100`, signal);
   show("list");
   document.title = "bo_invert";
@@ -95,10 +96,19 @@ async function list(signal) {
       row.append(make("td", new Date(study.created).toLocaleString()));
       body.append(row);
     }
-    $(".empty", main).hidden = rows.length > 0;
+    for (const study of damaged) {
+      if (!study.name.toLowerCase().includes(wanted)) continue;
+      const row = make("tr");
+      const reason = make("td", study.detail);
+      reason.colSpan = 7;
+      row.append(make("td", study.name), reason);
+      body.append(row);
+    }
+    $(".empty", main).hidden = rows.length + damaged.length > 0;
   };
   const take = (page) => {
     rows = rows.concat(page.studies);
+    damaged = damaged.concat(page.damaged);
     after = page.next;
     more.hidden = after === null;
     draw();
