@@ -56,7 +56,7 @@ class SqlDatabase:
             self._lock if self._in_memory else nullcontext()
         )
         self._own = _Own()
-        self._version = 0
+        self._version, self._ready = 0, False
         try:
             self._url.get_dialect().import_dbapi()
         except exc.NoSuchModuleError as error:
@@ -131,7 +131,7 @@ class SqlDatabase:
         """
         with self._lock:
             if self._key not in self._engines:
-                self._version = 0
+                self._version, self._ready = 0, False
                 if self.file:
                     self.file.forget()
                     if writing and not self._read_only:
@@ -144,12 +144,19 @@ class SqlDatabase:
             engine = self._engines[self._key]
             if writing and (self._read_only or isinstance(engine.pool, NullPool)):
                 raise read_only(str(self))
-            if writing and self._version < SCHEMA:
-                with engine.connect() as connection, _begin(connection, True, self.patience):
-                    stored_version(connection, str(self))
-                    upgrade(connection)
-                self._version = SCHEMA
+            if writing and not self._ready:
+                self._prepare(engine)
             return engine
+
+    def _prepare(self, engine: sa.Engine) -> None:
+        """Prepare a database for its first change by this process."""
+        with engine.connect() as connection:
+            if self.file:
+                _write_ahead(connection, self.patience)
+            with _begin(connection, True, self.patience):
+                if stored_version(connection, str(self)) < SCHEMA:
+                    upgrade(connection)
+        self._version, self._ready = SCHEMA, True
 
     def _refresh_version(self, connection: sa.Connection) -> None:
         """Read the version again, because another process may have created or upgraded tables."""
@@ -218,10 +225,6 @@ class SqlDatabase:
         if self._read_only or (self.file and not self.file.writable):
             connection.execute("PRAGMA query_only = ON")
             return
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
-            # Two processes that switch a new file to write-ahead mode at once get "locked" without
-            # the usual wait. A file system without support retains the old mode, which is as safe.
-            _patiently(connection.execute, "PRAGMA journal_mode = WAL", self.patience)
         connection.execute("PRAGMA synchronous = FULL")
 
     def _configure_postgres(self, connection: sa.Connection) -> None:
@@ -234,6 +237,17 @@ class _Own(threading.local):
     connection: sa.Connection | None = None
     signature: tuple[int, int] | None = None
     """Modification time and size of the SQLite file at its start."""
+
+
+def _write_ahead(connection: sa.Connection, patience: float) -> None:
+    """Switch an SQLite file to write-ahead mode.
+
+    A file system without support retains the old mode, which is as safe.
+    """
+    # Two processes that switch a new file at once get "locked" without the usual wait.
+    raw: Any = connection.connection.dbapi_connection
+    if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        _patiently(raw.execute, "PRAGMA journal_mode = WAL", patience)
 
 
 def _patiently(execute: Callable[[str], object], statement: str, patience: float) -> None:
