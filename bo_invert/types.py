@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bo_invert.errors import printable as printable
+from bo_invert.user_data import plain_options, scalar
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -97,7 +98,8 @@ class Cost:
         )
 
     def to_json(self) -> dict[str, int | float]:
-        return asdict(self)
+        values, gradients = int(self.values), int(self.gradients)
+        return {"values": values, "gradients": gradients, "seconds": float(self.seconds)}
 
     @staticmethod
     def from_json(data: Mapping[str, float]) -> Cost:
@@ -137,7 +139,7 @@ class Descent:
     learning_rate: float = 0.05
 
     def to_json(self) -> JSON:
-        return asdict(self)
+        return {name: scalar(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +178,7 @@ class Query:
             "gradient": self.gradient,
             "descent": None if self.descent is None else self.descent.to_json(),
             "origin": self.origin,
-            "meta": dict(self.meta),
+            "meta": plain_options(self.meta),
             **({} if self.design is None else {"design": self.design}),
         }
 

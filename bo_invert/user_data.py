@@ -1,8 +1,8 @@
-"""Numbers, names and tables in data of the user; numpy only.
+"""Numbers, names and tables in data of the user, read at one place; numpy only.
 
-Every argument, design and answer is read here. Numbers come as Python objects, numpy scalars,
-tensors, or containers of length one. A *record* is a set of values with names: a mapping, a row of
-a data frame, a namedtuple, a dataclass. A *table* is a sequence of records, or columns with names.
+Numbers come as Python objects, numpy scalars, tensors, or containers of length one. A *record* is a
+set of values with names: a mapping, a row of a data frame, a namedtuple, a dataclass. A *table* is
+a sequence of records, or columns with names.
 """
 
 from __future__ import annotations
@@ -172,14 +172,24 @@ def real(where: str, name: str, value: object) -> float:
         InvalidInputError: the argument is no finite number.
     """
     try:
-        found = number(value)
+        found, why = number(value), ""
     except TypeError as error:
-        raise InvalidInputError(
-            f"{where}: {name} must be a finite number, got {value!r:.200}, which {error}"
-        ) from None
+        found, why = math.nan, f", which {error}"
     if not math.isfinite(found):
-        raise InvalidInputError(f"{where}: {name} must be a finite number, got {value!r:.200}")
+        raise InvalidInputError(f"{where}: {name} must be a finite number, got {value!r:.200}{why}")
     return found
+
+
+def real_array(where: str, values: object) -> NDArray[np.float64]:
+    """Return an array of the user in float64; missing values are NaN.
+
+    Raises:
+        InvalidInputError: a value is no real number, or rows have different lengths.
+    """
+    try:
+        return numbers(values)
+    except TypeError as error:
+        raise InvalidInputError(f"{where} must be an array of numbers; a value {error}") from None
 
 
 def real_vector(where: str, name: str, values: object) -> NDArray[np.float64]:
@@ -190,10 +200,8 @@ def real_vector(where: str, name: str, values: object) -> NDArray[np.float64]:
     except TypeError:
         found = np.empty(0)
     if found.ndim != 1 or not found.size or not np.isfinite(found).all():
-        raise InvalidInputError(
-            f"{where}: {name} must be a number, a vector or a dict of finite numbers, "
-            f"got {values!r:.200}"
-        )
+        kinds = "a number, a vector or a dict of finite numbers"
+        raise InvalidInputError(f"{where}: {name} must be {kinds}, got {values!r:.200}")
     return found
 
 
@@ -226,27 +234,18 @@ def whole_number(
 
 def whole_numbers(where: str, name: str, values: object, least: int) -> tuple[int, ...]:
     """Return one or several whole numbers as a tuple of ``int``; see ``whole_number``."""
-    one = scalar(values)
-    several = hasattr(one, "__iter__") and not isinstance(one, (str, bytes))
-    items: Any = one if several else [one]
+    one: Any = scalar(values)
+    items = one if isinstance(one, Iterable) and not isinstance(one, str) else [one]
     return tuple(whole_number(where, name, item, least) for item in items)
 
 
 def time_limit(where: str, name: str, value: object) -> float | None:
-    """Return a time limit in seconds as a ``float``; None for no limit.
-
-    Raises:
-        InvalidInputError: the argument is no finite number above 0.
-    """
+    """Return a time limit as a ``float`` above 0, in seconds; None for no limit."""
     return None if value is None else _duration(where, name, value, zero=False)
 
 
 def pause(where: str, name: str, value: object) -> float:
-    """Return a pause in seconds as a ``float``; it may be 0.
-
-    Raises:
-        InvalidInputError: the argument is no finite number of at least 0.
-    """
+    """Return a pause as a ``float`` of at least 0, in seconds."""
     return _duration(where, name, value, zero=True)
 
 
@@ -380,7 +379,8 @@ def require_names(where: str, expected: Iterable[str], given: Iterable[str]) -> 
     if set(wanted) != set(found):
         raise InvalidInputError(
             f"{where}: names must be {wanted}, got {found}: missing "
-            f"{sorted(set(wanted) - set(found))}, unknown {sorted(set(found) - set(wanted))}"
+            f"{sorted(set(wanted) - set(found))}, unknown {sorted(set(found) - set(wanted))}. "
+            "Rename them, or pass values without names"
         )
 
 

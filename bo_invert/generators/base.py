@@ -23,7 +23,7 @@ from bo_invert.errors import InvalidInputError, printable
 from bo_invert.generators.priors import Draw, Prior, draw_codes
 from bo_invert.types import JSON, Designs
 from bo_invert.user_code import own_settings
-from bo_invert.user_data import whole_number
+from bo_invert.user_data import plain_options, whole_number, whole_numbers
 
 Valid = Callable[[Any], Any]
 """Function from n designs to n truth values: True for a valid design."""
@@ -71,11 +71,14 @@ class GeneratorConfig:
             InvalidInputError: a value is out of range.
         """
         where = type(self).__name__
+        for one in fields(self):  # type: ignore[arg-type]  # subclasses are frozen dataclasses
+            vars(self)[one.name] = plain_options(getattr(self, one.name))
         whole_number(where, "seed", getattr(self, "seed", 0), least=0)
         for name in names:
             sizes = getattr(self, name)
-            for size in sizes if isinstance(sizes, (tuple, list)) else (sizes,):
-                whole_number(where, name, size)
+            several = isinstance(sizes, (tuple, list))
+            found = whole_numbers(where, name, sizes, least=1)
+            vars(self)[name] = found if several else found[0]
 
 
 @dataclass(frozen=True)

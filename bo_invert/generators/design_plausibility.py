@@ -13,6 +13,7 @@ from bo_invert.generators.latent_plausibility import Measure, as_codes
 from bo_invert.generators.wrapped import as_function
 from bo_invert.types import Array
 from bo_invert.user_code import own_settings
+from bo_invert.user_data import real_array
 
 
 class RankCalibration:
@@ -73,7 +74,7 @@ class DesignRealism:
         self._encoder = as_function(encoder, "DesignRealism: the encoder")
         self._decoder = as_function(decoder, "DesignRealism: the decoder")
         self.measure = measure
-        rows = np.asarray(real, dtype=np.float64)
+        rows = real_array("DesignRealism: real", real)
         if len(rows) == 0:
             raise InvalidInputError(
                 "DesignRealism: real must hold at least one held-out design, got none"
@@ -89,7 +90,7 @@ class DesignRealism:
         Raises:
             InvalidInputError: designs are not finite, or decode to another shape.
         """
-        rows = np.asarray(designs, dtype=np.float64)
+        rows = real_array("DesignRealism: designs", designs)
         codes = as_codes(self._encoder(rows), len(self.measure.mean), "DesignRealism: codes")
         cycled = np.asarray(self._decoder(codes))
         if cycled.shape != rows.shape:
@@ -103,7 +104,7 @@ class DesignRealism:
 
     def __call__(self, designs: ArrayLike) -> Array:
         """Return the plausibility of n designs, shape ``(n,)``; 0 for designs with NaN or inf."""
-        rows = np.asarray(designs, dtype=np.float64)
+        rows = real_array("DesignRealism: designs", designs)
         plausible = np.zeros(len(rows))
         finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
         if finite.any():

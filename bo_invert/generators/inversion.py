@@ -16,6 +16,7 @@ from bo_invert.generators.wrapped import Frozen
 from bo_invert.hashing import design_name
 from bo_invert.models.optim.levenberg_marquardt import levenberg_marquardt
 from bo_invert.types import Array
+from bo_invert.user_data import numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,10 +83,10 @@ def invert(
     """
     # Many draws and their decodings find the basin of attraction; the descent refines it.
     try:
-        rows = np.asarray(designs, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        rows = numbers(designs)
+    except TypeError as error:
         raise InvalidInputError(
-            f"designs for this generator must be arrays of numbers: {error}"
+            f"designs for this generator must be arrays of numbers; a value {error}"
         ) from None
     shape = np.shape(decode(inside(draw(1))))[1:]
     if rows.shape[1:] != shape:

@@ -16,6 +16,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.generators.mixture_em import fit_mixture, initial_means, log_components
 from bo_invert.reference_measure import Reference
 from bo_invert.types import Array
+from bo_invert.user_data import columns, real_array, require_names
 
 # Engineering choice: candidate numbers of mixture components, doubled each time.
 _COMPONENTS = (1, 2, 4, 8, 16)
@@ -68,7 +69,12 @@ def as_codes(codes: ArrayLike, dim: int | None = None, who: str = "codes") -> Ar
     Raises:
         InvalidInputError: the shape is not ``(n, d)``, d is not ``dim``, or a value is not finite.
     """
-    array = np.asarray(codes, dtype=np.float64)
+    named = columns(codes)
+    if named is not None:
+        axes = [f"z{i}" for i in range(len(named))]
+        require_names(f"{who}: coordinates", axes, named)
+        codes = np.transpose([real_array(who, named[axis]) for axis in axes])
+    array = real_array(who, codes)
     if array.ndim != 2 or (dim is not None and array.shape[1] != dim):
         raise InvalidInputError(
             f"{who} must have shape (n, {dim if dim is not None else 'd'}), got {array.shape}"

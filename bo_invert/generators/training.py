@@ -26,6 +26,7 @@ from bo_invert.generators.base import (
 from bo_invert.generators.scores import fidelity
 from bo_invert.types import Designs
 from bo_invert.user_code import call_user_code, default_dtype
+from bo_invert.user_data import real_array
 
 MIN_DESIGNS = 20
 """Default for the smallest number of training designs."""
@@ -187,12 +188,7 @@ def checked_numbers(
     Raises:
         InvalidInputError: there are too few designs, or shape or values do not fit.
     """
-    try:
-        array = np.array(designs, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"{who}: designs must be an array of numbers of shape (n, *{shape}): {error}"
-        ) from None
+    array = real_array(f"{who}: designs (n, *{shape})", designs).astype(np.float32)
     if array.shape[1:] != shape or len(array) < fewest:
         raise InvalidInputError(
             f"{who}: designs must have shape (n, *{shape}) with n >= {fewest}, got {array.shape}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bo_invert.errors import require
 from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON, Design
-from bo_invert.user_data import require_names, table
+from bo_invert.user_data import require_names, table, whole_number
 
 
 class Estimator(Oracle):
@@ -54,6 +54,9 @@ class Estimator(Oracle):
         )
         if outputs is None and method == "predict_proba":
             outputs = [str(label) for label in getattr(estimator, "classes_", ())] or None
+        n_jobs = (
+            None if n_jobs is None else whole_number("Estimator", "n_jobs", n_jobs, least=-(2**31))
+        )
         self.estimator: Any = estimator if n_jobs is None else _on_threads(estimator, n_jobs)
         self.n_jobs = n_jobs
         self.outputs = None if outputs is None else tuple(outputs)

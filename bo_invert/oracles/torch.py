@@ -136,6 +136,8 @@ class TorchModule(Oracle):
             raise FailedError(
                 f"{self._name} must return a tensor (n, m), got {type(outputs).__name__}"
             )
+        if outputs.is_complex():
+            raise FailedError(f"{self._name} must return real outputs, got complex ones")
         outputs = outputs.unsqueeze(1) if outputs.ndim == 1 else outputs
         if outputs.ndim != 2 or len(outputs) != len(designs):
             raise FailedError(

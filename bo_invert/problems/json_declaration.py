@@ -16,6 +16,7 @@ from bo_invert.reference_measure import DataPrior, Reference
 from bo_invert.search_domain import Domain, box_domain, gaussian_domain
 from bo_invert.spaces.base import Space, exact_rows
 from bo_invert.types import JSON, Array, Design, frozen
+from bo_invert.user_data import real_array
 
 _PARTS = ("weights", "means", "factors", "quantiles")
 """Arrays of a reference measure, in the order of the arguments of ``Reference``."""
@@ -47,7 +48,7 @@ class DeclaredSpace(Space):
 
     def encode(self, designs: Sequence[Design]) -> Array:
         if self.domain.latent:
-            return self.domain.project(np.asarray(designs, dtype=np.float64))
+            return self.domain.project(real_array("designs", designs))
         return self.domain.encode(named_rows(self.domain.parameters, designs, vectors=True))
 
     def exact(self, designs: Sequence[Design], points: Array) -> list[JSON]:

@@ -217,7 +217,7 @@ class Problem:
         """Convert raw outputs or an ``EvaluationError`` to an outcome with the fields ``extra``."""
         try:
             y = as_outputs(answer, self.outputs)
-            loss = float(self.objective.loss(y))
+            loss = number(self.objective.loss(y))
             if not np.isfinite(loss):
                 raise FailedError(f"the objective's loss of y = {y.tolist()} is {loss}")
             violation = self.violation(y)

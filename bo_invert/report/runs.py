@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bo_invert.history import Ledger
 from bo_invert.types import JSON, Array, frozen
+from bo_invert.user_data import real_array
 
 Picture = NDArray[np.uint8]
 _Key = TypeVar("_Key")
@@ -37,7 +38,7 @@ def as_picture(values: ArrayLike) -> Picture:
     Args:
         values: grey levels ``(height, width)`` or colours ``(height, width, 3)``.
     """
-    levels = np.clip(np.nan_to_num(np.asarray(values, dtype=float)), 0.0, 1.0)
+    levels = np.clip(np.nan_to_num(real_array("picture", values)), 0.0, 1.0)
     if levels.ndim not in (2, 3) or (levels.ndim == 3 and levels.shape[2] != 3):
         raise ValueError(f"a picture must have shape (height, width[, 3]), got {levels.shape}")
     picture: Picture = np.round(255 * levels).astype(np.uint8)

@@ -21,7 +21,7 @@ from bo_invert.search_domain import Domain, gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design, Designs
 from bo_invert.user_code import DeviceConstants, call_user_code, own_settings, user_function
-from bo_invert.user_data import whole_number
+from bo_invert.user_data import real, real_array, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +90,7 @@ class Latent(Space):
         device: str | torch.device | None = None,
     ) -> None:
         dim = whole_number("Latent", "dim (the length of a code)", dim)
+        seed, level = whole_number("Latent", "seed", seed, 0), real("Latent", "level", level)
         if not 0.0 < level <= 1.0:
             raise InvalidInputError(f"Latent: level must be in (0, 1], got {level!r}")
         self._prior, draw = as_prior(prior, decoder)
@@ -271,7 +272,7 @@ class Latent(Space):
 
     def _user_features(self, points: Array) -> Array:
         assert self._features is not None
-        rows = np.asarray(self._features(self.decode(points)), dtype=np.float64)
+        rows = real_array("Latent: features", self._features(self.decode(points)))
         if rows.ndim != 2 or len(rows) != len(points):
             raise InvalidInputError(
                 f"Latent: features must return {len(points)} rows, got shape {rows.shape}"

@@ -18,6 +18,7 @@ from bo_invert.search_domain import gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design
 from bo_invert.user_code import DeviceConstants, own_settings
+from bo_invert.user_data import real, real_array, whole_number, whole_numbers
 
 Parametrization = Literal["fourier", "pixel", "laplacian"]
 # Distance of encoded intensities from a bound, as a share of the range. Engineering choice: the
@@ -72,8 +73,8 @@ class Pixels(Space):
         tv: float = 0.0,
         l2: float = 0.0,
     ) -> None:
-        self.shape = tuple(int(size) for size in shape)
-        if len(self.shape) not in (2, 3) or min(self.shape) < 1:
+        self.shape = whole_numbers("Pixels", "shape", shape, least=1)
+        if len(self.shape) not in (2, 3):
             raise InvalidInputError(
                 "Pixels: shape must be (height, width) or (channels, height, width), "
                 f"got {tuple(shape)}"
@@ -84,7 +85,12 @@ class Pixels(Space):
             "laplacian": _Octaves,
         }
         one_of("Pixels", "parametrization", parametrization, maps)
-        if not -math.inf < bounds[0] < bounds[1] < math.inf:
+        bounds = (real("Pixels", "bounds", bounds[0]), real("Pixels", "bounds", bounds[1]))
+        cutoff = None if cutoff is None else real("Pixels", "cutoff", cutoff)
+        jitter = whole_number("Pixels", "jitter", jitter, least=-(2**31))
+        rotation = real("Pixels", "rotation", rotation)
+        tv, l2 = real("Pixels", "tv", tv), real("Pixels", "l2", l2)
+        if not bounds[0] < bounds[1]:
             raise InvalidInputError(
                 f"Pixels: bounds must be two finite increasing numbers, got {bounds}"
             )
@@ -95,19 +101,13 @@ class Pixels(Space):
         if min(jitter, rotation, tv, l2) < 0:
             raise InvalidInputError("Pixels: jitter, rotation, tv and l2 must not be negative")
         self.parametrization = parametrization
-        self.bounds = (float(bounds[0]), float(bounds[1]))
-        self.cutoff, self.jitter, self.rotation, self.tv, self.l2 = (
-            cutoff,
-            int(jitter),
-            float(rotation),
-            tv,
-            l2,
-        )
+        self.bounds, self.cutoff = bounds, cutoff
+        self.jitter, self.rotation, self.tv, self.l2 = jitter, rotation, tv, l2
         self._map = maps[parametrization](self.shape)
         self._mean, self._spread = np.zeros(self.shape), _LOGIT_SPREAD
         radius = 2.0 * math.sqrt(self._map.dim)
         if data is not None:
-            images = np.asarray(data, dtype=float)
+            images = real_array("Pixels: data", data)
             self._mean, self._spread = _match(self._unit(images))
             radius = max(radius, float(np.linalg.norm(self.encode(list(images)), axis=1).max()))
         self._centre = DeviceConstants(self._mean)
@@ -127,7 +127,7 @@ class Pixels(Space):
 
     @own_settings()
     def encode(self, designs: Sequence[Design]) -> Array:
-        unit = self._unit(np.asarray(designs, dtype=float)).clip(_MARGIN, 1.0 - _MARGIN)
+        unit = self._unit(real_array("Pixels: designs", designs)).clip(_MARGIN, 1.0 - _MARGIN)
         contrast = (np.log(unit / (1.0 - unit)) - self._mean) / self._spread
         return self._map.inverse(torch.from_numpy(contrast).reshape(-1, *self._map.shape)).numpy()
 

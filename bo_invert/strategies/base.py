@@ -20,6 +20,7 @@ from bo_invert import registry
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Query, Trial
+from bo_invert.user_data import plain_options
 
 _T = TypeVar("_T")
 _LIMITS: dict[str, tuple[Callable[[Any, Any], bool], Callable[[Any], str]]] = {
@@ -109,6 +110,7 @@ class Strategy(ABC):
 
     def __post_init__(self) -> None:
         for declared in fields(self):
+            object.__setattr__(self, declared.name, plain_options(getattr(self, declared.name)))
             value, limits = getattr(self, declared.name), declared.metadata.get(_METADATA, {})
             optional = value is None and "None" in str(declared.type)
             if optional or _within(value, limits):
@@ -161,7 +163,9 @@ def from_spec(spec: str | JSON | Strategy, **options: Any) -> Strategy:
             f'strategy must be a name or {{"name": ..., "options": {{...}}}}, got {spec!r}'
         )
     kind = registry.resolve("strategies", spec["name"])
-    given = {**spec.get("options", {}), **options}
+    given = {
+        name: plain_options(value) for name, value in {**spec.get("options", {}), **options}.items()
+    }
     known = {declared.name for declared in fields(kind)}
     if not set(given) <= known:
         raise InvalidInputError(

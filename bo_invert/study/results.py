@@ -102,7 +102,7 @@ class StudyResults:
         Raises:
             InvalidInputError: The study was opened without its problem, or ``count`` is below 1.
         """
-        whole_number("solutions", "count", count)
+        count = whole_number("solutions", "count", count)
         return solutions(self._require_problem(), self.history, count, self._noisy)
 
     @property

@@ -19,6 +19,7 @@ from bo_invert.report.study_view import design_text, vector_text
 from bo_invert.report.table import Table, counted
 from bo_invert.study.recommendation import recommend
 from bo_invert.types import Array, Design, Outcome, Trial
+from bo_invert.user_data import real_array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -184,7 +185,7 @@ def solutions(problem: Problem, history: History, count: int, noisy: bool = Fals
     if problem.plausibility is None:
         plausible = problem.space.plausibility(np.array([trial.point for trial in trials]))
     else:
-        plausible = problem.plausibility(designs)
+        plausible = real_array("plausibility", problem.plausibility(designs))
     found = tuple(
         Solution(
             trial,

@@ -117,7 +117,7 @@ class Study(CopiedByReopening, StudyResults):
             isinstance(name, str) and name.strip(),
             f"Study: the name must be a non-empty string, got {name!r}",
         )
-        whole_number("Study", "seed", seed, least=0)
+        seed = whole_number("Study", "seed", seed, least=0)
         chosen = from_spec(strategy, **options)
         chosen.check(problem.statement)
         store = open_store(storage, token)
@@ -327,7 +327,7 @@ class Study(CopiedByReopening, StudyResults):
             stop=stop, stop_when_hit=stop_when_hit, label=self.name if progress else "",
         )  # fmt: skip
         if reuse_limit is not None:
-            whole_number("run", "reuse_limit", reuse_limit, least=0)
+            reuse_limit = whole_number("run", "reuse_limit", reuse_limit, least=0)
         take = partial(self.take, reuse_limit=reuse_limit)
         run(self._require_problem(), self.journal, take, options)
         return self
