@@ -142,7 +142,7 @@ class SqlStore(SqlDatabase):
                 if limit is None:
                     chain.close()
             except ChainError as error:
-                if known and error.position <= known.seq:
+                if known and not self._holds(connection, log, known):
                     raise older_copy(str(self), name, known, log.seq) from None
                 raise damaged_study(self, name, error.position, error.why) from None
             if events or after <= log.seq:  # else the caller knows another log
@@ -347,6 +347,13 @@ class SqlStore(SqlDatabase):
         ):
             chain.read(number, text)
         return chain.checksum
+
+    def _holds(self, connection: sa.Connection, log: StoredLog, known: Position) -> bool:
+        """Return True if a log has its last known event."""
+        try:
+            return self._checksum(connection, log, known.seq) == known.checksum
+        except ChainError:
+            return False
 
     def _with_older_events(self, connection: sa.Connection, name: str, log: StoredLog) -> StoredLog:
         """Return a log with events that a program of an older version appended meanwhile."""
