@@ -220,6 +220,7 @@ class SqlStore(SqlDatabase):
             yield
 
     def beat(self, name: str, worker: str) -> None:
+        self._require_file(name)
         # On PostgreSQL, a heartbeat does not wait for the lock that an ask or a tell holds.
         with self.transaction(writing=True), self._study(name) as (connection, log):
             mine = sa.update(BEATS).where(BEATS.c.study == log.study, BEATS.c.worker == worker)
@@ -235,6 +236,7 @@ class SqlStore(SqlDatabase):
             return {str(worker): int(count) for worker, count in connection.execute(query)}
 
     def delete(self, name: str) -> None:
+        self._require_file(name)
         with self.transaction(writing=True) as connection:
             study = connection.execute(_ID, {"name": name}).scalar_one_or_none()
             if study is None:
@@ -269,8 +271,7 @@ class SqlStore(SqlDatabase):
             writing: Lock the study.
             opening: Accept another study that has the name of a deleted one.
         """
-        if self.missing:
-            raise StudyNotFoundError(f"no study named {name!r}: the storage {self} does not exist")
+        self._require_file(name)
         known = self._position(name)  # before the snapshot, which therefore has this event
         with self.transaction(writing=writing) as connection:
             try:
@@ -282,6 +283,11 @@ class SqlStore(SqlDatabase):
                 if not is_damage(error):
                     raise
                 raise damaged_study(self, name, None, f"or an event is ({error.orig})") from error
+
+    def _require_file(self, name: str) -> None:
+        """Raise ``StudyNotFoundError`` if the storage does not exist; only ``create`` makes it."""
+        if self.missing:
+            raise StudyNotFoundError(f"no study named {name!r}: the storage {self} does not exist")
 
     def _find(self, connection: sa.Connection, name: str, writing: bool) -> StoredLog:
         if not self._version:

@@ -79,6 +79,8 @@ class SqlDatabase:
         return reopened, ()
 
     def __str__(self) -> str:
+        if self.file:
+            return f"sqlite:///{self.file.path}"
         return self._url.render_as_string(hide_password=True)
 
     @property

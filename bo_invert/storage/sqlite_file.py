@@ -157,17 +157,18 @@ class SqliteFile:
     def _open_read_only(self) -> sqlite3.Connection:
         """Open a file that this process may not write.
 
-        In write-ahead mode SQLite needs a ``-shm`` file, which cannot be created here. A file
-        without a ``-wal`` is complete and is read as it is; otherwise both are copied.
+        In write-ahead mode SQLite needs a ``-shm`` file, which must not be created here. Without
+        one, a file without ``-wal`` is complete and is read as it is; otherwise both are copied.
         """
-        connection = self._sqlite(self.path, "mode=ro")
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            return connection
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _CANNOT_OPEN:
-                raise
+        if self._stat("-shm"):  # another program may use the file
+            connection = self._sqlite(self.path, "mode=ro")
+            try:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                return connection
+            except sqlite3.OperationalError as error:
+                connection.close()
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _CANNOT_OPEN:
+                    raise
         wal = self._stat(WAL)
         if wal is None or not wal.st_size:
             return self._sqlite(self.path, "mode=ro&immutable=1")
