@@ -3,11 +3,12 @@
 python experiments/interruptions.py --signal KILL --batch 4 --times 1000
 python experiments/interruptions.py --signal INT TERM KILL --batch 1 4 8 --times 30
 
-Each process runs ``study.run`` on a database until it gets a signal; the next one resumes. The
-oracle notes the start and the end of each call in a file and waits for the disk. In the end the
-script compares the log with these notes and with a study of the same seed that nothing disturbed.
-With an executor the order of the answers is random. The script then asks the strategy again for
-each ask of the log, with the trials that it knew, and compares the points.
+Each process runs ``study.run`` on a database until it gets a signal, at a random time after up to
+three calls; the next one resumes. The oracle notes the start and the end of each call in a file and
+waits for the disk. In the end the script compares the log with these notes and with a study of the
+same seed that nothing disturbed. With an executor the order of the answers is random. The script
+then asks the strategy again for each ask of the log, with the trials that it knew, and compares the
+points.
 
 Columns: *lost* are recorded outcomes (a tell had returned) that the log does not contain. *In
 flight* are calls that had returned when the signal came, without a recorded outcome. *Unbilled* are
@@ -46,11 +47,12 @@ HEAD = (
 )  # fmt: skip
 
 
-def note(file: Path, line: str) -> None:
-    """Append a line to a file and wait for the disk."""
+def note(file: Path, line: str, sync: bool = True) -> None:
+    """Append a line to a file and wait for the disk; a line survives a kill without the wait."""
     handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(handle, (line + "\n").encode())
-    os.fsync(handle)
+    if sync:
+        os.fsync(handle)
     os.close(handle)
 
 
@@ -59,7 +61,7 @@ def problem(folder: Path) -> bi.Problem:
         note(folder / "calls", str(np.asarray(x).tolist()))
         time.sleep(random.uniform(0.0, 0.1))
         value = float(((np.asarray(x) - 0.3) ** 2).sum() + 0.1 * np.sin(9.0 * x[0]))
-        note(folder / "answers", str(np.asarray(x).tolist()))
+        note(folder / "answers", str(np.asarray(x).tolist()), sync=False)
         return value
 
     return bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), oracle, bi.Minimize(), name="interrupted")
@@ -111,8 +113,7 @@ def series(
     while True:
         process = start(folder, seed, options, batch)
         if done < left:
-            time.sleep(chance.uniform(0.02, options.pause))
-            os.kill(process, number)
+            strike(process, number, folder, chance)
         _, status = os.waitpid(process, 0)
         code = os.waitstatus_to_exitcode(status)
         if code == 0:
@@ -127,6 +128,17 @@ def series(
             done += 1
         else:
             sys.exit(f"a process ended with {code}: {(folder / 'stderr').read_text()[-3000:]}")
+
+
+def strike(process: int, number: int, folder: Path, chance: random.Random) -> None:
+    """Send a signal after 0 to 3 calls: into a call, a record, an ask or a start."""
+    begun = sum(points(folder / "calls").values()) + chance.randrange(4)
+    ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    while ended is None and sum(points(folder / "calls").values()) < begun:
+        time.sleep(0.005)
+        ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    time.sleep(chance.uniform(0.0, chance.choice([0.1, 0.8])))
+    os.kill(process, number)
 
 
 def points(file: Path) -> collections.Counter[str]:
@@ -195,7 +207,6 @@ def main() -> None:
     parser.add_argument("--executor", default=None)
     parser.add_argument("--budget", type=int, default=48)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pause", type=float, default=1.0, help="longest life of a process, s")
     options = parser.parse_args()
     print(f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}", sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as root:
