@@ -26,20 +26,20 @@ import bo_invert as bi
 from bo_invert.storage.log_replay import LATE
 
 RUN = """
-import os, sys, threading, time
+import itertools, sys, time
 import bo_invert as bi
 from interruptions import note
 from pathlib import Path
 
 folder, role, budget = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-begun = []
+numbers = itertools.count(1)
 
 def oracle(x):
     note(folder / "calls", f"{role} {x[0]!r}")
-    begun.append(x)
-    held = role == "other" or len(begun) < 3 and role == "stopped"
+    number = next(numbers)
+    held = role == "other" or number < 3 and role == "stopped"
     # Many short pauses: they do not pass while the process is stopped.
-    pauses = 20 * len(begun) if role == "stopped" and held else 5
+    pauses = 20 * number if role == "stopped" and held else 5
     while held and not (folder / ("go" if role == "other" else "stop")).exists():
         time.sleep(0.1)
     for _ in range(pauses):
