@@ -13,7 +13,16 @@ from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array
-from bo_invert.user_data import number, plain_options, real, require_names, scalar, snapped, table
+from bo_invert.user_data import (
+    number,
+    plain_options,
+    real,
+    require_names,
+    scalar,
+    snapped,
+    table,
+    without_names,
+)
 
 Value: TypeAlias = str | bool | int | float
 """Value of a parameter."""
@@ -293,7 +302,8 @@ def named_rows(
     named = table(designs)
     if named is not None:
         return named
-    rows: list[Any] = list(designs) if isinstance(designs, Iterable) else [designs]
+    listed = without_names(designs)
+    rows: list[Any] = list(listed) if isinstance(listed, Iterable) else [listed]
     if not vectors:
         raise InvalidInputError(f"Box: designs must be dicts with the keys {list(parameters)}")
     for row in rows:

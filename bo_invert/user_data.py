@@ -161,12 +161,7 @@ def snapped(value: float, low: float, high: float, given: object = None) -> floa
 
 
 def real(where: str, name: str, value: object) -> float:
-    """Return an argument as a finite ``float``.
-
-    Args:
-        where: class or function that received the argument.
-        name: name of the argument.
-        value: the argument: a number, numpy scalar or array of one element.
+    """Return an argument as a finite ``float``; ``where`` received it as ``name``.
 
     Raises:
         InvalidInputError: the argument is no finite number.
@@ -361,6 +356,12 @@ def table(value: object) -> list[dict[str, Any]] | None:
     if found is None:
         return None
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def without_names(value: object) -> object:
+    """Return the values of a data frame without names as an array; other objects as they are."""
+    frame = hasattr(value, "iloc") and getattr(value, "ndim", 1) == 2
+    return np.asarray(value) if frame else value
 
 
 def row_labels(value: object) -> list[Any] | None:

@@ -29,6 +29,7 @@ from bo_invert.oracles.raw_outputs import (
     MISMATCHES as MISMATCHES,
     answer_rows,
     as_outputs,
+    in_order_of_labels,
     output_positions,
 )
 from bo_invert.types import JSON, Array, Design
@@ -134,7 +135,8 @@ class Oracle(ABC):
         ]
 
     def _batch(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
-        rows = answer_rows(call_user_code(self, designs), len(designs), self.outputs or outputs)
+        raw = call_user_code(self, designs)
+        rows = in_order_of_labels(answer_rows(raw, len(designs), self.outputs or outputs), raw)
         results = [result_of(row, outputs, own=self.outputs) for row in rows]
         return [result for result, _ in zip(results, designs, strict=True)]
 

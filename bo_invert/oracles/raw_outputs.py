@@ -10,7 +10,15 @@ import numpy as np
 
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require
 from bo_invert.types import Array
-from bo_invert.user_data import number, record, require_names, row_labels, table, vector
+from bo_invert.user_data import (
+    number,
+    record,
+    require_names,
+    row_labels,
+    table,
+    vector,
+    without_names,
+)
 
 #: Prefix of failure reasons that concern names, shapes and types instead of one design.
 MISMATCH = "mismatch with the problem: "
@@ -47,10 +55,16 @@ def answer_rows(answers: object, count: int, outputs: Sequence[str]) -> list[Any
         name = None if labels is None else getattr(answers, "name", None)
         if isinstance(name, str) and len(outputs) == 1:
             require_names("outputs", outputs, [name])
-        rows = list(cast("Iterable[Any]", answers))
-    if labels is not None and count == len(rows) and set(labels) == set(range(count)):
-        rows = [rows[labels.index(i)] for i in range(count)]
+        rows = list(cast("Iterable[Any]", without_names(answers)))
     return rows
+
+
+def in_order_of_labels(rows: list[Any], answers: object) -> list[Any]:
+    """Return rows in the order of their labels, if the labels are positions 0, 1, ... in pandas."""
+    labels = row_labels(answers)
+    if labels is None or set(labels) != set(range(len(rows))):
+        return rows
+    return [rows[labels.index(i)] for i in range(len(rows))]
 
 
 def output_positions(
@@ -92,9 +106,7 @@ def as_outputs(raw: object, outputs: Sequence[str], own: Sequence[str] | None = 
     """
     y = shaped_outputs(raw, outputs, own)
     if not np.isfinite(y).all():
-        raise FailedError(
-            f"an output is missing or not finite: {dict(zip(outputs, y.tolist(), strict=True))}"
-        )
+        raise FailedError(f"an output is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
     return y
 
 

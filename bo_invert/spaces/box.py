@@ -147,8 +147,17 @@ def _parameter(name: str, value: object) -> Parameter:
 
 
 def _declared(lower: object, upper: object) -> dict[str, Any] | None:
-    """Return named parameters, or pairs of named bounds; None for vectors of bounds."""
+    """Return named parameters, or pairs of named bounds; None for vectors of bounds.
+
+    Raises:
+        InvalidInputError: lower and upper have different names, or only one has names.
+    """
     low, high = record(lower), record(upper)
+    if (low is None) != (high is None) and lower is not None and upper is not None:
+        raise InvalidInputError(
+            "Box: lower and upper must both have names, or none of them, got "
+            f"{lower!r:.200} and {upper!r:.200}"
+        )
     if low is None:
         return None
     if upper is None:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from bo_invert.errors import InvalidInputError, warn_user
 from bo_invert.parameters import Choice, Int, Parameter
 from bo_invert.types import Array, Designs
+from bo_invert.user_data import columns as columns_of, number, numbers, without_names
 
 Columns = dict[str, Any]
 """Columns of data by name; each has one value per row."""
@@ -41,12 +42,13 @@ def read_columns(data: Designs, names: Sequence[str] | None) -> Columns:
             f"Box: data must be an array (n, d), a data frame or a list of dicts, got {data!r}. "
             "Load the file first, for example with numpy.loadtxt or pandas.read_csv."
         )
-    if hasattr(data, "columns") and hasattr(data, "iloc"):
+    found = columns_of(data)
+    if found is not None:
+        columns: Columns = dict(found)
+    elif hasattr(data, "iloc") and names is None:
         columns = {str(name): data[name].to_numpy() for name in data.columns}
-    elif isinstance(data, Sequence) and len(data) and all(isinstance(row, Mapping) for row in data):
-        columns = _columns_of_dicts(data)
     else:
-        columns = _columns_of_array(data, names)
+        columns = _columns_of_array(without_names(data), names)
     if names is not None and set(columns) != set(names):
         missing, unknown = set(names) - set(columns), set(columns) - set(names)
         raise InvalidInputError(
@@ -63,22 +65,14 @@ def read_columns(data: Designs, names: Sequence[str] | None) -> Columns:
     return columns
 
 
-def _columns_of_dicts(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    names = list(rows[0])
-    for number, row in enumerate(rows):
-        if set(row) != set(names):
-            raise InvalidInputError(
-                f"Box: rows of data must have equal keys, got {sorted(map(str, row))} in row "
-                f"{number} and {sorted(map(str, names))} in row 0"
-            )
-    return {str(name): [row[name] for row in rows] for name in names}
-
-
 def _columns_of_array(data: Designs, names: Sequence[str] | None) -> Columns:
     try:
-        array = np.asarray(data)
-    except ValueError:  # rows of different lengths
-        array = np.empty(0, dtype=object)
+        array = numbers(data)
+    except TypeError:  # text, or rows of different lengths
+        try:
+            array = np.asarray(data)
+        except ValueError:
+            array = np.empty(0, dtype=object)
     if array.ndim != 2 or (names is not None and array.shape[1] != len(names)):
         width = "d" if names is None else len(names)
         got = f"shape {array.shape}" if array.size else f"{type(data).__name__} of {len(data)}"
@@ -155,17 +149,14 @@ def rows_of(columns: Columns, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def _numbers(name: str, values: Sequence[object] | Array) -> Array:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        try:
-            array = np.array([_number(value) for value in values], dtype=np.float64)
-        except (TypeError, ValueError):
-            wrong = next(value for value in values if not _is_number(value))
-            raise InvalidInputError(
-                f"Box: column {name!r} of data must hold numbers, got {_shown(wrong)}. Declare "
-                f"categories: Box({{{name!r}: Choice(...), ...}}, data=...)."
-            ) from None
-    array = array.astype(np.float64)
+    try:
+        array = numbers(values)
+    except TypeError:
+        wrong = next((value for value in values if not _is_number(value)), values)
+        raise InvalidInputError(
+            f"Box: column {name!r} of data must hold numbers, got {_shown(wrong)}. Declare "
+            f"categories: Box({{{name!r}: Choice(...), ...}}, data=...)."
+        ) from None
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array))[0])
         raise InvalidInputError(
@@ -180,16 +171,10 @@ def _shown(value: object) -> str:
     return repr(np.asarray(value).item()) if isinstance(value, np.generic) else repr(value)
 
 
-def _number(value: object) -> float:
-    if isinstance(value, (str, bytes)):
-        raise TypeError("text")
-    return float(value)  # type: ignore[arg-type]
-
-
 def _is_number(value: object) -> bool:
     try:
-        _number(value)
-    except (TypeError, ValueError):
+        number(value)
+    except TypeError:
         return False
     return True
 
@@ -215,8 +200,8 @@ def _choices(name: str, values: Sequence[Hashable], parameter: Choice) -> tuple[
     """Return the values of a choice and their positions."""
     known = {value: (i, value) for i, value in enumerate(parameter.values)}
     try:
-        pairs = [known[value] for value in values]
-    except (KeyError, TypeError):
+        pairs = [known[parameter.read(value)] for value in values]
+    except InvalidInputError:
         wrong = [v for v in values if v.__hash__ is None or v not in known]
         raise InvalidInputError(
             f"Box: column {name!r} of data must hold values of {list(parameter.values)}, got "

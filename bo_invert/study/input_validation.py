@@ -143,9 +143,9 @@ def observations(
         InvalidInputError: Shapes do not match, a design is outside the space, or the space cannot
             encode designs.
     """
-    # A mapping of columns is a table, as is a data frame of one row.
-    single = record(X) is not None and columns(X) is None
-    queries = user_queries(problem.space, [X] if single else X, points, "data")
+    single = record(X) is not None
+    designs = [X] if single and columns(X) is None else X  # a mapping of columns is a table
+    queries = user_queries(problem.space, designs, points, "data")
     count = len(queries)
     answers = output_rows(Y, single, count, problem.outputs)
     require(
@@ -251,7 +251,7 @@ def output_rows(Y: object, single: bool, count: int, outputs: Sequence[str]) -> 
     if getattr(Y, "ndim", 1) == 0 or (record(Y) is None and not isinstance(Y, Iterable)):
         return [Y]
     rows = answer_rows(Y, count, outputs)
-    return [Y] if single and len(rows) > 1 else rows
+    return [Y] if single and count == 1 and len(rows) > 1 else rows
 
 
 def check_outputs(answer: object, outputs: Sequence[str]) -> None:
