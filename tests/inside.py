@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx
 
+from bo_invert.execution.threads import ThreadExecutor
 from bo_invert.service.access_tokens import Access, TokenFile
 from bo_invert.service.app import create_app
-from bo_invert.service.middleware import LOOPBACK, RateLimiter
+from bo_invert.service.middleware import LOOPBACK
 from bo_invert.service.open_studies import OpenStudies
+from bo_invert.service.quotas import Admission
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.sql import SqlStore
 
@@ -20,7 +22,7 @@ class Inside:
     """The application without a socket: fast enough for thousands of requests."""
 
     def __init__(
-        self, folder: Path, asks: RateLimiter | None = None, hosts: tuple[str, ...] = LOOPBACK
+        self, folder: Path, admission: Admission | None = None, hosts: tuple[str, ...] = LOOPBACK
     ) -> None:
         self.url = f"sqlite:///{folder}/runs.db"
         self.store = SqlStore(self.url)
@@ -30,7 +32,11 @@ class Inside:
             "read": self.tokens.make("r", Access.READ).secret,
         }
         self.studies = OpenStudies(self.store, self.url, RegisteredProblems({}))
-        self.app = create_app(self.studies, self.tokens, hosts, asks)
+        # Strategies run here: no process has to start.
+        self.studies.processes.pool.executor = lambda: ThreadExecutor(1)
+        self.studies.processes.pool.nice = 0
+        self.studies.processes.pool.start = lambda count: None  # type: ignore[method-assign]
+        self.app = create_app(self.studies, self.tokens, hosts, admission)
 
     def request(
         self, method: str, path: str, token: str | None = "write", **options: Any

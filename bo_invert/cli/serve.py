@@ -34,9 +34,17 @@ def serve(
         Path | None, typer.Option(help="TOML file with [problems.NAME] tables.")
     ] = None,
     askers: Annotated[
-        int, typer.Option(min=1, help="Number of processes that run strategies.")
-    ] = 1,
-    asks_per_second: Annotated[float, typer.Option(min=0.01, help="Rate limit per token.")] = 50.0,
+        int, typer.Option(min=1, help="Largest number of processes that run strategies.")
+    ] = 4,
+    asks_per_second: Annotated[
+        float, typer.Option(min=0.01, help="Rate limit of asks per token.")
+    ] = 50.0,
+    readers: Annotated[
+        int, typer.Option(min=0, help="Number of processes that read; 0: read in the server.")
+    ] = 2,
+    reads_per_second: Annotated[
+        float, typer.Option(min=0.01, help="Rate limit of reads per token.")
+    ] = 200.0,
 ) -> None:
     """Serve the studies of a storage over HTTP, with a dashboard."""
     from bo_invert.service import server  # requires the extra, which --help does not
@@ -44,7 +52,17 @@ def serve(
     hosts = tuple(allowed_host or ())
     server.serve(
         server.ServerSettings(
-            storage, host, port, expose, hosts, tokens, config, askers, asks_per_second
+            storage,
+            host,
+            port,
+            expose,
+            hosts,
+            tokens,
+            config,
+            askers,
+            asks_per_second,
+            readers,
+            reads_per_second,
         )
     )
 

@@ -22,6 +22,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -42,8 +43,11 @@ from bo_invert.service.http_errors import (
     problem_response,
     status_of,
 )
-from bo_invert.service.middleware import AccessControl, RateLimiter
+from bo_invert.service.live_events import LiveEvents
+from bo_invert.service.middleware import AccessControl
 from bo_invert.service.open_studies import OpenStudies
+from bo_invert.service.quotas import Admission, Memory
+from bo_invert.service.remote_reads import RemoteReads
 
 _log = logging.getLogger(__name__)
 _ROUTERS = (routes_read.router, routes_write.router, page.router)
@@ -53,7 +57,7 @@ def create_app(
     studies: OpenStudies,
     tokens: TokenLookup,
     hosts: tuple[str, ...],
-    asks: RateLimiter | None = None,
+    admission: Admission | None = None,
 ) -> ASGIApp:
     """Return the server as one ASGI application.
 
@@ -61,8 +65,18 @@ def create_app(
         studies: studies of the server.
         tokens: accepted tokens.
         hosts: accepted host names.
-        asks: rate limiter of asks; default: 50 a second for each token.
+        admission: limits of each token; default: ``quotas.QUOTAS``.
     """
+    memory = Memory()
+    app: ASGIApp = create_api(studies)
+    if studies.reads is not None:
+        app = RemoteReads(app, studies.reads, memory)
+    names = {host.lower() for host in hosts}
+    return AccessControl(app, tokens, names, admission or Admission(), memory)
+
+
+def create_api(studies: OpenStudies) -> FastAPI:
+    """Return the routes without access control, also for the processes that read."""
     app = _Application(
         title="bo_invert",
         version=__version__,
@@ -70,7 +84,7 @@ def create_app(
         docs_url=None,  # these pages load scripts from other hosts
         redoc_url=None,
         lifespan=_lifespan,
-        responses=documented(401, 403, 408, 413, 422, 500, 503),
+        responses=documented(401, 403, 408, 413, 422, 429, 500, 503),
         exception_handlers={
             BoInvertError: _library_error,
             RequestValidationError: _invalid_request,
@@ -80,19 +94,18 @@ def create_app(
         },
     )
     app.state.studies = studies
+    app.state.live = LiveEvents(partial(routes_read.read_summary, studies), lambda: studies.closing)
     for router in _ROUTERS:
         app.include_router(router)
-    return AccessControl(
-        app, tokens, {host.lower() for host in hosts}, asks or RateLimiter(50.0, 100.0)
-    )
+    return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     studies: OpenStudies = app.state.studies
-    studies.processes.start()
+    studies.start()
     _log.info(
-        "server started; storage %s, %d ask processes", studies.store, studies.processes.count
+        "server started; storage %s, up to %d ask processes", studies.store, studies.processes.count
     )
     expiry = asyncio.create_task(studies.expire_leases())
     try:

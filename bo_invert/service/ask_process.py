@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bo_invert.errors import BoInvertError
-from bo_invert.service.lru_cache import LRUCache
+from bo_invert.service.lru_cache import LRUCache, journal_bytes
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.open import open_store
@@ -30,27 +30,26 @@ class ProposalRequest:
     budget: int | None
 
 
-_studies = LRUCache[tuple[str | Path, str], Study](lambda study: study.journal.size)
-
-
-def warm_up() -> None:
-    """Import the surrogate, so that the first ask is fast."""
-    import bo_invert.models.gp.surrogate  # noqa: F401
+_studies = LRUCache[tuple[str | Path, str], Study](lambda study: journal_bytes(study.journal))
 
 
 def propose(
-    url: str | Path, registered: RegisteredProblems, request: ProposalRequest
+    url: str | Path, registered: RegisteredProblems, request: ProposalRequest | None
 ) -> LoggedProposal | None:
     """Run a strategy in a worker process of the server, without writing anything.
 
     Args:
         url: URL or path of the storage.
         registered: registered problems of the server.
-        request: study and number of queries.
+        request: study and number of queries; None prepares the process for the first ask.
 
     Returns:
         The answer; None if the budget is spent.
     """
+    if request is None:
+        import bo_invert.models.gp.surrogate  # noqa: F401
+
+        return None
     key = (url, request.study)
     try:
         study = _studies.use(key)

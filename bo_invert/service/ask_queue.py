@@ -6,18 +6,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 
-from bo_invert import registry
 from bo_invert.errors import BoInvertError, StorageBusyError
-from bo_invert.service.ask_process import ProposalRequest, propose, warm_up
+from bo_invert.service.ask_process import ProposalRequest, propose
+from bo_invert.service.process_pool import ProcessPool
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal_base import LoggedProposal, TakeRequest
 from bo_invert.storage.optimistic_journal import Journal
@@ -26,9 +27,14 @@ from bo_invert.types import Trial
 
 _log = logging.getLogger(__name__)
 
+_NICE = 10
+"""Steps of POSIX by which the priority of strategies is lower. Engineering choice: reads (5) and
+changes (0) are answered first on a busy machine."""
 ASK_TIMEOUT = 300.0
 """Seconds until an ask is answered with 504. Engineering choice: fits of large studies take
 minutes."""
+
+AskPool = ProcessPool[ProposalRequest, LoggedProposal]
 
 
 class AskProcesses:
@@ -37,33 +43,27 @@ class AskProcesses:
     Args:
         url: URL or path of the storage.
         registered: registered problems of the server.
-        count: number of processes; 0 for a read-only server.
+        count: largest number of processes; 0 for a read-only server.
     """
 
     def __init__(self, url: str | Path, registered: RegisteredProblems, count: int) -> None:
         self.count = count
-        self._worker = partial(propose, url, registered)
-
-    @cached_property
-    def pool(self) -> Executor:
-        """Executor with the processes."""
-        return cast(Executor, registry.resolve("executors", "processes")(self.count))
+        self.pool = AskPool(partial(propose, url, registered), count, _NICE)
 
     def start(self) -> None:
-        """Start the processes and import the surrogate in each."""
-        for _ in range(self.count):
-            self.pool.submit(warm_up)
+        """Start two processes, so that the ask of another study does not wait for a slow one."""
+        self.pool.start(2)
 
     def stop(self) -> None:
         """Kill the processes; an unfinished ask has written nothing."""
-        if self.count:
-            self.pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
-            del self.pool  # a later start makes another one
+        self.pool.stop()
 
     def propose(
-        self, journal: Journal, budget: int | None, _: JournalView, count: int
+        self, client: str, journal: Journal, budget: int | None, _: JournalView, count: int
     ) -> LoggedProposal | None:
         """Run the strategy of a study and wait for its answer; see ``ask_process.propose``.
+
+        It runs in a thread of anyio.
 
         Raises:
             StorageBusyError: the process died.
@@ -72,7 +72,7 @@ class AskProcesses:
         request = ProposalRequest(journal.name, journal.header.get("id"), count, budget)
         start = time.monotonic()
         try:
-            reply: LoggedProposal | None = self.pool.submit(self._worker, request).result()
+            reply = anyio.from_thread.run(self.pool.run, client, journal.name, request)
         except BrokenExecutor:
             raise StorageBusyError(
                 "ask: the process of the strategy died and nothing was written; ask again"
@@ -95,6 +95,7 @@ class _PendingAsk:
 
     request: TakeRequest
     budget: int | None
+    client: str
     future: asyncio.Future[list[Trial]]
 
     def resolve(self, trials: list[Trial]) -> None:
@@ -123,14 +124,14 @@ class AskQueue:
         """True if no ask waits."""
         return self._task is None or self._task.done()
 
-    async def ask(self, request: TakeRequest, budget: int | None) -> list[Trial]:
-        """Start trials; see ``JournalBase.take``.
+    async def ask(self, request: TakeRequest, budget: int | None, client: str) -> list[Trial]:
+        """Start trials for a client; see ``JournalBase.take``.
 
         Raises:
             TimeoutError: the strategy took more than ``ASK_TIMEOUT`` seconds; its trials go to the
                 next ask.
         """
-        ask = _PendingAsk(request, budget, asyncio.get_running_loop().create_future())
+        ask = _PendingAsk(request, budget, client, asyncio.get_running_loop().create_future())
         self._waiting.append(ask)
         if self.empty:
             self._task = asyncio.create_task(self._serve())
@@ -164,7 +165,9 @@ class AskQueue:
                 incomplete.append((ask, trials))
         if incomplete:
             requests = [(ask.request, trials) for ask, trials in incomplete]
-            strategy = partial(self.processes.propose, self.journal, budget)
+            strategy = partial(
+                self.processes.propose, incomplete[0][0].client, self.journal, budget
+            )
             # A limiter of its own: asks must not use up the threads that serve other requests.
             answers = await anyio.to_thread.run_sync(
                 partial(self.journal.take_asked, strategy, budget, requests),

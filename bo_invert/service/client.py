@@ -70,9 +70,10 @@ class RemoteStore(ServerConnection):
         events: list[JSON] = []
         while limit is None or len(events) < limit:
             size = _PAGE if limit is None else min(_PAGE, limit - len(events))
-            page = self.get(name, "log", after=after + len(events), limit=size)["events"]
-            events += page
-            if len(page) < size:
+            page = self.get(name, "log", after=after + len(events), limit=size)
+            events += page["events"]
+            # Servers of older versions do not report the next page.
+            if (page.get("next") is None and len(page["events"]) < size) or not page["events"]:
                 break
         return events
 

@@ -17,7 +17,7 @@ PAGE = 1000
 READ_ERRORS = documented(404)
 CREATE_ERRORS = documented(400, 409)
 WRITE_ERRORS = documented(400, 404, 409)
-ASK_ERRORS = documented(400, 404, 409, 429, 504)
+ASK_ERRORS = documented(400, 404, 409, 504)
 
 
 async def _open_studies(request: Request) -> OpenStudies:

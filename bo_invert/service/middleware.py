@@ -1,28 +1,43 @@
-"""ASGI middleware that checks host, origin, token, size, time and rate of each request."""
+"""ASGI middleware that checks host, origin, token, size, time and number of each request."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import anyio
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bo_invert.service.access_tokens import Access, TokenLookup
+from bo_invert.errors import BoInvertError
+from bo_invert.service.access_tokens import Access, Token, TokenLookup
 from bo_invert.service.http_errors import problem_response
+from bo_invert.service.quotas import PENALTY, Admission, Memory, RateLimiter, RequestKind, too_many
 
 _log = logging.getLogger(__name__)
 
 BODY = 4 * 1024 * 1024
-"""Largest body of a request in bytes. Engineering choice: 10,000 observations of 20 numbers fit."""
+"""Largest body of a declaration or of observations in bytes. Engineering choice: 10,000
+observations of 20 numbers fit."""
+SMALL_BODY = 1024 * 1024
+"""Largest body of another request in bytes. Engineering choice: an outcome with 40,000 numbers."""
 BODY_TIMEOUT = 20.0
 """Seconds until a body must be complete. Engineering choice: 4 MiB at 200 kB/s."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_BODY_RATE, _BODY_BURST = 2.0 * 1024 * 1024, 16.0 * 1024 * 1024
+"""Bytes a second of the bodies of one token, and at once. Engineering choice: parsing them takes
+less than a tenth of a core."""
+_ANONYMOUS_RATE, _ANONYMOUS_BURST = 50.0, 200.0
+"""Requests a second without a token from one address, and at once; more of them are delayed.
+Engineering choice: the page sends three."""
+_REVOKED = 1.0
+"""Seconds between two checks of the tokens of open requests. Engineering choice: an operator hardly
+notices the delay."""
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -43,72 +58,103 @@ _PUBLIC = ("/", "/healthz")
 
 
 @dataclass
-class RateLimiter:
-    """Token bucket for each client.
-
-    Args:
-        rate: requests a second in the long run.
-        burst: requests at once after a pause.
-        clock: returns seconds; never decreases.
-    """
-
-    rate: float
-    burst: float
-    clock: Callable[[], float] = time.monotonic
-    _levels: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    def wait(self, client: str) -> float:
-        """Count a request and return 0, or return the seconds until the next one is allowed."""
-        now = self.clock()
-        level, then = self._levels.get(client, (self.burst, now))
-        level = min(self.burst, level + (now - then) * self.rate)
-        allowed = level >= 1.0
-        self._levels[client] = (level - allowed, now)
-        return 0.0 if allowed else (1.0 - level) / self.rate
-
-
-@dataclass
 class AccessControl:
     """ASGI middleware that passes permitted requests and answers all others with an error.
+
+    The body of a request is read once its token is known, within the limits of this token.
 
     Args:
         app: protected application.
         tokens: accepted tokens.
         hosts: accepted host names in lower case, without ports.
-        asks: rate limiter of the asks of each token.
+        admission: numbers of requests of each token.
+        memory: bytes of bodies of each token.
     """
 
     app: ASGIApp
     tokens: TokenLookup
     hosts: Collection[str]
-    asks: RateLimiter
+    admission: Admission = field(default_factory=Admission)
+    memory: Memory = field(default_factory=Memory)
+    _bytes: RateLimiter = field(default_factory=lambda: RateLimiter(_BODY_RATE, _BODY_BURST))
+    _anonymous: RateLimiter = field(
+        default_factory=lambda: RateLimiter(_ANONYMOUS_RATE, _ANONYMOUS_BURST)
+    )
+
+    def __post_init__(self) -> None:
+        self._open = _OpenRequests(self.tokens)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, _recorded(scope, send))
+            await self._answer(scope, receive, _Recorder(scope, send))
         else:  # the application has no WebSocket routes
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.app
+    async def _answer(self, scope: Scope, receive: Receive, send: _Recorder) -> None:
         try:
-            self._check(scope)
-            async with asyncio.timeout(BODY_TIMEOUT):
-                receive = _replayed(await _body(receive), receive)
+            token = self._check(scope)
         except HTTPException as error:
-            app = problem_response(error.status_code, error.detail, error.headers)
-        except TimeoutError:
-            app = problem_response(408, f"body must arrive within {BODY_TIMEOUT:g} seconds")
-        await app(scope, receive, send)
+            if scope.get("token") is None:
+                await self._delay(scope)
+            await _refusal(error)(scope, receive, send)
+            return
+        if token is None:
+            await self._delay(scope)
+            await self.app(scope, _replayed(b"", receive), send)
+            return
+        with self._open.until_revoked(token) as revoked:
+            await self._serve(token, scope, receive, send)
+        if revoked.cancelled_caught:
+            await send.end(problem_response(401, f"token {token.name!r} was revoked"))
 
-    def _check(self, scope: Scope) -> None:
-        """Raise an error if a request is not permitted."""
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in scope["headers"]
-        }
+    async def _serve(self, token: Token, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request with a token, within its limits."""
+        app, body = self.app, b""
+        async with AsyncExitStack() as stack:
+            try:
+                slots = await stack.enter_async_context(
+                    self.admission.admit(token.name, _kind(scope))
+                )
+                if scope["method"] not in _SAFE_METHODS:
+                    size = await self._size(token, scope)
+                    async with asyncio.timeout(BODY_TIMEOUT):
+                        await stack.enter_async_context(self.memory.hold(token.name, size))
+                        body = await _body(receive, _limit(scope))
+                await stack.enter_async_context(slots)
+            except HTTPException as error:
+                app = _refusal(error)
+            except TimeoutError:
+                app = problem_response(408, f"body must arrive within {BODY_TIMEOUT:g} seconds")
+            await app(scope, _replayed(body, receive), send)
+
+    async def _size(self, token: Token, scope: Scope) -> int:
+        """Return the number of bytes to expect of a body, and count them for its token."""
+        length = _headers(scope).get("content-length")
+        size = _limit(scope) if length is None else int(length)
+        seconds = self._bytes.wait(token.name, size)
+        if seconds > 0.0:
+            await asyncio.sleep(min(seconds, PENALTY))
+            raise too_many(
+                f"too many bytes; the next body is allowed in {seconds:.1f} seconds", seconds
+            )
+        return size
+
+    async def _delay(self, scope: Scope) -> None:
+        """Delay a request without a token if there are too many from its address."""
+        address = (scope.get("client") or ("",))[0]
+        seconds = self._anonymous.wait(address)
+        if seconds > 0.0:
+            await asyncio.sleep(min(seconds, PENALTY))
+
+    def _check(self, scope: Scope) -> Token | None:
+        """Return the token of a permitted request; None if it needs none.
+
+        Raises:
+            HTTPException: the request is not permitted.
+        """
+        headers = _headers(scope)
         host = headers.get("host", "")
         if _host_name(host) is None or sum(n.lower() == b"host" for n, _ in scope["headers"]) > 1:
             raise HTTPException(403, f"host must be one name and an optional port, got {host!r}")
@@ -121,11 +167,11 @@ class AccessControl:
         if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise HTTPException(403, "requests from pages of other origins are not allowed")
         length = headers.get("content-length", "0")
-        if not re.fullmatch("[0-9]{1,15}", length) or int(length) > BODY:
-            raise _too_large()
+        if not re.fullmatch("[0-9]{1,15}", length) or int(length) > _limit(scope):
+            raise _too_large(_limit(scope))
         path, reading = scope["path"], scope["method"] in _SAFE_METHODS
         if reading and (path in _PUBLIC or path.startswith("/static/")):
-            return
+            return None
         kind, _, secret = headers.get("authorization", "").partition(" ")
         token = self.tokens.find(secret.strip()) if kind.lower() == "bearer" else None
         if token is None:
@@ -139,17 +185,103 @@ class AccessControl:
         scope["token"] = token
         if not reading and token.access is not Access.WRITE:
             raise HTTPException(403, f"token {token.name!r} is read-only")
-        seconds = self.asks.wait(token.name) if not reading and path.endswith("/ask") else 0.0
-        if seconds > 0.0:
-            raise HTTPException(
-                429,
-                f"too many asks; the next one is allowed in {seconds:.1f} seconds",
-                {"Retry-After": str(int(seconds) + 1)},
-            )
+        return token
 
 
-def _too_large() -> HTTPException:
-    return HTTPException(413, f"body must have at most {BODY} bytes", {"Connection": "close"})
+class _OpenRequests:
+    """Requests under way, which end soon after their token is revoked."""
+
+    def __init__(self, tokens: TokenLookup) -> None:
+        self._tokens = tokens
+        self._scopes: dict[anyio.CancelScope, Token] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @contextmanager
+    def until_revoked(self, token: Token) -> Iterator[anyio.CancelScope]:
+        """Cancel the block when the token is revoked."""
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope() as scope:
+            self._scopes[scope] = token
+            if self._loop is not loop:
+                self._loop = loop
+                loop.call_later(_REVOKED, self._look)
+            try:
+                yield scope
+            finally:
+                del self._scopes[scope]
+
+    def _look(self) -> None:
+        with suppress(BoInvertError):  # an unreadable file revokes nothing
+            for scope, token in list(self._scopes.items()):
+                if self._tokens.find(token.secret) is None:
+                    scope.cancel()
+        if self._scopes and self._loop is not None:
+            self._loop.call_later(_REVOKED, self._look)
+        else:
+            self._loop = None
+
+
+class _Recorder:
+    """A ``send`` that adds the security headers, and logs failed requests.
+
+    The log holds method, path and status. Headers, query and body may hold secrets.
+    """
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._started = self._complete = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._started = True
+            message = {**message, "headers": [*message["headers"], *_SECURITY_HEADERS]}
+            if message["status"] >= 400:
+                token = self._scope.get("token")
+                client = "no token" if token is None else f"token {token.name!r}"
+                request = f"{self._scope['method']} {self._scope['path']!r}"
+                _log.info("%s: %d (%s)", request, message["status"], client)
+        else:
+            self._complete = not message.get("more_body", False)
+        await self._send(message)
+
+    async def end(self, refusal: ASGIApp) -> None:
+        """Complete a response that was interrupted; send a refusal if it had not begun."""
+        if not self._started:
+            await refusal(self._scope, _nothing, self)
+        elif not self._complete:
+            await self({"type": "http.response.body", "body": b""})
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def _kind(scope: Scope) -> RequestKind:
+    path = scope.get("raw_path", b"")
+    if scope["method"] in _SAFE_METHODS:
+        return RequestKind.STREAM if path.endswith(b"/live") else RequestKind.READ
+    return RequestKind.ASK if path.endswith(b"/ask") else RequestKind.WRITE
+
+
+def _limit(scope: Scope) -> int:
+    """Return the largest size of the body of a request."""
+    large = scope["path"].endswith(("/studies", "/observations"))
+    return BODY if large else SMALL_BODY
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+    }
+
+
+def _refusal(error: HTTPException) -> ASGIApp:
+    return problem_response(error.status_code, error.detail, error.headers)
+
+
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"body must have at most {limit} bytes", {"Connection": "close"})
 
 
 def _host_name(host: str) -> str | None:
@@ -163,7 +295,7 @@ def _host_name(host: str) -> str | None:
     return (found["address"] or found["name"]).lower()
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, limit: int) -> bytes:
     """Read a body; it is empty if the client disconnects.
 
     Raises:
@@ -175,36 +307,21 @@ async def _body(receive: Receive) -> bytes:
         if message["type"] != "http.request":
             return b""
         body += message.get("body", b"")
-        if len(body) > BODY:
-            raise _too_large()
+        if len(body) > limit:
+            raise _too_large(limit)
         if not message.get("more_body", False):
             return bytes(body)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that yields the body once, then the messages of the connection."""
+    """Return a ``receive`` that yields the body once, then the end of the connection."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
-        return messages.pop() if messages else await receive()
+        if messages:
+            return messages.pop()
+        while (message := await receive())["type"] == "http.request":
+            pass  # the body of a GET request is discarded
+        return message
 
     return replay
-
-
-def _recorded(scope: Scope, send: Send) -> Send:
-    """Return a ``send`` that adds the security headers, and logs failed requests.
-
-    The log holds method, path and status. Headers, query and body may hold secrets.
-    """
-
-    async def recorded(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *_SECURITY_HEADERS]}
-            if message["status"] >= 400:
-                token = scope.get("token")
-                client = "no token" if token is None else f"token {token.name!r}"
-                request = f"{scope['method']} {scope['path']!r}"
-                _log.info("%s: %d (%s)", request, message["status"], client)
-        await send(message)
-
-    return recorded

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -20,15 +21,22 @@ from bo_invert.errors import BoInvertError, StudyNotFoundError
 from bo_invert.problems.problem import Problem
 from bo_invert.search_domain import Domain, stored_domain
 from bo_invert.service.ask_queue import AskProcesses, AskQueue
-from bo_invert.service.lru_cache import LRUCache
+from bo_invert.service.lru_cache import LRUCache, journal_bytes
 from bo_invert.service.registered_problems import RegisteredProblems
-from bo_invert.storage.base import Store
+from bo_invert.service.remote_reads import ReadPool
 from bo_invert.storage.heartbeats import BEATS_PER_LEASE, LeaseMonitor, expire_leases
 from bo_invert.storage.optimistic_journal import Journal
+from bo_invert.storage.sql import SqlStore
 from bo_invert.study.header import no_strategy
-from bo_invert.types import Query, Trial
+from bo_invert.types import JSON, Query, Trial
 
 Result = TypeVar("Result")
+_HEADER = 5
+"""Multiple of its text that a header takes in bytes of memory. Engineering choice: measured with
+``sys.getsizeof`` for lists of numbers."""
+_TRIAL, _NUMBER = 500, 22
+"""Bytes of a trial without its coordinates in a response, and of a number. JSON of a double has at
+most 22 characters and a comma."""
 
 
 @dataclass
@@ -39,7 +47,6 @@ class OpenStudy:
         journal: journal of the study.
         queue: queue of its asks.
         domain: domain of named parameters; None for a latent.
-        no_problem: reason why its problem is unknown here; empty if it is known.
         registered: registered problems of the server.
         watch: liveness of its workers.
         beats: time of the last recorded heartbeat of each worker, in seconds of a monotonic clock.
@@ -48,7 +55,6 @@ class OpenStudy:
     journal: Journal
     queue: AskQueue
     domain: Domain | None
-    no_problem: str
     registered: RegisteredProblems
     watch: LeaseMonitor = field(default_factory=LeaseMonitor)
     beats: dict[str, float] = field(default_factory=dict)
@@ -56,8 +62,37 @@ class OpenStudy:
     @cached_property
     def why_not(self) -> str:
         """Reason why the study is read-only here; empty if it can continue."""
-        why = registry.why_missing("strategies", self.journal.header["strategy"]["name"])
-        return no_strategy(self.journal.name, why) if why else self.no_problem
+        return why_not(self.journal.name, self.journal.header, self.registered)
+
+    @cached_property
+    def no_problem(self) -> str:
+        """Reason why its problem is unknown here; empty if it is known."""
+        return self.registered.why_not(self.journal.header, self.journal.name)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the study, estimated."""
+        return self.header_bytes + journal_bytes(self.journal)
+
+    @cached_property
+    def header_bytes(self) -> int:
+        """Memory of its header, estimated from its text."""
+        return _HEADER * len(json.dumps(self.journal.header))
+
+    @cached_property
+    def trial_bytes(self) -> int:
+        """Size of a trial in a response, estimated: point, query and named parameters.
+
+        Raises:
+            InvalidInputError: the problem cannot be rebuilt.
+        """
+        domain = self.problem.space.domain
+        named = [
+            len(name)
+            + max((len(str(value)) for value in one.to_json().get("values", ())), default=0)
+            for name, one in domain.parameters.items()
+        ]
+        return _TRIAL + 2 * _NUMBER * domain.dim + sum(named) + _NUMBER * len(named)
 
     @cached_property
     def problem(self) -> Problem:
@@ -103,13 +138,15 @@ class OpenStudies:
     """
 
     def __init__(
-        self, store: Store, url: str | Path, registered: RegisteredProblems, asking: int = 1
+        self, store: SqlStore, url: str | Path, registered: RegisteredProblems, asking: int = 1
     ) -> None:
         self.store = store
         self.registered = registered
         self.processes = AskProcesses(url, registered, asking)
+        self.reads: ReadPool | None = None
+        """Processes that answer GET requests; None to answer them here."""
         self._opened = LRUCache[str, OpenStudy](
-            lambda study: study.journal.size, lambda study: not study.queue.empty
+            lambda study: study.bytes, lambda study: not study.queue.empty
         )
         self.closing = False
         """True once the server shuts down; ends the live streams."""
@@ -119,11 +156,19 @@ class OpenStudies:
         """Run a blocking function in a thread."""
         return await anyio.to_thread.run_sync(partial(function, *arguments), limiter=self._threads)
 
+    def start(self) -> None:
+        """Start the processes."""
+        self.processes.start()
+        if self.reads is not None:
+            self.reads.start(self.reads.most)
+
     def stop(self) -> None:
-        """End the ask processes and cancel waiting asks."""
+        """End all processes and cancel waiting asks."""
         for study in self._opened.values():
             study.queue.close()
         self.processes.stop()
+        if self.reads is not None:
+            self.reads.stop()
 
     async def open(self, name: str) -> OpenStudy:
         """Return a study, read from the storage if it is not open.
@@ -149,27 +194,6 @@ class OpenStudies:
             study.beats[worker] = now
             await self.thread(study.journal.beat, worker)
 
-    async def changes(
-        self, name: str, after: int, interval: float = 0.5, keep_alive: float = 15.0
-    ) -> AsyncIterator[int | None]:
-        """Yield positions of the last event whenever the log grows past ``after``.
-
-        Args:
-            name: name of the study.
-            after: last known position.
-            interval: seconds between reads of the log.
-            keep_alive: seconds without change after which None is yielded, so that proxies keep
-                the connection open.
-        """
-        quiet = 0.0
-        while not self.closing:
-            seq = (await self.thread((await self.open(name)).journal.read)).seq
-            quiet += interval
-            if seq > after or quiet > keep_alive:
-                yield seq if seq > after else None
-                after, quiet = max(after, seq), 0.0
-            await asyncio.sleep(interval)
-
     async def expire_leases(self, interval: float = 1.0) -> None:
         """End the attempts of lost workers in the open studies, every ``interval`` seconds."""
         while self.processes.count:
@@ -183,5 +207,10 @@ class OpenStudies:
         journal.read()
         queue = AskQueue(journal, self.processes, self.thread)
         domain = stored_domain(journal.header["problem"])
-        no_problem = self.registered.why_not(journal.header, name)
-        return OpenStudy(journal, queue, domain, no_problem, self.registered)
+        return OpenStudy(journal, queue, domain, self.registered)
+
+
+def why_not(name: str, header: JSON, registered: RegisteredProblems) -> str:
+    """Return the reason why a stored study is read-only here; empty if it can continue."""
+    why = registry.why_missing("strategies", header["strategy"]["name"])
+    return no_strategy(name, why) if why else registered.why_not(header, name)

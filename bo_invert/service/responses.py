@@ -12,9 +12,13 @@ from bo_invert.report.dataframe import trial_values
 from bo_invert.report.objective_view import Goal
 from bo_invert.search_domain import Domain
 from bo_invert.service.open_studies import OpenStudy
+from bo_invert.storage.log_summary import LogSummary
 from bo_invert.types import JSON, State, Trial
 
 Time = Annotated[float, Field(description="Seconds since 1970-01-01 UTC.")]
+
+ATTEMPTS = 100
+"""Largest number of attempts in a response. Engineering choice: bounds the size of a trial."""
 
 
 class ResponseBody(BaseModel, extra="forbid", from_attributes=True):
@@ -61,7 +65,9 @@ class TrialResponse(ResponseBody):
     violation: Annotated[float, Field(description="Sum of the constraint violations.")]
     reason: Annotated[str, Field(description="Reason of a failed or infeasible trial.")]
     cost: Annotated[CostResponse, Field(description="Cost of all attempts.")]
-    attempts: list[AttemptResponse]
+    attempts: Annotated[
+        list[AttemptResponse], Field(description=f"The last attempts, at most {ATTEMPTS}.")
+    ]
 
     @classmethod
     def of(cls, trial: Trial, domain: Domain | None) -> TrialResponse:
@@ -80,7 +86,9 @@ class TrialResponse(ResponseBody):
             violation=0.0 if trial.outcome is None else trial.outcome.violation,
             reason=trial.reason,
             cost=CostResponse.model_validate(trial.cost),
-            attempts=[AttemptResponse.model_validate(attempt) for attempt in trial.attempts],
+            attempts=[
+                AttemptResponse.model_validate(attempt) for attempt in trial.attempts[-ATTEMPTS:]
+            ],
         )
 
 
@@ -152,32 +160,43 @@ class StudyResponse(ResponseBody):
     why_not: Annotated[str, Field(description="Reason why the study is read-only here.")]
 
     @classmethod
-    def of(cls, study: OpenStudy) -> StudyResponse:
-        """Summarise a study; reads the log."""
-        journal = study.journal
-        log, header = journal.read(), journal.header
-        loss = None if log.best is None else log.best.loss
+    def of(cls, name: str, header: JSON, summary: LogSummary, why_not: str) -> StudyResponse:
+        """Describe a study.
+
+        Args:
+            name: name of the study.
+            header: its header.
+            summary: summary of its log.
+            why_not: reason why it is read-only here; empty if it can continue.
+        """
+        loss = summary.best_loss
         goal = Goal(header["problem"]["objective"], header["problem"]["outputs"])
         return cls(
-            name=journal.name,
+            name=name,
             problem=header["problem"],
             problem_name=header["problem_name"],
             strategy=header["strategy"],
             seed=header["seed"],
             created=header["created"],
             provenance=noted(header.get("provenance")) or None,
-            trials=len(log),
-            events=log.seq,
-            states={state: count for state, count in log.counts.items() if count},
-            spent=LedgerResponse.model_validate(journal.ledger.to_json()),
-            budget=log.budget,
+            trials=summary.trials,
+            events=summary.seq,
+            states={State(state): count for state, count in summary.states.items()},
+            spent=LedgerResponse.model_validate(summary.ledger.to_json()),
+            budget=summary.budget,
             best_loss=loss,
             best=None if loss is None else goal.value(loss),
             best_is=goal.label,
             raised=goal.is_raised,
-            asks_here=not study.why_not,
-            why_not=study.why_not,
+            asks_here=not why_not,
+            why_not=why_not,
         )
+
+    @classmethod
+    def of_open(cls, study: OpenStudy) -> StudyResponse:
+        """Describe an open study; reads the log."""
+        journal = study.journal
+        return cls.of(journal.name, journal.header, journal.summary, study.why_not)
 
 
 class DamagedStudy(ResponseBody):
@@ -256,3 +275,9 @@ class EventsResponse(ResponseBody):
         dict[str, Any] | None, Field(description="Header of the study, with the first events.")
     ]
     events: list[JSON]
+    next: Annotated[
+        int | None,
+        Field(
+            description="`after` of the next page; null if this page reached the end or `limit`."
+        ),
+    ]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
-from itertools import islice
+from concurrent.futures import BrokenExecutor
+from contextlib import aclosing, suppress
 from typing import Annotated
+from urllib.parse import quote
 
 import numpy as np
-from fastapi import APIRouter, Query
-from starlette.responses import StreamingResponse
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
 
-from bo_invert.errors import StudyDamagedError, StudyNotFoundError
+from bo_invert.errors import (
+    StorageBusyError,
+    StorageError,
+    StudyDamagedError,
+    StudyNotFoundError,
+)
 from bo_invert.history import History, best_so_far
 from bo_invert.report.pictures import data_uri, png
 from bo_invert.report.runs import as_picture
@@ -24,56 +32,110 @@ from bo_invert.service.dependencies import (
     Limit,
     Studies,
     Study,
+    StudyName,
     TrialNumber,
 )
-from bo_invert.service.open_studies import OpenStudies
+from bo_invert.service.live_events import LiveEvents, Summary
+from bo_invert.service.open_studies import OpenStudies, why_not
+from bo_invert.service.pages import PAGE_BYTES, Page, encoded
+from bo_invert.service.remote_reads import ReadRequest
+from bo_invert.storage.log_summary import StudyEntry
 from bo_invert.study.recommendation import known_noisy
 from bo_invert.study.solutions import distinct_trials, leading_trial
 from bo_invert.types import State
 
+_COLUMNS, _ROUNDED = 200, 9
+"""Bytes of a trial in columns without its point, and of a coordinate with five decimals. JSON of both
+has at most this length, but for long names of workers."""
 router = APIRouter(prefix=PREFIX)
 
 
 async def summary(studies: OpenStudies, name: str) -> responses.StudyResponse:
     """Summarise a study."""
-    return await studies.thread(responses.StudyResponse.of, await studies.open(name))
+    return await studies.thread(responses.StudyResponse.of_open, await studies.open(name))
 
 
-@router.get("/studies")
-async def studies(studies: Studies, after: After = 0, limit: Limit = 100) -> responses.StudyPage:
-    """List the studies in order of creation, those that cannot be read with the reason."""
-    names = await studies.thread(studies.store.names)
-    page, damaged = [], []
-    for name in names[after : after + limit]:
+async def read_summary(studies: OpenStudies, client: str, name: str) -> Summary:
+    """Return the summary of a study as JSON text.
+
+    Raises:
+        StudyNotFoundError: no study has this name.
+        StorageError: it could not be read.
+    """
+    if studies.reads is None:
+        made = await summary(studies, name)
+        return Summary(made.events, made.model_dump_json())
+    request = ReadRequest(f"{PREFIX}/studies/{quote(name, safe='')}".encode())
+    try:
+        reply = await studies.reads.run(client, name, request)
+    except BrokenExecutor:
+        reply = None
+    if reply is not None and reply.status == 404:
+        raise StudyNotFoundError(f"no study named {name!r}")
+    if reply is None or reply.status != 200:
+        raise StorageBusyError(f"study {name!r} could not be read; try again")
+    return Summary(int(dict(reply.headers)[b"etag"].strip(b'"')), reply.body.decode())
+
+
+@router.get("/studies", response_model=responses.StudyPage)
+async def studies(studies: Studies, after: After = 0, limit: Limit = 100) -> Response:
+    """List the studies in order of creation, those that cannot be read with the reason.
+
+    A page ends early if its studies are large.
+    """
+    entries = await studies.thread(studies.store.summaries, after, limit + 1)
+    page, damaged, end = Page(), [], after
+    for entry in entries[:limit]:
+        end += 1
         try:
-            page.append(await summary(studies, name))
+            page.add(await _listed(studies, entry))
         except (StudyDamagedError, StudyNotFoundError) as error:
-            damaged.append(responses.DamagedStudy(name=name, detail=str(error)))
-    end = after + limit
-    following = end if end < len(names) else None
-    return responses.StudyPage(studies=page, damaged=damaged, next=following)
+            damaged.append({"name": entry.name, "detail": str(error)})
+        if page.full:
+            break
+    following = end if end < after + len(entries) else None
+    return page.response("studies", damaged=damaged, next=following)
 
 
-@router.get("/studies/{study}", responses=READ_ERRORS)
-def study(study: Study) -> responses.StudyResponse:
+async def _listed(studies: OpenStudies, entry: StudyEntry) -> responses.StudyResponse:
+    """Describe a study in a list, without its events if their summary is stored."""
+    if entry.header is None or entry.summary is None:
+        study = await studies.open(entry.name)
+        made = await studies.thread(responses.StudyResponse.of_open, study)
+        with suppress(StorageError):  # a read-only storage stores none
+            await studies.thread(studies.store.summarise, entry.name, study.journal.summary)
+        return made
+    header = json.loads(entry.header)
+    reason = why_not(entry.name, header, studies.registered)
+    return responses.StudyResponse.of(entry.name, header, entry.summary, reason)
+
+
+@router.get("/studies/{study}", response_model=responses.StudyResponse, responses=READ_ERRORS)
+def study(study: Study) -> Response:
     """Return one study: problem, strategy, incumbent and costs."""
-    return responses.StudyResponse.of(study)
+    made = responses.StudyResponse.of_open(study)
+    # The tag is the position of the last event; streams compare it without reading the body.
+    headers = {"ETag": f'"{made.events}"'}
+    return Response(encoded(made), headers=headers, media_type="application/json")
 
 
-@router.get("/studies/{study}/trials", responses=READ_ERRORS)
+@router.get("/studies/{study}/trials", response_model=responses.TrialPage, responses=READ_ERRORS)
 def trials(
     study: Study, after: After = 0, limit: Limit = 100, state: State | None = None
-) -> responses.TrialPage:
-    """List trials from number `after` on, all or those in one state."""
+) -> Response:
+    """List trials from number `after` on, all or those in one state.
+
+    A page ends early if its trials are large.
+    """
     log = study.journal.read()
-    end = len(log)
-    numbers = (n for n in range(after, end) if state is None or log[n].state is state)
-    page = list(islice(numbers, limit))
-    following = page[-1] + 1 if len(page) == limit else end
-    return responses.TrialPage(
-        trials=[responses.TrialResponse.of(log[number], study.domain) for number in page],
-        next=following if following < end else None,
-    )
+    end, page, following = len(log), Page(), after
+    for number in range(after, end):
+        following = number + 1
+        if state is None or log[number].state is state:
+            page.add(responses.TrialResponse.of(log[number], study.domain))
+            if page.full or len(page) == limit:
+                break
+    return page.response("trials", next=following if following < end else None)
 
 
 @router.get("/studies/{study}/columns", responses=READ_ERRORS)
@@ -91,6 +153,8 @@ def columns(
     the present position.
     """
     changed, events = study.journal.changed(since, after)
+    width = min(32, len(changed[0].point)) if changed else 0
+    limit = min(limit, PAGE_BYTES // (_COLUMNS + _ROUNDED * width))
     rows = changed[:limit]
     last = [trial.attempts[-1] if trial.attempts else None for trial in rows]
     return responses.ColumnsResponse(
@@ -146,7 +210,9 @@ def best(study: Study) -> responses.BestResponse:
     )
 
 
-@router.get("/studies/{study}/solutions", responses=READ_ERRORS)
+@router.get(
+    "/studies/{study}/solutions", response_model=responses.TrialsResponse, responses=READ_ERRORS
+)
 def solutions(
     study: Study,
     count: Annotated[int, Query(ge=1, le=100)] = 8,
@@ -159,10 +225,10 @@ def solutions(
             "default: 0.02 in a box, 0.2 in a latent.",
         ),
     ] = None,
-) -> responses.TrialsResponse:
+) -> Response:
     """List the best trials with different designs, best first, as `Study.solutions` without judge.
 
-    Closer points fill the list if there are too few.
+    Closer points fill the list if there are too few. Large trials shorten it.
     """
     problem = None if study.no_problem else study.problem
     history = History(study.journal.trials)
@@ -171,9 +237,11 @@ def solutions(
     domain = GaussianDomain if study.domain is None else BoxDomain
     separation = domain.separation if apart is None else apart
     found = distinct_trials(history, count, separation, first)
-    return responses.TrialsResponse(
-        trials=[responses.TrialResponse.of(trial, study.domain) for trial in found]
-    )
+    page = Page()
+    for trial in found:
+        if not page.full:
+            page.add(responses.TrialResponse.of(trial, study.domain))
+    return page.response("trials")
 
 
 @router.get("/studies/{study}/curve", responses=READ_ERRORS)
@@ -188,14 +256,18 @@ def curve(study: Study) -> responses.CurveResponse:
     )
 
 
-@router.get("/studies/{study}/log", responses=READ_ERRORS)
-def log(
-    studies: Studies, study: Study, after: After = 0, limit: Limit = PAGE
-) -> responses.EventsResponse:
-    """List the events of the log after position `after`."""
-    events = studies.store.events(study.journal.name, after, limit)
-    return responses.EventsResponse(
-        header=study.journal.header if after == 0 else None, events=events
+@router.get("/studies/{study}/log", response_model=responses.EventsResponse, responses=READ_ERRORS)
+def log(studies: Studies, study: Study, after: After = 0, limit: Limit = PAGE) -> Response:
+    """List the events of the log after position `after`; a page ends early if they are large."""
+    events = studies.store.events(study.journal.name, after, limit, PAGE_BYTES)
+    page = Page()
+    for event in events:
+        page.add(event)
+    cut = page.full or len(events) == limit
+    return page.response(
+        "events",
+        header=study.journal.header if after == 0 else None,
+        next=after + len(events) if cut else None,
     )
 
 
@@ -204,20 +276,26 @@ def log(
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}}, **READ_ERRORS},
 )
-async def live(studies: Studies, study: Study, after: After = 0) -> StreamingResponse:
+async def live(
+    request: Request, studies: Studies, study: StudyName, after: After = 0
+) -> StreamingResponse:
     """Stream a summary of the study as server-sent event whenever its log grows."""
-    name = study.journal.name
+    stream: LiveEvents = request.app.state.live
+    client = request.scope["token"].name
+    await read_summary(studies, client, study)  # fails if there is no such study
 
     async def events() -> AsyncIterator[str]:
         try:
-            async for seq in studies.changes(name, after):
-                if seq is None:
-                    yield ": keep-alive\n\n"
-                else:
-                    data = (await summary(studies, name)).model_dump_json()
-                    yield f"id: {seq}\ndata: {data}\n\n"
+            async with aclosing(stream.follow(client, study, after)) as news:
+                async for summary in news:
+                    if summary is None:
+                        yield ": keep-alive\n\n"
+                    else:
+                        yield f"id: {summary.events}\ndata: {summary.text}\n\n"
         except StudyNotFoundError:
             yield "event: gone\ndata: {}\n\n"
+        except StorageError:
+            return  # the client connects again
 
     return StreamingResponse(
         events(),

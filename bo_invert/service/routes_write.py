@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from starlette.responses import Response
 
 from bo_invert.errors import (
     EvaluationError,
@@ -27,6 +30,9 @@ from bo_invert.service.dependencies import (
     StudyName,
     TrialNumber,
 )
+from bo_invert.service.open_studies import OpenStudy
+from bo_invert.service.pages import PAGE_BYTES, Page, streamed
+from bo_invert.service.problem_schema import VECTOR
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.service.responses import TrialResponse
 from bo_invert.service.routes_read import summary
@@ -37,7 +43,7 @@ from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import check_outputs, exact_query, user_query
-from bo_invert.types import JSON, Array, Cost, State
+from bo_invert.types import JSON, Array, Cost, State, Trial
 
 router = APIRouter(prefix=PREFIX)
 
@@ -67,26 +73,41 @@ async def delete(studies: Studies, name: StudyName) -> None:
     studies.forget(name)
 
 
-@router.post("/studies/{study}/ask", responses=ASK_ERRORS)
+@router.post("/studies/{study}/ask", response_model=responses.AskResponse, responses=ASK_ERRORS)
 async def ask(
-    studies: Studies, study: Study, body: requests.AskRequest, key: IdempotencyKey = None
-) -> responses.AskResponse:
+    request: Request,
+    studies: Studies,
+    study: Study,
+    body: requests.AskRequest,
+    key: IdempotencyKey = None,
+) -> Response:
     """Start trials and lease them to the worker.
 
     A repetition with the same `Idempotency-Key` returns the same trials. Without trials, `why`
-    gives the reason.
+    gives the reason. There are fewer trials than `count` if they are large.
     """
     if study.why_not:
         raise InvalidInputError(study.why_not)
+    count = min(body.count, max(1, PAGE_BYTES // await studies.thread(_trial_bytes, study)))
     lease = body.lease if body.worker is None else body.lease or LEASE
     if body.worker is not None and lease is not None:
         await studies.beat(study, body.worker, lease)
     assignment = Assignment(body.worker, lease, key, body.round_size, body.under_way)
-    request = TakeRequest(body.count, body.retries, assignment, body.known)
-    trials = await study.queue.ask(request, body.budget)
-    why = "" if trials else await studies.thread(_why_none, study.journal, body.budget)
-    shown = [TrialResponse.of(trial, study.domain) for trial in trials]
-    return responses.AskResponse.model_validate({"trials": shown, "why": why})
+    take = TakeRequest(count, body.retries, assignment, body.known)
+    trials = await study.queue.ask(take, body.budget, request.scope["token"].name)
+    return await studies.thread(_asked, study, trials, body.budget)
+
+
+def _trial_bytes(study: OpenStudy) -> int:
+    return study.trial_bytes
+
+
+def _asked(study: OpenStudy, trials: Sequence[Trial], budget: int | None) -> Response:
+    """Return the response of an ask."""
+    page = Page()
+    for trial in trials:
+        page.add(TrialResponse.of(trial, study.domain))
+    return page.response("trials", why="" if trials else _why_none(study.journal, budget))
 
 
 @router.post("/studies/{study}/trials/{number}/tell", responses=WRITE_ERRORS)
@@ -162,10 +183,13 @@ def retry(study: Study, number: TrialNumber) -> TrialResponse:
     return TrialResponse.of(study.journal.retry(number), study.domain)
 
 
-@router.post("/studies/{study}/observations", status_code=201, responses=WRITE_ERRORS)
-def add(
-    study: Study, body: requests.ObservationsRequest, key: IdempotencyKey = None
-) -> responses.TrialsResponse:
+@router.post(
+    "/studies/{study}/observations",
+    status_code=201,
+    response_model=responses.TrialsResponse,
+    responses=WRITE_ERRORS,
+)
+def add(study: Study, body: requests.ObservationsRequest, key: IdempotencyKey = None) -> Response:
     """Add observations from outside the study."""
     problem = study.problem
     queries, outcomes = [], []
@@ -179,12 +203,8 @@ def add(
         queries.append(exact_query(problem.space, point, one.design, "data"))
         cost = Cost() if one.cost is None else one.cost.to_cost()
         outcomes.append(problem.outcome(failure or one.outputs, cost))
-    return responses.TrialsResponse(
-        trials=[
-            TrialResponse.of(trial, study.domain)
-            for trial in study.journal.add(queries, outcomes, key)
-        ]
-    )
+    added = study.journal.add(queries, outcomes, key)
+    return streamed("trials", (TrialResponse.of(trial, study.domain) for trial in added), 201)
 
 
 @router.post("/studies/{study}/enqueue", status_code=201, responses=WRITE_ERRORS)
@@ -215,6 +235,7 @@ def _header(registered: RegisteredProblems, body: requests.CreateStudyRequest) -
         problem = registered.problem(source["registered"])
     else:
         source = {"declared": body.problem.model_dump(mode="json", exclude_none=True)}
+        _check_size(source["declared"]["space"])
         problem = problem_from_declaration(source["declared"], body.problem_name or body.name)
     strategy = from_spec(body.strategy.model_dump())
     strategy.check(problem.statement)
@@ -223,6 +244,19 @@ def _header(registered: RegisteredProblems, body: requests.CreateStudyRequest) -
         problem, strategy, body.seed, problem_name=body.problem_name, made_with=made_with
     )
     return source | header
+
+
+def _check_size(space: JSON) -> None:
+    """Check that the points of a declared box have few enough coordinates."""
+    dim = sum(
+        1 if one.get("ordered", True) else len(one["values"])
+        for one in space.get("parameters", {}).values()
+    )
+    if dim > VECTOR:
+        raise InvalidInputError(
+            f"space: parameters must have at most {VECTOR} coordinates in total, got {dim}; each "
+            "value of an unordered choice is one. Use fewer values, or ordered choices"
+        )
 
 
 def _failure(observation: requests.ReportedObservation) -> EvaluationError | None:

@@ -6,7 +6,8 @@ import ipaddress
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bo_invert.errors import InvalidInputError, StorageError, printable, require_package
@@ -22,12 +23,22 @@ from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.sql import SqlStore
 from bo_invert.storage.sqlite_file import MEMORY_URLS
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 with require_package("the server", "uvicorn and fastapi", "service"):
     import uvicorn
 
     from bo_invert.service.app import create_app
-    from bo_invert.service.middleware import LOOPBACK, RateLimiter
+    from bo_invert.service.connection_limits import BoundedConnection, ConnectionLimits
+    from bo_invert.service.middleware import LOOPBACK
     from bo_invert.service.open_studies import OpenStudies
+    from bo_invert.service.process_pool import ProcessPool
+    from bo_invert.service.quotas import QUOTAS, Admission, RequestKind
+    from bo_invert.service.read_process import respond
+    from bo_invert.service.remote_reads import READ_NICE
 
 _ADDRESS = "<address>"
 """Placeholder in messages for the address of the server, which is known once it listens."""
@@ -45,8 +56,10 @@ class ServerSettings:
         allowed_hosts: further host names of this server.
         tokens: file of tokens.
         config: TOML file of registered problems.
-        askers: number of ask processes.
+        askers: largest number of ask processes.
         asks_per_second: rate limit of asks for each token.
+        readers: number of read processes; 0 to read in the process of the server.
+        reads_per_second: rate limit of reads for each token.
     """
 
     storage: str
@@ -56,8 +69,10 @@ class ServerSettings:
     allowed_hosts: tuple[str, ...] = ()
     tokens: Path | None = None
     config: Path | None = None
-    askers: int = 1
+    askers: int = 4
     asks_per_second: float = 50.0
+    readers: int = 2
+    reads_per_second: float = 200.0
 
 
 def is_loopback(host: str) -> bool:
@@ -130,7 +145,12 @@ def watch(storage: str, port: int, config: Path | None = None) -> None:
         raise InvalidInputError(f"storage {storage} holds no studies")
     viewer = ViewerToken()
     line = f"watching {store}: {_ADDRESS}/#token={viewer.token.secret}"
-    _run(ServerSettings(storage, port=port, config=config, askers=0), store, viewer, [line])
+    _run(
+        ServerSettings(storage, port=port, config=config, askers=0, readers=0),
+        store,
+        viewer,
+        [line],
+    )
 
 
 def _database(storage: str) -> str | Path:
@@ -147,21 +167,25 @@ def _run(
 ) -> None:
     """Run a server that prints lines with its address once it listens."""
     registered = RegisteredProblems.load(settings.config)
-    studies = OpenStudies(store, _database(settings.storage), registered, settings.askers)
+    database = _database(settings.storage)
+    studies = OpenStudies(store, database, registered, settings.askers)
+    if settings.readers:
+        serve_reads = partial(respond, database, registered)
+        studies.reads = ProcessPool(serve_reads, settings.readers, READ_NICE)
     own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
     hosts = (*LOOPBACK, *settings.allowed_hosts, *own)
-    rate = settings.asks_per_second
+    _raise_file_limit()
     config = uvicorn.Config(
-        create_app(studies, tokens, hosts, RateLimiter(rate, 2.0 * rate)),
+        create_app(studies, tokens, hosts, _admission(settings)),
         host=settings.host,
         port=settings.port,
         log_level="warning",
         server_header=False,
+        http=partial(BoundedConnection, ConnectionLimits()),  # type: ignore[arg-type]
         ws="none",
         timeout_keep_alive=30,
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=64 * 1024,
-        limit_concurrency=1000,
     )
 
     class Server(uvicorn.Server):
@@ -179,3 +203,25 @@ def _run(
                     print(printable(text.replace(_ADDRESS, address)), end="", file=sys.stderr)
 
     Server(config).run()
+
+
+def _admission(settings: ServerSettings) -> Admission:
+    """Return the limits of each token."""
+    rates = {
+        RequestKind.ASK: settings.asks_per_second,
+        RequestKind.READ: settings.reads_per_second,
+    }
+    return Admission(
+        {
+            kind: replace(QUOTAS[kind], rate=rate, burst=max(1.0, 2.0 * rate))
+            for kind, rate in rates.items()
+        }
+    )
+
+
+def _raise_file_limit() -> None:
+    """Let this process open as many connections as the system allows."""
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

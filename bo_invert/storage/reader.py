@@ -13,6 +13,7 @@ from bo_invert.storage import trial_transitions as transitions
 from bo_invert.storage.base import Store, damaged_study
 from bo_invert.storage.event_validation import EventRules, check_header
 from bo_invert.storage.log_replay import Log
+from bo_invert.storage.log_summary import LogSummary
 from bo_invert.types import JSON, State, Trial
 
 Reader = TypeVar("Reader", bound="JournalReader")
@@ -111,6 +112,12 @@ class JournalReader:
         """Return a snapshot of everything that an ask depends on."""
         log = self.read()
         return JournalView(log.trials, log.asks, log.seq, log.memo, room(log, budget))
+
+    @property
+    @locked
+    def summary(self) -> LogSummary:
+        """Summary of the log."""
+        return LogSummary.of(self.read())
 
     @property
     @locked

@@ -129,7 +129,17 @@ class SqlStore(SqlDatabase):
             query = sa.select(STUDIES.c.name).order_by(STUDIES.c.id)
             return list(connection.execute(query).scalars())
 
-    def events(self, name: str, after: int = 0, limit: int | None = None) -> list[JSON]:
+    def events(
+        self, name: str, after: int = 0, limit: int | None = None, size: int | None = None
+    ) -> list[JSON]:
+        """Return events; see ``Store.events``.
+
+        Args:
+            name: Name of the study.
+            after: Position before the first event.
+            limit: Largest number of events.
+            size: Number of characters of their texts after which no further event follows.
+        """
         with self._study(name) as (connection, log):
             known = self._position(name)
             if known and known.seq == log.seq == after:
@@ -138,8 +148,13 @@ class SqlStore(SqlDatabase):
                 chain = self._chain(connection, log, after, known)
                 query = _EVENTS if limit is None else _EVENTS.limit(limit)
                 rows = connection.execute(query, {"study": log.study, "after": after})
-                events = [chain.read(seq, text) for seq, text in rows]
-                if limit is None:
+                events, length = [], 0
+                for seq, text in rows:
+                    events.append(chain.read(seq, text))
+                    length += len(text)
+                    if size is not None and length >= size:
+                        break
+                if limit is None and size is None:
                     chain.close()
             except ChainError as error:
                 if known and not self._holds(connection, log, known):

@@ -13,7 +13,6 @@ import pytest
 from inside import Inside
 
 import bo_invert as bi
-from bo_invert.execution.threads import ThreadExecutor
 from bo_invert.service.app import _lifespan
 
 
@@ -22,7 +21,6 @@ def inside(tmp_path: Path) -> Inside:
     made = Inside(tmp_path)
     problem = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize())
     bi.Study.create("s", problem, "random", storage=made.store)
-    made.studies.processes.pool = ThreadExecutor(1)
     return made
 
 

@@ -11,7 +11,7 @@ from bo_invert.service.lru_cache import LRUCache
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lru_cache, "STUDIES", 3)
-    monkeypatch.setattr(lru_cache, "TRIALS", 100)
+    monkeypatch.setattr(lru_cache, "BYTES", 100)
 
 
 def filled(*sizes: tuple[str, int], busy: str = "") -> LRUCache[str, tuple[str, int]]:

@@ -14,14 +14,13 @@ import schemathesis
 from inside import Inside
 
 import bo_invert as bi
-from bo_invert.execution.threads import ThreadExecutor
-from bo_invert.service.middleware import RateLimiter
+from bo_invert.service.quotas import Admission, Quota, RequestKind
 from bo_invert.storage.memory import MemoryStore
 
 pytestmark = pytest.mark.slow
 FOLDER = TemporaryDirectory()
-INSIDE = Inside(Path(FOLDER.name), RateLimiter(1e9, 1e9), ("testserver",))
-INSIDE.studies.processes.pool = ThreadExecutor(1)  # ask strategies here: no process has to start
+QUOTA = Quota(1e9, 1e9, open=1000, running=16)
+INSIDE = Inside(Path(FOLDER.name), Admission(dict.fromkeys(RequestKind, QUOTA)), ("testserver",))
 SECRET = INSIDE.secrets["write"]
 CONFIG = schemathesis.Config.from_dict(
     {

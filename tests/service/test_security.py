@@ -19,7 +19,8 @@ from servers import Served
 
 import bo_invert as bi
 from bo_invert.service.access_tokens import Access, TokenFile
-from bo_invert.service.middleware import BODY, RateLimiter
+from bo_invert.service.middleware import BODY
+from bo_invert.service.quotas import Admission, Quota, RequestKind
 from bo_invert.service.server import ServerSettings, is_loopback, tokens_of
 
 
@@ -225,8 +226,8 @@ def test_a_body_that_is_too_large_is_not_read(inside: Inside) -> None:
 
 def test_asks_are_limited_for_each_token(tmp_path: Path) -> None:
     clock = [0.0]
-    limiter = RateLimiter(2.0, 3.0, lambda: clock[0])
-    inside = Inside(tmp_path, limiter)
+    quota = Quota(2.0, 3.0, open=10, running=10)
+    inside = Inside(tmp_path, Admission({RequestKind.ASK: quota}, lambda: clock[0]))
     answers = [inside.request("POST", "/v1/studies/none/ask", json={}) for _ in range(4)]
     assert [a.status_code for a in answers] == [404, 404, 404, 429]
     assert int(answers[-1].headers["retry-after"]) >= 1
@@ -352,10 +353,10 @@ def test_health_and_tells_are_answered_while_a_strategy_thinks(served: Served) -
 
 
 def test_internal_errors_are_not_disclosed(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> list[str]:
+    def broken(*_: object) -> None:
         raise RuntimeError("secret path /etc/shadow")
 
-    monkeypatch.setattr(inside.store, "names", broken)
+    monkeypatch.setattr(inside.store, "summaries", broken)
     answer = inside.request("GET", "/v1/studies")
     assert answer.status_code == 500
     assert "secret" not in answer.text

@@ -1,0 +1,110 @@
+"""Reads in worker processes, so that large ones do not delay the event loop and the changes."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bo_invert.service.http_errors import problem_response
+from bo_invert.service.process_pool import ProcessPool
+from bo_invert.service.quotas import Memory
+
+_log = logging.getLogger(__name__)
+_CHUNK = 64 * 1024
+"""Bytes sent at once, so that a slow client does not fill the buffer of its connection.
+Engineering choice: the limit of the buffer in uvicorn."""
+READ_NICE = 5
+"""Steps of POSIX by which the priority of the processes is lower. Engineering choice: changes are
+answered first on a busy machine."""
+_HEADERS = (b"study-id", b"host")
+"""Headers that the routes read."""
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """GET request for a process.
+
+    Args:
+        path: path as sent.
+        query: query as sent.
+        headers: headers that the routes read.
+        method: GET or HEAD.
+    """
+
+    path: bytes
+    query: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    method: str = "GET"
+
+    @property
+    def study(self) -> str:
+        """Name of the study; empty for a list of studies."""
+        parts = self.path.decode("latin-1").split("/")
+        return unquote(parts[3]) if len(parts) > 3 else ""
+
+
+@dataclass(frozen=True)
+class ReadReply:
+    """Response of a process, with the stack trace of an unexpected error."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    error: str = ""
+
+
+ReadPool = ProcessPool[ReadRequest, ReadReply]
+
+
+@dataclass
+class RemoteReads:
+    """ASGI middleware that answers GET requests on studies with processes, and passes others.
+
+    Args:
+        app: application that answers the other requests.
+        pool: processes.
+        memory: bytes of responses of each token.
+    """
+
+    app: ASGIApp
+    pool: ReadPool
+    memory: Memory
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("raw_path", b"").partition(b"?")[0]
+        reading = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        if not reading or not path.startswith(b"/v1/") or path.endswith(b"/live"):
+            await self.app(scope, receive, send)
+            return
+        headers = tuple(one for one in scope["headers"] if one[0].lower() in _HEADERS)
+        request = ReadRequest(path, scope["query_string"], headers, scope["method"])
+        token = scope["token"].name
+        try:
+            reply = await self.pool.run(token, request.study, request)
+        except BrokenExecutor:
+            reply = None
+        if reply is None:
+            refused: Response = problem_response(
+                503, "the process that reads ended; try again", {"Retry-After": "1"}
+            )
+            await refused(scope, receive, send)
+            return
+        if reply.error:
+            _log.error("%s %r failed: %s", request.method, scope["path"], reply.error)
+        async with self.memory.hold(token, len(reply.body)):
+            await send(
+                {"type": "http.response.start", "status": reply.status, "headers": [*reply.headers]}
+            )
+            for start in range(0, len(reply.body) or 1, _CHUNK):
+                await send(
+                    {
+                        "type": "http.response.body",
+                        "body": reply.body[start : start + _CHUNK],
+                        "more_body": start + _CHUNK < len(reply.body),
+                    }
+                )
