@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array
 from bo_invert.user_data import (
+    length,
     number,
     plain_options,
     real,
@@ -307,8 +308,7 @@ def named_rows(
     if not vectors:
         raise InvalidInputError(f"Box: designs must be dicts with the keys {list(parameters)}")
     for row in rows:
-        size = len(row) if hasattr(row, "__len__") and np.ndim(row) == 1 else None
-        if size != len(parameters):
+        if length(row) != len(parameters):
             raise InvalidInputError(
                 f"Box: designs must have shape (n, {len(parameters)}), got {_shape(designs)}"
             )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bo_invert.errors import printable as printable
-from bo_invert.user_data import plain_options, scalar
+from bo_invert.user_data import number, plain_options, scalar
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -47,21 +47,16 @@ def _brief(value: object, exact: bool = False) -> str:
         return f"{value!r:.80}"
     if array.size > 12:
         return f"array of shape {array.shape}"
-    digits: dict[str, Any] = {"floatmode": "unique"} if exact else {"precision": 6}
-    return np.array2string(array, separator=", ", **digits).replace("\n", "")
+    if exact:
+        return repr(array.tolist())
+    return np.array2string(array, precision=6, separator=", ").replace("\n", "")
 
 
 def _typed(value: JSON, like: Design) -> Design:
-    """Convert JSON to the type of another design."""
+    """Convert JSON to the type of another design: an array, a tensor or a dict."""
     if isinstance(like, np.ndarray):
         return np.array(value, dtype=like.dtype)
-    if isinstance(like, dict):
-        return {name: _typed(value[name], one) for name, one in like.items()}
-    if type(like) in (list, tuple):
-        return type(like)(_typed(one, other) for one, other in zip(value, like, strict=True))
-    if hasattr(like, "new_tensor"):
-        return like.new_tensor(value)
-    return type(like)(value) if isinstance(like, np.generic) else value
+    return like.new_tensor(value) if hasattr(like, "new_tensor") else dict(value)
 
 
 def _listed(array: Array | None) -> JSON:
@@ -98,8 +93,8 @@ class Cost:
         )
 
     def to_json(self) -> dict[str, int | float]:
-        values, gradients = int(self.values), int(self.gradients)
-        return {"values": values, "gradients": gradients, "seconds": float(self.seconds)}
+        values, gradients = int(number(self.values)), int(number(self.gradients))
+        return {"values": values, "gradients": gradients, "seconds": number(self.seconds)}
 
     @staticmethod
     def from_json(data: Mapping[str, float]) -> Cost:
@@ -138,8 +133,12 @@ class Descent:
     optimizer: str = "adam"
     learning_rate: float = 0.05
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", scalar(self.steps))
+        object.__setattr__(self, "learning_rate", number(self.learning_rate))
+
     def to_json(self) -> JSON:
-        return {name: scalar(value) for name, value in asdict(self).items()}
+        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,8 @@ from bo_invert.errors import InvalidInputError
 
 # Unit roundoffs 2^-p of floating-point formats with p significant bits (IEEE 754; bfloat16: 8).
 _ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
+_UNIT = "has a unit; write its magnitude, in the unit of the problem"
+_COMPLEX = "is complex; write its real part or its absolute value"
 
 
 def has_unit(value: object) -> bool:
@@ -80,9 +82,9 @@ def number(value: object) -> float:
     if isinstance(one, float):
         return one
     if has_unit(one):
-        raise TypeError("has a unit; write its magnitude, in the unit of the problem")
+        raise TypeError(_UNIT)
     if isinstance(one, complex):
-        raise TypeError("is complex; write its real part or its absolute value")
+        raise TypeError(_COMPLEX)
     if isinstance(one, (str, bytes, np.ndarray)) or not hasattr(type(one), "__float__"):
         raise TypeError("is not a number")
     try:
@@ -97,10 +99,12 @@ def numbers(values: object) -> NDArray[np.float64]:
     Raises:
         TypeError: a value is no number, or rows have different lengths.
     """
+    if _missing(values):
+        return np.array(math.nan)
     if hasattr(values, "detach"):
         values = _host_array(values)
     if has_unit(values):
-        raise TypeError("has a unit; write its magnitude, in the unit of the problem")
+        raise TypeError(_UNIT)
     if isinstance(values, (list, tuple)) and not all(type(v) in (int, float) for v in values):
         try:
             return np.array([numbers(value) for value in values], dtype=np.float64)
@@ -125,7 +129,7 @@ def _host_array(tensor: object) -> NDArray[Any]:
     """Copy a tensor of any device, layout and precision to a numpy array."""
     there: Any = tensor.detach().cpu()  # type: ignore[attr-defined]  # tensors of torch
     if there.is_complex():
-        raise TypeError("is complex; write its real part or its absolute value")
+        raise TypeError(_COMPLEX)
     there = there.dequantize() if there.is_quantized else there
     found: NDArray[Any] = there.to_dense().double().numpy()
     return found
@@ -133,8 +137,12 @@ def _host_array(tensor: object) -> NDArray[Any]:
 
 def vector(values: object) -> NDArray[np.float64]:
     """Convert a number, a vector, or a list of numbers or arrays of length one; see ``numbers``."""
-    if isinstance(values, (list, tuple)) and len(values) > 1:
-        return np.array([number(value) for value in values])
+    if isinstance(values, (list, tuple)) and values:
+        try:
+            return np.array([number(value) for value in values])
+        except TypeError:
+            if len(values) > 1:
+                raise
     return np.atleast_1d(numbers(values))
 
 
@@ -205,15 +213,8 @@ def whole_number(
 ) -> int:
     """Return an argument as an ``int``; numpy integers are accepted, booleans are not.
 
-    Args:
-        where: class or function that received the argument.
-        name: name of the argument.
-        value: the argument.
-        least: smallest valid value.
-        most: largest valid value; None for no limit.
-
     Raises:
-        InvalidInputError: the argument is no whole number in this range.
+        InvalidInputError: the argument is no whole number from ``least`` to ``most``.
     """
     one = scalar(value)
     if (
@@ -258,11 +259,10 @@ def _duration(where: str, name: str, value: object, *, zero: bool) -> float:
 
 
 def plain_options(value: object) -> object:
-    """Convert numpy scalars and arrays of one element, also in dicts, to Python objects."""
+    """Convert scalars of numpy, tensors and arrays of one element, also in dicts, to Python."""
     if isinstance(value, Mapping):
         return {key: plain_options(item) for key, item in value.items()}
-    single = isinstance(value, (np.generic, np.ndarray)) and value.size == 1
-    return scalar(value) if single and not has_unit(value) else value
+    return scalar(value) if hasattr(value, "item") and not has_unit(value) else value
 
 
 def record(value: object) -> dict[str, Any] | None:
@@ -319,7 +319,7 @@ def columns(value: object) -> dict[str, Sequence[Any]] | None:
     """
     if isinstance(value, Mapping):
         found = {str(name): column for name, column in value.items()}
-        sizes = {_length(column) for column in found.values()}
+        sizes = {length(column) for column in found.values()}
         return found if len(sizes) == 1 and None not in sizes else None
     if isinstance(value, np.ndarray) and value.dtype.names is not None:
         flat = np.atleast_1d(value)
@@ -393,7 +393,7 @@ def _named(names: Iterable[Any], values: Iterable[Any]) -> dict[str, Any]:
     return dict(zip(listed, values, strict=True))
 
 
-def _length(value: object) -> int | None:
+def length(value: object) -> int | None:
     """Return the length of a column; None for a scalar, text or an array of other dimensions."""
     if isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", 1) != 1:
         return None

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -27,7 +28,7 @@ from bo_invert.spaces.base import Space
 from bo_invert.spaces.box import Box
 from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, State
 from bo_invert.user_code import own_settings, user_function
-from bo_invert.user_data import number, require_names, whole_number
+from bo_invert.user_data import number, require_names, scalar, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -338,7 +339,7 @@ def _output_names(
 ) -> tuple[str, ...]:
     if isinstance(given, str):
         given = [given]
-    if given is not None and np.ndim(given) == 0:
+    if isinstance(scalar(given), Integral):
         count = whole_number("Problem", "outputs", given)
         given = ["y"] if count == 1 else [f"y{i}" for i in range(count)]
     own = None if oracle is None else oracle.outputs

@@ -68,7 +68,9 @@ class Space(ABC):
             designs: n designs.
             points: their points ``(n, d)`` from ``encode``.
         """
-        return [_exact(one, made) for one, made in zip(designs, self.decode(points), strict=True)]
+        # The centre shows the size of numbers that a decoder adds, and that rounding depends on.
+        *decoded, centre = self.decode(np.vstack([points, np.zeros_like(points[:1])]))
+        return [_exact(*pair, centre) for pair in zip(designs, decoded, strict=True)]
 
     @property
     def realism(self) -> float:
@@ -155,17 +157,17 @@ class Space(ABC):
 _ROUNDING = 1e-6
 
 
-def _exact(design: Design, decoded: Design) -> JSON:
+def _exact(design: Design, decoded: Design, centre: Design) -> JSON:
     """Return an array as JSON if its reconstruction differs from it by rounding only."""
     if not hasattr(decoded, "dtype"):
         return None
     try:
-        given, made = numbers(design), numbers(decoded)
+        given, made, usual = numbers(design), numbers(decoded), numbers(centre)
     except TypeError:
         return None
     if given.shape != made.shape or np.array_equal(given, made):
         return None
-    scale = np.abs(made).max()
+    scale = max(np.abs(made).max(), np.abs(usual).max())
     return given.tolist() if np.abs(given - made).max() <= _ROUNDING * scale else None
 
 

@@ -79,17 +79,17 @@ class Pixels(Space):
                 "Pixels: shape must be (height, width) or (channels, height, width), "
                 f"got {tuple(shape)}"
             )
+        bounds = (real("Pixels", "bounds", bounds[0]), real("Pixels", "bounds", bounds[1]))
+        cutoff = None if cutoff is None else real("Pixels", "cutoff", cutoff)
+        jitter = whole_number("Pixels", "jitter", jitter, least=-(2**31))
+        rotation = real("Pixels", "rotation", rotation)
+        tv, l2 = real("Pixels", "tv", tv), real("Pixels", "l2", l2)
         maps: dict[str, Callable[[Sequence[int]], _Map]] = {
             "fourier": partial(_Spectrum, cutoff=cutoff),
             "pixel": _Map,
             "laplacian": _Octaves,
         }
         one_of("Pixels", "parametrization", parametrization, maps)
-        bounds = (real("Pixels", "bounds", bounds[0]), real("Pixels", "bounds", bounds[1]))
-        cutoff = None if cutoff is None else real("Pixels", "cutoff", cutoff)
-        jitter = whole_number("Pixels", "jitter", jitter, least=-(2**31))
-        rotation = real("Pixels", "rotation", rotation)
-        tv, l2 = real("Pixels", "tv", tv), real("Pixels", "l2", l2)
         if not bounds[0] < bounds[1]:
             raise InvalidInputError(
                 f"Pixels: bounds must be two finite increasing numbers, got {bounds}"

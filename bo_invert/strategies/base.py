@@ -143,7 +143,8 @@ class Strategy(ABC):
         """Return name and options as JSON, the argument of ``from_spec``."""
         values = ((option.name, getattr(self, option.name)) for option in fields(self))
         options = {
-            name: value.spec() if isinstance(value, Strategy) else value for name, value in values
+            name: value.spec() if isinstance(value, Strategy) else plain_options(value)
+            for name, value in values
         }
         return {"name": self.name, "options": options}
 

@@ -86,6 +86,7 @@ class PCN(Strategy):
     noisy: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.surrogate not in SURROGATES:
             raise InvalidInputError(
                 f"strategy 'pcn': surrogate must be one of {', '.join(map(repr, SURROGATES))}, "

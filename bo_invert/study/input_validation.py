@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require, warn_user
 from bo_invert.oracles.raw_outputs import MISMATCH, answer_rows, shaped_outputs
@@ -23,6 +22,7 @@ from bo_invert.user_data import (
     require_names,
     row_labels,
     table,
+    vector,
     whole_number,
 )
 
@@ -118,6 +118,14 @@ def _coordinates(space: Space, points: object) -> Array:
         "They are coordinates, not designs",
     )
     return coordinates
+
+
+def _coordinate_vector(point: object) -> Array:
+    """Return the coordinates of a point, which may be arrays or tensors of length one."""
+    try:
+        return vector(point)
+    except TypeError as error:
+        raise InvalidInputError(f"points must be numbers: one of them {error}") from None
 
 
 def _encode(space: Space, designs: object, tolerated_loss: float) -> Array:
@@ -216,8 +224,11 @@ def user_query(space: Space, x: object, point: object, design: JSON = None) -> Q
     several = listed and any(record(one) is not None for one in cast("Sequence[object]", x))
     rows = None if listed or isinstance(x, Mapping) else columns(x)
     several = several or (rows is not None and record(x) is None)
+    if isinstance(point, (list, tuple)) and record(point) is None:
+        several = several or any(isinstance(one, (list, tuple)) for one in point)
+        point = point if several else _coordinate_vector(point)
     require(
-        not several and np.ndim(cast("ArrayLike", point)) <= 1,
+        not several and getattr(point, "ndim", 1) == 1,
         "enqueue: the argument must be one design or one point. Call it once for each",
     )
     # A batch of one: an encoder may need an array.

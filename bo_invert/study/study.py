@@ -221,6 +221,7 @@ class Study(CopiedByReopening, StudyResults):
             check_outputs(answer, self.outputs)
         known = own_trial("tell", trial, self.journal)
         outcome = problem.outcome(answer, cost or known.query.cost)
+        attempt = None if attempt is None else whole_number("tell", "attempt", attempt, least=0)
         return self._with_designs([self.journal.finish(known.number, outcome, attempt)])[0]
 
     @own_settings()
@@ -342,7 +343,8 @@ class Study(CopiedByReopening, StudyResults):
         reuse_limit: int | None = None,
     ) -> list[Trial]:
         """Start up to ``count`` trials for a worker; see ``JournalBase.take`` and ``run``."""
-        require(count >= 1, f"ask: count must be at least 1, got {count}")
+        count = whole_number("ask", "count", count)
+        budget = None if budget is None else whole_number("ask", "budget", budget)
         self._require_problem()
 
         def start(wanted: int) -> list[Trial]:

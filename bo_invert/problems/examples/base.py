@@ -11,6 +11,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.oracles.gradient_proxy import GradientProxy
 from bo_invert.problems.problem import Problem
 from bo_invert.user_code import own_settings
+from bo_invert.user_data import plain_options
 
 V = TypeVar("V")
 
@@ -36,7 +37,8 @@ def ready_problem(name: str, **options: Any) -> Problem:
     Raises:
         InvalidInputError: unknown problem or option.
     """
-    return registry.resolve("problems", name)(**options)  # type: ignore[no-any-return]
+    given = {key: plain_options(value) for key, value in options.items()}
+    return registry.resolve("problems", name)(**given)  # type: ignore[no-any-return]
 
 
 def without_gradients(problem: Problem) -> Problem:
