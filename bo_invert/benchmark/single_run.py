@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import MissingExtraError, UnsuitableStrategyError
+from bo_invert.errors import MissingExtraError, StudyPausedError, UnsuitableStrategyError
 from bo_invert.history import best_so_far
 from bo_invert.problems.problem import Problem
 from bo_invert.report.runs import Find, Run, Status
@@ -82,6 +82,8 @@ def run_one(
         )  # fmt: skip
     except (UnsuitableStrategyError, MissingExtraError) as refusal:
         return Run(**header, status=Status.REFUSED, ended=str(refusal))
+    except StudyPausedError as pause:
+        return Run(**header, status=Status.STOPPED, ended=str(pause))
     except Exception as error:
         if raise_errors:
             raise

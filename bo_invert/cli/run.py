@@ -42,7 +42,7 @@ from bo_invert.report.csv_export import records_csv
 from bo_invert.storage.open import open_existing, open_store
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.study import Study
-from bo_invert.types import JSON
+from bo_invert.types import JSON, State
 
 
 def run(
@@ -67,6 +67,9 @@ def run(
         int | None, typer.Option(min=0, help="Random seed; default: 0, or that of the study.")
     ] = None,
     storage: OptionalStorage = None,
+    unpause: Annotated[
+        bool, typer.Option("--unpause", help="Evaluate trials again that paused the study.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="Study name; default: from problem, strategy and seed.")
     ] = None,
@@ -88,6 +91,9 @@ def run(
         say(f"resuming study {name!r}: {study.spent}")
     else:
         study = Study.create(name, made, chosen or "auto", seed or 0, store)
+    for trial in study.trials if unpause else ():
+        if trial.state is State.LOST:
+            study.retry(trial)
     try:
         study.run(budget, batch=batch, executor=executor, progress=not quiet, timeout=timeout)
     except KeyboardInterrupt:

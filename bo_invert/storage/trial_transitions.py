@@ -146,7 +146,7 @@ def check_deaths(log: Log) -> None:
             f"study paused: {MAX_DEATHS} processes died without a word during "
             f"trial{plural} {', '.join(map(str, numbers))} (kill -9, a crash, out of memory, a "
             "power failure). Nothing recorded is lost. Continue with "
-            f"study.retry({first}) to evaluate it again, "
+            f"study.retry({first}) to evaluate it again (bo-invert run --unpause), "
             f"study.tell({first}, bi.FailedError('why')) to record a failure, or "
             f"study.cancel({first}) to skip it. bi.Isolated(oracle) survives such crashes"
         )

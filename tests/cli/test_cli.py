@@ -27,6 +27,7 @@ from bo_invert.cli.output import Format
 from bo_invert.errors import InvalidInputError
 from bo_invert.problems.loading import load_problem, problem_title
 from bo_invert.storage.open import open_store
+from bo_invert.storage.trial_transitions import MAX_DEATHS, Assignment
 
 TUNING = """
 import bo_invert as bi
@@ -209,6 +210,21 @@ def test_a_study_does_not_change_its_strategy_or_seed(bo: Command, change: list[
     assert answer.code == 2
     assert "was created with" in answer.err
     assert json.loads(bo("list", "--storage", "runs.db", "--format", "json").out)[0]["trials"] == 3
+
+
+def test_a_paused_study_continues_with_an_option(bo: Command) -> None:
+    line = ["run", "tuning.py", "--strategy", "sobol", "--storage", "runs.db", "--name", "s"]
+    assert bo(*line, "--budget", "2").code == 0
+    study = bi.Study.open("s", "sqlite:///runs.db", load_problem("tuning.py", {}))
+    for _ in range(MAX_DEATHS):
+        study.take(1, 3, assignment=Assignment("elsewhere:1:1"))
+        study.journal.expire(lambda worker: True)
+    refused = bo(*line, "--budget", "3")
+    assert refused.code == 1
+    assert "trial 2" in refused.err
+    assert "--unpause" in refused.err
+    assert bo(*line, "--budget", "3", "--unpause").code == 0
+    assert [str(trial.state) for trial in study.trials] == ["completed"] * 3
 
 
 def test_a_changed_problem_is_refused_with_the_difference(bo: Command) -> None:
