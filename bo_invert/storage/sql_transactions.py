@@ -217,6 +217,7 @@ class SqlDatabase:
                 poolclass=QueuePool,
                 pool_timeout=self.patience,
             )
+            sa.event.listen(engine, "close", self.file.connection_closed)
         else:  # each transaction sees the latest state of a file that SQLite cannot lock
             engine = sa.create_engine("sqlite://", creator=self.file.connect, poolclass=NullPool)
         sa.event.listen(engine, "connect", self._configure_sqlite)

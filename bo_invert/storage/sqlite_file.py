@@ -141,6 +141,14 @@ class SqliteFile:
             if suffix not in self._known and (found := _identity(self._stat(suffix))):
                 self._known[suffix] = found
 
+    def connection_closed(self, *_: object) -> None:
+        """Forget the companion files, which SQLite deletes with the last connection.
+
+        A connection also closes when Ctrl-C interrupts its transaction.
+        """
+        for suffix in _COMPANIONS:
+            self._known.pop(suffix, None)
+
     def forget(self) -> None:
         """Forget the identity of the files; for new connections."""
         self._known.clear()

@@ -7,10 +7,13 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.engine.default import DefaultDialect
 
 import bo_invert as bi
 from bo_invert.errors import StudyPausedError
@@ -198,6 +201,38 @@ def test_an_interrupt_while_an_answer_is_recorded(
     assert study.spent.values == 1
     study.run(4, batch=4)
     assert (study.spent.values, len(study.trials)) == (4, 4)
+    consistent(study)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_an_interrupt_inside_a_transaction_of_a_database(
+    committed: bool, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Check a start or a record whose connection is lost, as by Ctrl-C during a commit."""
+    study = begin(store=f"sqlite:///{tmp_path}/runs.db")
+    commit, commits = DefaultDialect.do_commit, []
+
+    def interrupted(dialect: DefaultDialect, connection: Any) -> None:
+        commits.append(1)
+        if len(commits) != at:
+            commit(dialect, connection)
+        elif committed:
+            commit(dialect, connection)
+            raise KeyboardInterrupt
+        else:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DefaultDialect, "do_commit", interrupted)
+        patch.setattr(runner, "heartbeat", lambda *_: nullcontext())
+        with pytest.raises(KeyboardInterrupt):
+            study.run(4, batch=2)
+    assert study.spent.lost == 0
+    assert not getattr(study.journal, "running", [])
+    study.run(4, batch=2)
+    assert (study.spent.values, study.spent.lost) == (4, 0)
+    assert described(study) == described(begin().run(4, batch=2))
     consistent(study)
 
 
