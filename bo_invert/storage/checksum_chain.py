@@ -78,8 +78,8 @@ class ChainError(ValueError):
 class Chain:
     """Verification of consecutive events.
 
-    Events without checksum are accepted before the first one that has it: older versions wrote
-    them. A later checksum covers them, too.
+    Events without checksum are accepted, because older versions wrote them. The next checksum
+    covers them, too.
 
     Args:
         checksum: Checksum before the first event.
@@ -110,15 +110,13 @@ class Chain:
             raise ChainError(self.position, f"is missing, the next one is event {seq}")
         body, checksum = split(text)
         self.checksum = link(self.checksum, body)
-        if checksum is None:
-            if self._sealed and self._sealed == self.position - 1 and seq <= self._length:
-                raise ChainError(seq, "does not match its checksum")
-        elif checksum != self.checksum:
-            raise self._broken()
-        else:
+        if checksum is not None:
+            if checksum != self.checksum:
+                raise self._broken()
             self._sealed = seq
         if seq == self._length:
             if self._end != self.checksum:
+                self._sealed = min(self._sealed, seq - 1)
                 raise self._broken()
             self._sealed = seq
         try:

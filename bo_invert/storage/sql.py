@@ -32,8 +32,14 @@ from bo_invert.types import JSON
 
 _NAME = STUDIES.c.name == sa.bindparam("name")
 _ID = sa.select(STUDIES.c.id).where(_NAME)
+_LAST = (
+    sa.select(sa.func.coalesce(sa.func.max(EVENTS.c.seq), 0))
+    .where(EVENTS.c.study == STUDIES.c.id)
+    .correlate(STUDIES)
+    .scalar_subquery()
+)
 _HEAD = (
-    sa.select(STUDIES.c.id, HEADS.c.header, HEADS.c.seq, HEADS.c.checksum)
+    sa.select(STUDIES.c.id, HEADS.c.header, HEADS.c.seq, HEADS.c.checksum, _LAST)
     .outerjoin(HEADS, HEADS.c.study == STUDIES.c.id)
     .where(_NAME)
 )
@@ -64,14 +70,17 @@ class StoredLog(NamedTuple):
     Args:
         study: Id of the study.
         header: Checksum of its name and header; empty in tables of an older version.
-        seq: Position of the last event.
-        checksum: Checksum of the last event.
+        seq: Stored position of the last event.
+        checksum: Stored checksum of the last event.
+        last: Position of the last event that is there. It differs from ``seq`` in a damaged log,
+            and after a program of an older version appended events.
     """
 
     study: int
     header: str = ""
     seq: int = 0
     checksum: str = ""
+    last: int = 0
 
 
 class SqlStore(SqlDatabase):
@@ -142,25 +151,27 @@ class SqlStore(SqlDatabase):
         """
         with self._study(name) as (connection, log):
             known = self._position(name)
-            if known and known.seq == log.seq == after:
+            if known and known.seq == log.seq == log.last == after:
                 return []
             try:
                 chain = self._chain(connection, log, after, known)
                 query = _EVENTS if limit is None else _EVENTS.limit(limit)
-                rows = connection.execute(query, {"study": log.study, "after": after})
                 events, length = [], 0
-                for seq, text in rows:
-                    events.append(chain.read(seq, text))
-                    length += len(text)
-                    if size is not None and length >= size:
-                        break
+                with connection.execute(query, {"study": log.study, "after": after}) as rows:
+                    for seq, text in rows:
+                        events.append(chain.read(seq, text))
+                        length += len(text)
+                        if size is not None and length >= size:
+                            break
                 if limit is None and size is None:
                     chain.close()
             except ChainError as error:
                 if known and not self._holds(connection, log, known):
                     raise older_copy(str(self), name, known, log.seq) from None
                 raise damaged_study(self, name, error.position, error.why) from None
-            if events or after <= log.seq:  # else the caller knows another log
+            if after <= log.seq <= chain.position:
+                self._note(name, log, log.seq, log.checksum)
+            elif after <= chain.position < log.seq:
                 self._note(name, log, chain.position, chain.checksum)
         return events
 
@@ -182,10 +193,10 @@ class SqlStore(SqlDatabase):
         """
         texts = [json.dumps(event, allow_nan=False) for event in events]
         with self._study(name, writing=True) as (connection, log):
-            if log.seq < after:
+            if log.last != after:
+                raise StorageConflictError(f"study {name!r} has {log.last} events, not {after}")
+            if log.last != log.seq:
                 log = self._with_older_events(connection, name, log)
-            if log.seq != after:
-                raise StorageConflictError(f"study {name!r} has {log.seq} events, not {after}")
             try:
                 self._insert(connection, name, log, texts, summary)
             except exc.IntegrityError as error:
@@ -363,9 +374,8 @@ class SqlStore(SqlDatabase):
         if found is not None:
             return found
         chain = Chain(log.header)
-        for number, text in connection.execute(
-            _EVENTS.limit(seq), {"study": log.study, "after": 0}
-        ):
+        first = connection.execute(_EVENTS.limit(seq), {"study": log.study, "after": 0})
+        for number, text in first.all():
             chain.read(number, text)
         return chain.checksum
 
@@ -379,9 +389,12 @@ class SqlStore(SqlDatabase):
     def _with_older_events(self, connection: sa.Connection, name: str, log: StoredLog) -> StoredLog:
         """Return a log with events that a program of an older version appended meanwhile."""
         chain = Chain(log.checksum, log.seq)
+        rows = connection.execute(_EVENTS, {"study": log.study, "after": log.seq}).all()
         try:
-            for seq, text in connection.execute(_EVENTS, {"study": log.study, "after": log.seq}):
+            for seq, text in rows:
                 chain.read(seq, text)
+            if log.last < log.seq:
+                raise ChainError(log.last + 1, f"is missing, the last one was event {log.seq}")
         except ChainError as error:
             raise damaged_study(self, name, error.position, error.why) from None
         return log._replace(seq=chain.position, checksum=chain.checksum)

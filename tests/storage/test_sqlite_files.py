@@ -244,10 +244,10 @@ def test_a_backup_is_the_state_of_one_moment(tmp_path: Path) -> None:
         for number in range(5):
             copy = tmp_path / f"copy {number}.db"
             backup(store, copy)
-            kept = SqlStore(copy, read_only=True)
-            a, b = len(kept.events("a")), len(kept.events("b"))
+            saved = SqlStore(copy, read_only=True)
+            a, b = len(saved.events("a")), len(saved.events("b"))
             assert a - b in (0, 1)
-            kept.close()
+            saved.close()
             assert not copy.with_name(f"{copy.name}-wal").exists()
     finally:
         ended.set()
