@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -184,3 +186,51 @@ def test_lines_stay_lines() -> None:
         printable("\x1b[0m\x9b\x7f\r\u202e\ud800")
         == "\\u001b[0m\\u009b\\u007f\\u000d\\u202e\\ud800"
     )
+
+
+def test_progress_of_comparisons_and_checks_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"problem {ESCAPES}"
+    problem = bi.Problem(
+        bi.Box({"x": (0.0, 1.0)}), lambda design: design["x"], bi.Minimize(f"y{ESCAPES}"), name=name
+    )
+    bi.compare(problem, {f"label {ESCAPES}": "random"}, budget=3, seeds=1, progress=True)
+    bi.doctor(problem, calls=5, progress=True)
+    printed = capsys.readouterr().err.replace("\r", "").replace("\x1b[A", "")
+    assert "label" in printed
+    assert "doctor problem" in printed
+    assert not OBEYED.search(printed)
+
+
+MESSAGES = {
+    "exception": "raise RuntimeError(TEXT)",
+    "warning": "import warnings; warnings.warn(TEXT)",
+    "log": "import logging; logging.getLogger('bo_invert.example').info('%s', TEXT)",
+    "exit": "raise SystemExit(TEXT)",
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_messages_of_other_code_are_text(message: str, tmp_path: Path) -> None:
+    file = tmp_path / "problem.py"
+    file.write_text(
+        "import bo_invert as bi\n"
+        f"TEXT = {ESCAPES!r}\n"
+        "def make():\n"
+        f"    {MESSAGES[message]}\n"
+        "    return bi.Problem(bi.Box({'x': (0.0, 1.0)}), lambda d: d['x'], bi.Minimize())\n"
+    )
+    command = [sys.executable, "-m", "bo_invert.cli", "-v", "run", f"{file}:make"]
+    ran = subprocess.run([*command, "--budget", "1", "--quiet"], capture_output=True)
+    printed = ran.stderr.decode(errors="surrogatepass")
+    assert "u001b[31m" in printed
+    assert not OBEYED.search(printed)
+
+
+def test_errors_of_usage_are_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = ESCAPES.replace("\ud800", "")
+    for words in [f"command {text}"], ["list", f"--{text}"], ["show", text, "--storage", text]:
+        printed = printed_by(capsys, monkeypatch, *words)
+        assert "1b" in printed
+        assert not OBEYED.search(printed), words

@@ -48,6 +48,13 @@ def run(app: typer.Typer) -> int:
     except typer.Abort:
         print_error("Aborted!")
         return 1
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print_error(end.code)
+            return 1
+        raise
+    finally:
+        escape_messages()  # typer sets a hook of its own
     return code if isinstance(code, int) else 0
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Beginnings of cells that spreadsheets run (OWASP, "CSV Injection"), also as wide characters."""
 
 
@@ -31,9 +31,13 @@ def rows_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def escaped(cell: object) -> object:
     """Return a text that a spreadsheet would run as a formula with an apostrophe before it.
 
-    Numbers, also as text, stay as they are.
+    Numbers, also as text, stay as they are. Line breaks of text become line feeds, since readers
+    end a row at an unquoted carriage return.
     """
-    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r\n", "\n").replace("\r", "\n")
+    if not cell.startswith(_FORMULA):
         return cell
     try:
         float(cell)

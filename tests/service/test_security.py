@@ -18,7 +18,7 @@ from inside import Inside
 from servers import Served
 
 import bo_invert as bi
-from bo_invert.service.access_tokens import Access, TokenFile
+from bo_invert.service.access_tokens import Access, TokenFile, default_file
 from bo_invert.service.middleware import BODY
 from bo_invert.service.quotas import Admission, Quota, RequestKind
 from bo_invert.service.server import ServerSettings, is_loopback, tokens_of
@@ -110,6 +110,17 @@ def test_hosts_and_origins_of_others_are_refused(inside: Inside, method: str) ->
         "",
         "[::",
         "*",
+        "user@localhost",
+        "localhost/path",
+        "localhost?query",
+        "localhost#part",
+        "localhost:port",
+        "localhost:99999",
+        "localhost:80:80",
+        "localhost, evil.example",
+        "localhost evil.example",
+        "[::1]evil",
+        "::1",
     ):
         assert status(host=host) == 403, host
     assert status(origin="http://127.0.0.1:8765") != 403
@@ -361,3 +372,40 @@ def test_internal_errors_are_not_disclosed(inside: Inside, monkeypatch: pytest.M
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert json.loads(answer.text)["title"]
+
+
+def test_two_hosts_in_one_request_are_refused(inside: Inside) -> None:
+    headers = [("host", "localhost"), ("host", "evil.example")]
+    for pair in headers, headers[::-1], [headers[0]] * 2:
+        answer = inside.request("GET", "/healthz", None, headers=httpx.Headers(pair))
+        assert answer.status_code == 403, pair
+    assert inside.request("GET", "/healthz", None).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["", " ", "   ", "\t", "\u00a0", "\u2003 \u3000"])
+def test_blank_names_of_studies_are_refused(name: str, inside: Inside) -> None:
+    problem = {
+        "space": {"type": "box", "parameters": {"x": {"type": "float", "low": 0, "high": 1}}},
+        "objective": {"type": "minimize"},
+    }
+    body = {"name": name, "problem": problem}
+    assert inside.request("POST", "/v1/studies", json=body).status_code == 422
+    assert inside.store.names() == ["s"]
+    assert inside.request("POST", "/v1/studies", json=body | {"name": " a "}).status_code == 201
+
+
+def test_tokens_lie_where_the_system_wants_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("BO_INVERT_TOKENS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    usual = tmp_path / ".config" / "bo_invert" / "tokens.json"
+    assert default_file() == usual
+    for relative in "", "config", "./config":
+        monkeypatch.setenv("XDG_CONFIG_HOME", relative)
+        assert default_file() == usual
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "other"))
+    assert default_file() == tmp_path / "other" / "bo_invert" / "tokens.json"
+    monkeypatch.setenv("BO_INVERT_TOKENS", str(tmp_path / "own.json"))
+    assert default_file() == tmp_path / "own.json"
