@@ -78,7 +78,9 @@ class EventRules:
         trial = log[_below("trial", event.get("trial"), len(log))]
         if self._strict and trial.state not in _STARTABLE:
             raise ValueError(f"trial {trial.number} is {trial.state} and cannot start")
-        _optional(_text, "worker", event.get("worker"))
+        if "worker" not in event:
+            raise ValueError("worker is missing")
+        _optional(_text, "worker", event["worker"])
         _optional(partial(_number, least=self._least), "lease", event.get("lease"))
 
     def _finished(self, log: Log, event: JSON) -> None:
@@ -133,11 +135,13 @@ class EventRules:
         numbers = _list(name, value)
         for number in numbers:
             _number(name, number)
-        if not self._strict:
-            return
         if self._dim is not None and len(numbers) != self._dim:
             raise ValueError(f"{name} must have {self._dim} coordinates, got {len(numbers)}")
-        if self._box and not all(-_ROUNDING <= x <= 1.0 + _ROUNDING for x in numbers):
+        if (
+            self._strict
+            and self._box
+            and not all(-_ROUNDING <= x <= 1.0 + _ROUNDING for x in numbers)
+        ):
             raise ValueError(f"{name} must lie in the unit cube")
 
     def _outcome(self, outcome: JSON) -> None:
@@ -147,10 +151,11 @@ class EventRules:
             raise ValueError(f"state must be one of {', '.join(_ANSWERS)}, got {state!r}")
         y = outcome.get("y")
         if state == State.COMPLETED:
-            if len(_list("y", y)) != self._outputs and self._strict:
-                raise ValueError(f"y must have {self._outputs} numbers, got {len(y)}")
+            _list("y", y)
             _number("loss", outcome.get("loss"))
         _optional(_numbers, "y", y)
+        if y is not None and len(y) != self._outputs:
+            raise ValueError(f"y must have {self._outputs} numbers, got {len(y)}")
         _optional(_number, "loss", outcome.get("loss"))
         _number("violation", outcome.get("violation"), self._least)
         self._cost(outcome.get("cost"))
