@@ -349,3 +349,14 @@ def test_arrays_without_names_are_matched_by_position() -> None:
     made.run(1)
     assert [values(trial.design) for trial in made.trials] == [[1.0, 2.0], [3.0, 4.0]]
     assert [trial.y.tolist() for trial in made.trials] == [[10.0, 20.0]] * 2
+
+
+def test_a_box_without_names_is_matched_by_position_with_a_warning() -> None:
+    model = fitted("linear")
+    with pytest.warns(UserWarning, match=r"inputs \['b', 'a'\], the box has no names"):
+        problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 10.0]), model, bi.Minimize())
+    trial = bi.Study.create("s", problem, "random").run(1).trials[0]
+    expected = model.predict(pd.DataFrame([trial.design], columns=["b", "a"]))
+    np.testing.assert_allclose(trial.y, expected)
+    with pytest.raises(bi.InvalidInputError, match=r"\['b', 'a'\], got \['x0'\]"):
+        bi.Problem(bi.Box([0.0], [1.0]), model, bi.Minimize())

@@ -19,6 +19,7 @@ from bo_invert.errors import (
     InfeasibleError,
     InvalidInputError,
     printable,
+    warn_user,
 )
 from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement
 from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
@@ -100,7 +101,12 @@ class Problem:
         for one in (self.oracle, None if judge is None else as_oracle(judge)):
             if one is not None:
                 output_positions("Problem: outputs", one.outputs, self.outputs)
-                designs_by_name(space, one)  # raises if names do not match
+                by_name = designs_by_name(space, one)  # raises if names do not match
+                if not by_name and one.input_names and getattr(space, "unnamed", False):
+                    warn_user(
+                        f"Problem: the oracle has the inputs {list(one.input_names)}, the box has "
+                        "no names. They are matched by position. Write Box(..., names=[...])"
+                    )
         self.objective = objective.bind(self.outputs)
         self.constraints = tuple(constraint.bind(self.outputs) for constraint in parsed)
         self.name = name or type(space).__name__.lower()

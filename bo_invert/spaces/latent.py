@@ -273,9 +273,10 @@ class Latent(Space):
     def _user_features(self, points: Array) -> Array:
         assert self._features is not None
         rows = real_array("Latent: features", self._features(self.decode(points)))
-        if rows.ndim != 2 or len(rows) != len(points):
+        if rows.ndim != 2 or len(rows) != len(points) or not np.isfinite(rows).all():
             raise InvalidInputError(
-                f"Latent: features must return {len(points)} rows, got shape {rows.shape}"
+                f"Latent: features must return {len(points)} rows of finite numbers, got shape "
+                f"{rows.shape} with {int((~np.isfinite(rows)).sum())} other values"
             )
         return rows
 
