@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bo_invert.generators.latent_plausibility import Measure, fit_measure, whitening
+from bo_invert.generators.repeated_rows import grouped_folds, row_groups
 from bo_invert.reference_measure import DataPrior, Reference
 from bo_invert.types import Array
 
@@ -49,7 +50,7 @@ def fit_data_prior(points: Array, seed: int = 0) -> DataPrior:
         prior = _in_unit_coordinates(fit_measure(fitted, seed, counts))
     else:
         prior = _normal(fitted)
-        fold = rng.permutation(len(fitted)) % _FOLDS
+        fold = grouped_folds(row_groups(fitted), _FOLDS, rng)
         held_out = [
             _normal(fitted[fold != k]).log_density(fitted[fold == k]) for k in range(_FOLDS)
         ]

@@ -6,16 +6,19 @@ densities are calibrated on held-out codes: plausibility 0.05 marks the outer 5 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.mixture_em import fit_mixture, initial_means, log_components
+from bo_invert.generators.repeated_rows import grouped_folds, row_groups
 from bo_invert.reference_measure import Reference
-from bo_invert.types import Array
+from bo_invert.types import Array, Indices
 from bo_invert.user_data import columns, real_array, require_names
 
 # Engineering choice: candidate numbers of mixture components, doubled each time.
@@ -30,8 +33,20 @@ _POOLED = (0.5, 0.0, 2.0)
 # Engineering choice: least number of EM iterations of a fold, in which the fit forgets the held-out
 # codes that its initial responsibilities depend on.
 _FOLD_ITERATIONS = 10
-# Engineering choice: number of quantiles of the densities of fresh codes that are stored.
+# Engineering choice: number of quantiles of the densities of held-out codes that are stored.
 _LEVELS = 2000
+# Largest number of codes that are fitted. Engineering choice: a fit with folds takes at most two
+# seconds, and more codes hardly change the mixture.
+_MOST_ROWS = 2000
+# Number of different codes, and number per coordinate, below which the ranks of held-out codes are
+# too coarse for the region of 99 %, and norms of fitted codes shorter than those of new ones.
+# Number of replicates of the bootstrap, and of new points in each. Engineering choices: 4,000
+# densities give the quantile of 1 % within 0.2 percentage points.
+_FEW, _FEW_PER_COORDINATE, _REPLICATES, _NEW = 100, 5, 40, 100
+# Variance of a whitened direction below which it is whitened again, and below which codes do not
+# vary there; largest number of repetitions. Engineering choices: shrinkage of regular codes leaves
+# at least 0.2; the second one is a standard deviation of 1e-6, as for constant coordinates.
+_THIN, _ZERO, _STRETCHES = 0.1, 1e-12, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,20 +108,28 @@ def fit_measure(
     seed: int = 0,
     components: Sequence[int] = _COMPONENTS,
     fresh: ArrayLike | None = None,
+    designs: ArrayLike | None = None,
 ) -> Measure:
     """Fit whitening and Gaussian mixture to codes, and calibrate the mixture's densities.
 
-    The number of components doubles while the held-out log likelihood over five folds rises by
-    0.01 nats per code. Then other weights of the pooled covariance are compared in the same way.
-    ``plausibility`` ranks densities among the held-out densities of the selected mixture, in which
-    each code is outside its own fit, as are equal codes. Each fold starts from the fit to all
-    codes: both have the same modes, so that their densities are comparable.
+    The number of components doubles while the held-out log likelihood rises by 0.01 nats per code.
+    Then other weights of the pooled covariance are compared in the same way. ``plausibility`` ranks
+    densities among the held-out densities of the selected mixture. Up to 2,000 codes are held out
+    in five folds, in which each code is outside its own fit, as are its exact or near copies. Each
+    fold starts from the fit to all codes: both have the same modes, so that their densities are
+    comparable. Of more codes, 4,000 random ones are used: the mixture is fitted to one half and
+    calibrated on the other one. All codes determine the whitening.
+
+    With fewer than 100 different codes, or 5 per coordinate, ranks are too coarse. A parametric
+    bootstrap then gives the densities and norms of new codes, if one component is selected.
 
     Args:
         codes: shape ``(n, d)``, ``n >= 2 (d + 1)``.
         seed: seed of folds and initial means. Equal seeds give equal measures.
         components: candidate numbers of components, ascending.
         fresh: further codes ``(m, d)`` for the calibration instead of the held-out codes.
+        designs: designs of the codes, shape ``(n, ...)``, if copies are to be found among these.
+            Codes from a search have starts in common. Default: copies are found among the codes.
 
     Raises:
         InvalidInputError: there are too few codes, all are equal, or values are not finite.
@@ -118,48 +141,174 @@ def fit_measure(
             f"codes must have at least {2 * (d + 1)} rows to fit a {d}-dimensional latent space, "
             f"got {n}"
         )
-    # In whitened coordinates one prior covariance I suits all coordinates.
-    mean, factor = whitening(array)
-    points: Array = np.linalg.solve(factor, (array - mean).T).T.astype(np.float64)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    fold = _folds(array, rng)
-    # Each component needs 2 (d + 1) codes in every training fold.
-    affordable = [c for c in components if c == 1 or c * 2 * (d + 1) <= n * (_FOLDS - 1) / _FOLDS]
-    initial: Array = np.ones((n, 1))
-    best, held_out = None, np.full(n, -np.inf)
+    # In whitened coordinates one prior covariance I suits all coordinates.
+    frame, points = _framed(array, rng)
+    alike = points if designs is None else _scaled(np.asarray(designs, dtype=np.float64))
+    split = _Split.of(points, alike, rng)
+    rows = split.rows
+    # Each component needs 2 (d + 1) codes in every training part.
+    affordable = [c for c in components if c == 1 or c * 2 * (d + 1) <= split.trained]
+    initial: Array = np.ones((len(rows), 1))
+    best, held_out = None, np.full(1, -np.inf)
     for count in affordable:
-        distances = ((points[:, None] - initial_means(points, count, rng)) ** 2).sum(-1)
+        distances = ((rows[:, None] - initial_means(rows, count, rng)) ** 2).sum(-1)
         nearest = np.eye(count)[distances.argmin(axis=1)]
-        mixture, logs = _cross_validated(points, nearest, fold, _POOLED[0] * d)
+        mixture, logs = split.evaluate(nearest, _POOLED[0] * d)
         if logs.mean() < held_out.mean() + _MIN_GAIN:
             break
         best, held_out, initial = mixture, logs, nearest
     for pooled in _POOLED[1:] if initial.shape[1] > 1 else ():
-        mixture, logs = _cross_validated(points, initial, fold, pooled * d)
+        mixture, logs = split.evaluate(initial, pooled * d)
         if logs.mean() > held_out.mean() + _MIN_GAIN:
             best, held_out = mixture, logs
     assert best is not None
+    norms = np.linalg.norm(points, axis=1)
     if fresh is not None:
         drawn = as_codes(fresh, d, "fresh codes")
-        held_out = best.log_density(np.linalg.solve(factor, (drawn - mean).T).T.astype(np.float64))
-        if len(held_out) > _LEVELS:
-            held_out = np.quantile(held_out, (np.arange(_LEVELS) + 0.5) / _LEVELS)
+        held_out = best.log_density(frame.points(drawn, rng))
+    elif split.different < max(_FEW, _FEW_PER_COORDINATE * d) and len(best.weights) == 1:
+        made, norms = _bootstrap(best, split.different, rng)
+        # Held-out codes correct the level for other than normal distributions, only downwards:
+        # their median is noisy.
+        held_out = made + min(0.0, float(np.median(held_out) - np.median(made)))
+    if len(held_out) > _LEVELS:
+        held_out = np.quantile(held_out, (np.arange(_LEVELS) + 0.5) / _LEVELS)
     return Measure(
-        mean, factor, Reference(best.weights, best.means, best.factors, np.sort(held_out)),
-        np.sort(np.linalg.norm(points, axis=1)),
+        frame.mean, frame.factor,
+        Reference(best.weights, best.means, best.factors, np.sort(held_out)), np.sort(norms),
     )  # fmt: skip
 
 
-def _folds(codes: Array, rng: np.random.Generator) -> NDArray[np.integer]:
-    """Draw the fold of each code ``(n,)``; equal codes share it unless few codes differ."""
-    fold = rng.permutation(len(codes)) % _FOLDS
-    _, first, group = np.unique(codes, axis=0, return_index=True, return_inverse=True)
-    shared: NDArray[np.integer] = fold[first[group.ravel()]]
-    return shared if len(first) >= 2 * _FOLDS and np.ptp(shared) else fold
+class _Frame(NamedTuple):
+    """Whitened coordinates of codes.
+
+    Args:
+        mean: mean of the codes, shape ``(d,)``.
+        factor: map from points to codes, shape ``(d, d)``.
+        empty: orthonormal directions of points in which codes do not vary, shape ``(d, k)``.
+    """
+
+    mean: Array
+    factor: Array
+    empty: Array
+
+    def points(self, codes: Array, rng: np.random.Generator) -> Array:
+        """Return points ``(n, d)`` of codes, with the coordinates of draws in empty directions."""
+        points: Array = np.linalg.solve(self.factor, (codes - self.mean).T).T.astype(np.float64)
+        if not self.empty.shape[1]:
+            return points
+        noise = rng.standard_normal((len(points), self.empty.shape[1]))
+        return np.asarray(points + (noise - points @ self.empty) @ self.empty.T)
+
+
+def _framed(codes: Array, rng: np.random.Generator) -> tuple[_Frame, Array]:
+    """Whiten codes; return their frame and points ``(n, d)``.
+
+    Shrinkage leaves little variance in directions in which nearly singular codes hardly vary. The
+    mixture is regular there and would be wider than the codes. The codes are therefore whitened
+    again within these directions. Where they do not vary at all, the points are draws of N(0, 1):
+    designs do not depend on these coordinates.
+    """
+    mean, factor = whitening(codes)
+    points: Array = np.linalg.solve(factor, (codes - mean).T).T.astype(np.float64)
+    variances, directions = np.linalg.eigh(points.T @ points / len(points))
+    empty = directions[:, variances < _ZERO]
+    if empty.shape[1]:
+        factor = factor @ _stretched(empty, math.sqrt(_ZERO) * np.eye(empty.shape[1]))
+    for _ in range(_STRETCHES):
+        thin = directions[:, (variances < _THIN) & (variances >= _ZERO)]
+        if not thin.shape[1]:
+            break
+        # Rotated at random: shrinkage has no effect along the principal axes of the sample.
+        thin = thin @ np.linalg.qr(rng.standard_normal((thin.shape[1],) * 2))[0]
+        stretch = _stretched(thin, whitening(points @ thin)[1])
+        factor = factor @ stretch
+        points = np.linalg.solve(stretch, points.T).T.astype(np.float64)
+        variances, directions = np.linalg.eigh(points.T @ points / len(points))
+    frame = _Frame(mean, factor, empty)
+    return frame, frame.points(codes, rng) if empty.shape[1] else points
+
+
+def _stretched(directions: Array, inner: Array) -> Array:
+    """Return the matrix ``(d, d)`` of ``inner`` ``(k, k)`` in orthonormal ``directions``."""
+    return np.asarray(
+        np.eye(len(directions)) + directions @ (inner - np.eye(len(inner))) @ directions.T
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """Division of points into parts for the fit and parts that are held out.
+
+    Args:
+        rows: points that mixtures are fitted to, shape ``(n, d)``.
+        fold: fold of each row ``(n,)``; empty if all rows are fitted.
+        held: points that are held out, shape ``(m, d)``, without folds.
+        different: number of groups of copies among all points.
+    """
+
+    rows: Array
+    fold: Indices
+    held: Array
+    different: int
+
+    @staticmethod
+    def of(points: Array, alike: Array, rng: np.random.Generator) -> _Split:
+        """Divide points ``(n, d)``; those with copies in ``alike`` ``(n, k)`` stay together."""
+        if len(points) <= _MOST_ROWS:
+            groups = row_groups(alike)
+            fold = grouped_folds(groups, _FOLDS, rng)
+            return _Split(points, fold, points[:0], len(np.unique(groups)))
+        chosen = np.sort(rng.permutation(len(points))[: 2 * _MOST_ROWS])
+        some = points[chosen]
+        groups = row_groups(alike[chosen])
+        half = grouped_folds(groups, 2, rng) == 0
+        return _Split(some[half], np.empty(0, dtype=np.intp), some[~half], len(np.unique(groups)))
+
+    @property
+    def trained(self) -> float:
+        """Number of rows in the smallest training part."""
+        return len(self.rows) * ((_FOLDS - 1) / _FOLDS if len(self.fold) else 1.0)
+
+    def evaluate(self, shares: Array, pooled: float) -> tuple[Reference, Array]:
+        """Return the mixture of all rows, and held-out log densities.
+
+        Args:
+            shares: initial responsibilities ``(n, c)``.
+            pooled: weight of the pooled covariance in points.
+        """
+        if len(self.fold):
+            return _cross_validated(self.rows, shares, self.fold, pooled)
+        whole, _ = fit_mixture(self.rows, shares, pooled)
+        return whole, np.logaddexp.reduce(log_components(whole, self.held), axis=1)
+
+
+def _scaled(designs: Array) -> Array:
+    """Return designs as rows ``(n, k)`` in units of their mean deviation."""
+    rows = designs.reshape(len(designs), -1)
+    return np.asarray(rows / max(float(rows.std(axis=0).mean()), 1e-300))
+
+
+def _bootstrap(normal: Reference, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return log densities and norms of new points under normal distributions fitted to ``n``.
+
+    A replicate draws n points and new ones from ``normal``, and fits to the n points as
+    ``fit_measure`` does.
+    """
+    logs, norms = [], []
+    d = normal.means.shape[1]
+    for _ in range(_REPLICATES):
+        frame, points = _framed(normal.sample(rng, n), rng)
+        fitted, _ = fit_mixture(points, np.ones((n, 1)), _POOLED[0] * d)
+        new = frame.points(normal.sample(rng, _NEW), rng)
+        logs.append(fitted.log_density(new) - np.linalg.slogdet(frame.factor)[1])
+        norms.append(np.linalg.norm(new, axis=1))
+    return np.concatenate(logs), np.concatenate(norms)
 
 
 def _cross_validated(
-    points: Array, shares: Array, fold: NDArray[np.integer], pooled: float
+    points: Array, shares: Array, fold: Indices, pooled: float
 ) -> tuple[Reference, Array]:
     """Return the mixture of all points, and held-out log densities ``(n,)`` over the folds."""
     whole, shares = fit_mixture(points, shares, pooled)

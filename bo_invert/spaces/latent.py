@@ -70,6 +70,7 @@ class Latent(Space):
             models compare designs by them. Default: the designs, if they are arrays of numbers.
         seed: seed of cross-validation folds, draws and inversion starts.
         device: device of torch modules; default: their present device.
+        progress: show a progress bar while ``data`` without an encoder are inverted.
 
     Raises:
         InvalidInputError: shapes do not match, values are not finite, or ``data`` has no encoder.
@@ -88,6 +89,7 @@ class Latent(Space):
         features: Callable[[Sequence[Design]], ArrayLike] | None = None,
         seed: int = 0,
         device: str | torch.device | None = None,
+        progress: bool = False,
     ) -> None:
         dim = whole_number("Latent", "dim (the length of a code)", dim)
         seed, level = whole_number("Latent", "seed", seed, 0), real("Latent", "level", level)
@@ -106,7 +108,7 @@ class Latent(Space):
         self._encoder = (
             None if encoder is None else as_function(encoder, "Latent: the encoder", device)
         )
-        self._seed = seed
+        self._seed, self._progress = seed, progress
         tried = self._codes(np.random.default_rng(seed).standard_normal((3, dim)), None)
         self._check(tried)
         # A module may disable gradients by itself.
@@ -155,7 +157,8 @@ class Latent(Space):
         if len(rows) > enough:
             rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
         self._searched = True
-        return fit_measure(self._invert(rows, gaussian_domain(dim), None).points, seed)
+        found = self._invert(rows, gaussian_domain(dim), None).points
+        return fit_measure(found, seed, designs=rows)
 
     @own_settings()
     def invert(self, designs: Designs) -> Inversion:
@@ -191,7 +194,12 @@ class Latent(Space):
         rng = np.random.default_rng(np.random.SeedSequence(self._seed))
         decoder = self._decoder
         gradient = (
-            by_gradient(partial(self._tensor, decoder, measure is not None), decoder, domain.radius)
+            by_gradient(
+                partial(self._tensor, decoder, measure is not None),
+                decoder,
+                domain.radius,
+                self._progress,
+            )
             if isinstance(decoder, Frozen) and self.differentiable
             else None
         )
