@@ -45,8 +45,8 @@ from bo_invert.study.solutions import distinct_trials, leading_trial
 from bo_invert.types import State
 
 _COLUMNS, _ROUNDED = 200, 9
-"""Bytes of a trial in columns without its point, and of a coordinate with five decimals. JSON of both
-has at most this length, but for long names of workers."""
+"""Bytes of a trial in columns without its point, and of a coordinate with five decimals. JSON of
+both has at most this length, but for long names of workers."""
 router = APIRouter(prefix=PREFIX)
 
 
