@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.storage.base import SCHEMA
+from bo_invert.storage.fair_lock import FairLock
 from bo_invert.storage.sql_errors import is_sqlite_locked, read_only, translated
 from bo_invert.storage.sql_schema import stored_version, upgrade
 from bo_invert.storage.sql_tables import SCHEMA_VERSION
@@ -47,6 +48,7 @@ class SqlDatabase:
         self._read_only = read_only
         self._lock = threading.RLock()
         self._engines: dict[int, sa.Engine] = {}
+        self._writers: dict[int, FairLock] = {}
         self.file: SqliteFile | None = None
         """File of an SQLite database."""
         self._in_memory = False
@@ -103,19 +105,20 @@ class SqlDatabase:
                 yield shared
                 return
             engine = self.engine(writing=writing)
-            self._own.signature = self.file.check() if self.file else None
-            with (
-                self._exclusive,
-                engine.connect() as connection,
-                _begin(connection, writing, self.patience),
-            ):
-                self._own.connection = connection
-                self._refresh_version(connection)
-                yield connection
-            if self.file and not isinstance(engine.pool, NullPool):
-                self.file.remember()
-                if writing:
-                    self.file.check()
+            with self._turn_to_write() if writing and self.file else nullcontext():
+                self._own.signature = self.file.check() if self.file else None
+                with (
+                    self._exclusive,
+                    engine.connect() as connection,
+                    _begin(connection, writing, self.patience),
+                ):
+                    self._own.connection = connection
+                    self._refresh_version(connection)
+                    yield connection
+                if self.file and not isinstance(engine.pool, NullPool):
+                    self.file.remember()
+                    if writing:
+                        self.file.check()
         except exc.SQLAlchemyError as error:
             raise translated(error, str(self), self.patience) from error
         except UnicodeEncodeError as error:
@@ -124,6 +127,10 @@ class SqlDatabase:
             ) from error
         finally:
             self._own.connection = shared
+
+    def _turn_to_write(self) -> AbstractContextManager[None]:
+        """Queue with the other writers of this process; a fork has a queue of its own."""
+        return self._writers.setdefault(self._key, FairLock()).turn(self.patience)
 
     def engine(self, *, writing: bool = True) -> sa.Engine:
         """Return the engine of this process.

@@ -194,7 +194,8 @@ def test_a_database_that_is_restarted_under_a_server_is_waited_for(tmp_path: Pat
 
 def asking_processes(served: Served) -> list[int]:
     children = psutil.Process(served.process.pid).children()
-    return [child.pid for child in children if "worker_main" in " ".join(child.cmdline())]
+    alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return [child.pid for child in alive if "worker_main" in " ".join(child.cmdline())]
 
 
 def seconds(pids: list[int]) -> float:
