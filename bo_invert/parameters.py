@@ -79,6 +79,8 @@ class _Range:
         Raises:
             InvalidInputError: the value is not one of this parameter.
         """
+        if type(value) is float and self.low <= value <= self.high:
+            return value
         try:
             found = number(value)
         except TypeError as error:
@@ -91,8 +93,12 @@ class _Range:
         return found
 
     def encode(self, values: Sequence[Any]) -> Array:
-        """Encode values as unit coordinates ``(n, 1)``."""
-        v = np.array([self.read(value) for value in values], dtype=float)
+        """Encode values of the user as unit coordinates ``(n, 1)``."""
+        return self.coordinates([self.read(value) for value in values])
+
+    def coordinates(self, values: Sequence[Any]) -> Array:
+        """Return the unit coordinates ``(n, 1)`` of values that ``read`` has returned."""
+        v = np.array(values, dtype=float)
         low, high = self._edges()
         return (((np.log(v) if self.log else v) - low) / (high - low))[:, None]
 
@@ -139,7 +145,7 @@ class Int(_Range):
         return self.high - self.low + 1
 
     def project(self, u: Array) -> Array:
-        return self.encode(self.decode(u))
+        return self.coordinates(self.decode(u))
 
 
 @dataclass(frozen=True, init=False)
@@ -196,12 +202,16 @@ class Choice:
         raise InvalidInputError(f"{value!r:.200} is not one of {list(self.values)}")
 
     def encode(self, values: Sequence[Any]) -> Array:
-        index = np.array([self.values.index(self.read(value)) for value in values], dtype=int)
+        return self.coordinates([self.read(value) for value in values])
+
+    def coordinates(self, values: Sequence[Any]) -> Array:
+        """Return the unit coordinates of values that ``read`` has returned."""
+        index = np.array([self.values.index(value) for value in values], dtype=int)
         one_hot = np.eye(self.levels)
         return one_hot[index] if self.width > 1 else ((index + 0.5) / self.levels)[:, None]
 
     def project(self, u: Array) -> Array:
-        return self.encode(self.decode(u))
+        return self.coordinates(self.decode(u))
 
     def to_json(self) -> JSON:
         return {"type": "choice", "values": list(self.values), "ordered": self.ordered}
@@ -261,7 +271,7 @@ def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[s
     """
     rows = read_named(parameters, values)
     return np.concatenate(
-        [one.encode([row[name] for row in rows]) for name, one in parameters.items()], axis=1
+        [one.coordinates([row[name] for row in rows]) for name, one in parameters.items()], axis=1
     )
 
 

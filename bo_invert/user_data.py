@@ -99,6 +99,8 @@ def numbers(values: object) -> NDArray[np.float64]:
     Raises:
         TypeError: a value is no number, or rows have different lengths.
     """
+    if type(values) is np.ndarray and values.dtype.kind in "fiub":
+        return values.astype(np.float64)
     if _missing(values):
         return np.array(math.nan)
     if hasattr(values, "detach"):
@@ -111,7 +113,7 @@ def numbers(values: object) -> NDArray[np.float64]:
         except ValueError:
             raise TypeError("has rows of different lengths") from None
     try:
-        array = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+        array = np.asanyarray(values) if np.ma.isMaskedArray(values) else np.asarray(values)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError("is not an array of numbers") from None
     if array.dtype.kind in "fiub" or (array.dtype.kind == "V" and array.dtype.names is None):
@@ -137,6 +139,8 @@ def _host_array(tensor: object) -> NDArray[Any]:
 
 def vector(values: object) -> NDArray[np.float64]:
     """Convert a number, a vector, or a list of numbers or arrays of length one; see ``numbers``."""
+    if type(values) in (float, int, np.float64):
+        return np.array([values], dtype=np.float64)
     if isinstance(values, (list, tuple)) and values:
         try:
             return np.array([number(value) for value in values])
@@ -169,11 +173,7 @@ def snapped(value: float, low: float, high: float, given: object = None) -> floa
 
 
 def real(where: str, name: str, value: object) -> float:
-    """Return an argument as a finite ``float``; ``where`` received it as ``name``.
-
-    Raises:
-        InvalidInputError: the argument is no finite number.
-    """
+    """Return an argument as a finite ``float``; ``where`` received it as ``name``."""
     try:
         found, why = number(value), ""
     except TypeError as error:
@@ -211,11 +211,7 @@ def real_vector(where: str, name: str, values: object) -> NDArray[np.float64]:
 def whole_number(
     where: str, name: str, value: object, least: int = 1, most: int | None = None
 ) -> int:
-    """Return an argument as an ``int``; numpy integers are accepted, booleans are not.
-
-    Raises:
-        InvalidInputError: the argument is no whole number from ``least`` to ``most``.
-    """
+    """Return an argument from ``least`` to ``most`` as an ``int``; booleans are not accepted."""
     one = scalar(value)
     if (
         isinstance(one, bool)
@@ -236,7 +232,7 @@ def whole_numbers(where: str, name: str, values: object, least: int) -> tuple[in
 
 
 def time_limit(where: str, name: str, value: object) -> float | None:
-    """Return a time limit as a ``float`` above 0, in seconds; None for no limit."""
+    """Return a time limit above 0, in seconds; None for no limit."""
     return None if value is None else _duration(where, name, value, zero=False)
 
 
@@ -274,7 +270,8 @@ def record(value: object) -> dict[str, Any] | None:
     Raises:
         InvalidInputError: a name occurs twice.
     """
-    if value is None or isinstance(value, (str, bytes, bool, int, float, list)):
+    plain = type(value) is np.ndarray and value.dtype.names is None
+    if value is None or plain or isinstance(value, (str, bytes, bool, int, float, list)):
         return None
     kind = type(value)
     if isinstance(value, Mapping):

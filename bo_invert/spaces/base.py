@@ -184,6 +184,11 @@ def exact_rows(
     """
     given = read_named(domain.parameters, rows)
     return [
-        None if repr(row) == repr(decoded) else list(row.values()) if vectors else row
+        None if _same(row, decoded) else list(row.values()) if vectors else row
         for row, decoded in zip(given, domain.values(points), strict=True)
     ]
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return True if values are equal bit for bit; -0.0 equals 0.0 but has another sign."""
+    return one == other and (0.0 not in one.values() or repr(one) == repr(other))
