@@ -36,6 +36,14 @@ def read_only(storage: str) -> StorageError:
     )
 
 
+def damaged_file(storage: str, text: str) -> StorageError:
+    """Return the error for a file that SQLite cannot read."""
+    return StorageError(
+        f"storage {storage} is damaged or no SQLite database ({text}); "
+        "choose another file or restore a copy"
+    )
+
+
 def translated(error: exc.SQLAlchemyError, storage: str, patience: float) -> StorageError:
     """Return the error of this package for an error of SQLAlchemy.
 
@@ -55,10 +63,7 @@ def translated(error: exc.SQLAlchemyError, storage: str, patience: float) -> Sto
     if getattr(cause, "sqlite_errorcode", 0) & 0xFF == _SQLITE_READ_ONLY:
         return read_only(storage)
     if name in _SQLITE_DAMAGED:
-        return StorageError(
-            f"storage {storage} is damaged or no SQLite database ({text}); "
-            "choose another file or restore a copy"
-        )
+        return damaged_file(storage, text)
     if name in _SQLITE_FULL or state == _POSTGRES_FULL:
         return StorageError(
             f"storage {storage} cannot be written, the disk may be full; earlier data are intact, "

@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 from bo_invert.errors import InvalidInputError, MissingExtraError
 from bo_invert.storage.base import SCHEMA
 from bo_invert.storage.fair_lock import FairLock
-from bo_invert.storage.sql_errors import is_sqlite_locked, read_only, translated
+from bo_invert.storage.sql_errors import damaged_file, is_sqlite_locked, read_only, translated
 from bo_invert.storage.sql_schema import stored_version, upgrade
 from bo_invert.storage.sql_tables import SCHEMA_VERSION
 from bo_invert.storage.sqlite_file import SqliteFile, sqlite_path
@@ -121,6 +121,8 @@ class SqlDatabase:
                         self.file.check()
         except exc.SQLAlchemyError as error:
             raise translated(error, str(self), self.patience) from error
+        except UnicodeDecodeError as error:  # in the text of an error about a damaged schema
+            raise damaged_file(str(self), str(error)) from error
         except UnicodeEncodeError as error:
             raise InvalidInputError(
                 f"study: the name must be valid Unicode, got {error.object!r}"
