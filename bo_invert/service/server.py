@@ -43,6 +43,10 @@ with require_package("the server", "uvicorn and fastapi", "service"):
 _ADDRESS = "<address>"
 """Placeholder in messages for the address of the server, which is known once it listens."""
 
+_SWITCH = 0.0005
+"""Seconds for which a thread may compute while others wait. Engineering choice: a tenth of the
+default of Python; a change passes a few dozen times from thread to thread."""
+
 
 @dataclass(frozen=True)
 class ServerSettings:
@@ -175,6 +179,7 @@ def _run(
     own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
     hosts = (*LOOPBACK, *settings.allowed_hosts, *own)
     _raise_file_limit()
+    sys.setswitchinterval(_SWITCH)
     config = uvicorn.Config(
         create_app(studies, tokens, hosts, _admission(settings)),
         host=settings.host,
