@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import time
@@ -205,6 +206,8 @@ class OpenStudies:
     def _read(self, name: str) -> OpenStudy:
         journal = Journal(self.store, name)
         journal.read()
+        if self.reads is not None:
+            gc.freeze()  # the garbage collector would stop all threads to scan the trials
         queue = AskQueue(journal, self.processes, self.thread)
         domain = stored_domain(journal.header["problem"])
         return OpenStudy(journal, queue, domain, self.registered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,10 @@ _ADDRESS = "<address>"
 _SWITCH = 0.0005
 """Seconds for which a thread may compute while others wait. Engineering choice: a tenth of the
 default of Python; a change passes a few dozen times from thread to thread."""
+
+_COLLECTIONS = (50_000, 20, 100)
+"""Numbers of objects and of collections before the next collection of each generation. Engineering
+choice: with the defaults of Python, opening a study of 5,000 trials stops all threads for 0.3 s."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,7 @@ def _run(
     hosts = (*LOOPBACK, *settings.allowed_hosts, *own)
     _raise_file_limit()
     sys.setswitchinterval(_SWITCH)
+    gc.set_threshold(*_COLLECTIONS)
     config = uvicorn.Config(
         create_app(studies, tokens, hosts, _admission(settings)),
         host=settings.host,
