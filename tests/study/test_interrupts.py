@@ -121,14 +121,18 @@ def test_interrupts_leave_the_retries_of_a_trial() -> None:
 @pytest.mark.parametrize("wrap", [lambda f: f, Function, lambda f: Cached(Function(f))])
 def test_an_answer_is_recorded_before_the_next_call(batch: int, wrap: Callable[..., Any]) -> None:
     recorded: list[int] = []
+    begun: list[int] = []
 
     def oracle(x: Any) -> float:
-        recorded.append(study.journal.read().counts[State.COMPLETED])
+        counts = study.journal.read().counts
+        recorded.append(counts[State.COMPLETED])
+        begun.append(counts[State.RUNNING])
         return value(x)
 
     study = begin(wrap(oracle))
     study.run(9, batch=batch)
     assert recorded == list(range(9))
+    assert begun == [1] * 9, "a kill costs the call that runs, and no other"
     asks = study.journal.read().asks
     assert asks == -(-9 // batch), "one ask for a batch"
 
