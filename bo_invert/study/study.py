@@ -40,7 +40,8 @@ from bo_invert.study.input_validation import check_outputs, observations, own_tr
 from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.results import StudyResults
-from bo_invert.study.runner import RunOptions, run
+from bo_invert.study.run_options import RunOptions
+from bo_invert.study.runner import run
 from bo_invert.types import Cost, Query, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number

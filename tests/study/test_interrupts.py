@@ -22,7 +22,7 @@ from bo_invert.oracles.function import Function
 from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.trial_transitions import MAX_DEATHS, Assignment
-from bo_invert.study import runner
+from bo_invert.study import run_loop, runner
 from bo_invert.study.interrupts import deferred
 from bo_invert.testing import consistent
 from bo_invert.types import State
@@ -410,7 +410,7 @@ def test_a_run_waits_for_the_lease_of_a_process_that_it_cannot_see(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runner, "LEASE", 0.4)
-    monkeypatch.setattr(runner, "_POLL", 0.02)
+    monkeypatch.setattr(run_loop, "_POLL", 0.02)
     study = begin()
     container = "host@0123456789ab.1:7:7"
     study.take(1, 3, assignment=Assignment(container, 0.4))
