@@ -105,6 +105,16 @@ class Chain:
         Raises:
             ChainError: The event is damaged, or events before it are missing.
         """
+        self.check(seq, text)
+        try:
+            event = json.loads(text)
+            event.pop(KEY, None)
+        except (AttributeError, RecursionError, ValueError) as error:
+            raise ChainError(seq, f"is no JSON object ({error})") from None
+        return event  # type: ignore[no-any-return]
+
+    def check(self, seq: int, text: str) -> None:
+        """Verify the next event without its content; see ``read``."""
         self.position += 1
         if seq != self.position:
             raise ChainError(self.position, f"is missing, the next one is event {seq}")
@@ -119,12 +129,6 @@ class Chain:
                 self._sealed = min(self._sealed, seq - 1)
                 raise self._broken()
             self._sealed = seq
-        try:
-            event = json.loads(text)
-            event.pop(KEY, None)
-        except (AttributeError, RecursionError, ValueError) as error:
-            raise ChainError(seq, f"is no JSON object ({error})") from None
-        return event  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Raise ``ChainError`` if the last events are missing."""

@@ -103,7 +103,7 @@ def verify(file: SqliteFile, storage: str, name: str, known: Position) -> None:
             start = split(text)[1]
         chain = Chain(start or known.checksum, first)
         for seq, text in found:
-            chain.read(seq, text)
+            chain.check(seq, text)
         intact = number == known.seq and (not found or chain.checksum == known.checksum)
     except (sqlite3.DatabaseError, ChainError, IndexError):
         intact = False
