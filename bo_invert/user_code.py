@@ -136,8 +136,8 @@ class TorchSettings:
     @staticmethod
     def present() -> TorchSettings:
         """Return the settings of this thread, without an import of torch."""
-        torch = sys.modules.get("torch")
-        if torch is None or not hasattr(torch, "is_inference_mode_enabled"):  # during its import
+        torch = _loaded_torch()
+        if torch is None:
             return _OWN
         return TorchSettings(
             str(torch.empty(0).device), str(torch.get_default_dtype()).removeprefix("torch."),
@@ -175,6 +175,12 @@ _OWN = TorchSettings()
 _callers: ContextVar[TorchSettings | None] = ContextVar("settings of the caller", default=None)
 
 
+def _loaded_torch() -> ModuleType | None:
+    """Return torch if it is imported completely; another thread may import it now."""
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "set_default_device") else None
+
+
 def torch_module() -> ModuleType:
     """Import torch late: many uses of the package need no torch."""
     import torch
@@ -204,11 +210,15 @@ def own_settings() -> Iterator[None]:
     Every public function that computes enters this context. The default type stays, because it is
     global: tensors of the package have explicit types.
     """
-    found = TorchSettings.present()
-    if found.device == _OWN.device and found.modes == _OWN.modes:
+    torch = _loaded_torch()
+    if torch is None or (
+        torch.is_grad_enabled()
+        and not torch.is_inference_mode_enabled()
+        and torch.empty(0).device.type == "cpu"
+    ):  # the usual case, at each ask and call
         yield
         return
-    token = _callers.set(found)
+    token = _callers.set(TorchSettings.present())
     try:
         with _OWN.applied():
             yield
