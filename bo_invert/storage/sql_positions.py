@@ -17,6 +17,8 @@ from bo_invert.errors import StorageReplacedError
 from bo_invert.storage.checksum_chain import Chain, ChainError, split
 from bo_invert.storage.sqlite_file import SqliteFile
 
+_CHECKPOINT = 1000
+"""Number of pages in the ``-wal`` file before a checkpoint, a default of SQLite."""
 _VERIFIED = 1000
 """Number of last events that are verified after a change of the main file. Engineering choice: a
 copy over the main file loses events that left the ``-wal`` file, which has fewer events."""
@@ -94,6 +96,7 @@ def verify(file: SqliteFile, storage: str, name: str, known: Position) -> None:
         with closing(file.connect()) as connection:
             found = connection.execute(query, (known.study, first, known.seq)).fetchall()
             (number,) = connection.execute(count, (known.study, known.seq)).fetchone()
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
         start: str | None = known.header
         if first:
             start = split(found.pop(0)[1])[1]
@@ -105,7 +108,21 @@ def verify(file: SqliteFile, storage: str, name: str, known: Position) -> None:
         for seq, text in found:
             chain.check(seq, text)
         intact = number == known.seq and (not found or chain.checksum == known.checksum)
+        if file.wal_size < _CHECKPOINT * page:
+            intact = intact and _in_main_file(file, known)
     except (sqlite3.DatabaseError, ChainError, IndexError):
         intact = False
     if not intact:
         raise older_copy(storage, name, known, found[-1][0] if found else 0)
+
+
+def _in_main_file(file: SqliteFile, known: Position) -> bool:
+    """Return True if the main file alone has a known event.
+
+    With a short ``-wal`` no checkpoint changed the main file by itself. Another program either made
+    a checkpoint, and the main file has the event, or copied a file over it.
+    """
+    query = "SELECT data FROM events WHERE study = ? AND seq = ?"
+    with closing(file.connect_to_main()) as connection:
+        row = connection.execute(query, (known.study, known.seq)).fetchone()
+    return row is not None and split(row[0])[1] in (None, known.checksum)

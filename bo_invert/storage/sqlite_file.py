@@ -119,6 +119,16 @@ class SqliteFile:
         connection.isolation_level = None  # else the driver starts transactions by its own rules
         return connection
 
+    def connect_to_main(self) -> sqlite3.Connection:
+        """Open a connection that reads the main file without the ``-wal``."""
+        return self._sqlite(self.path, "mode=ro&immutable=1")
+
+    @property
+    def wal_size(self) -> int:
+        """Size of the ``-wal`` file in bytes."""
+        found = self._stat(WAL)
+        return 0 if found is None else found.st_size
+
     def check(self) -> tuple[int, int] | None:
         """Check that the paths lead to the files that the connections use.
 

@@ -158,6 +158,30 @@ def test_a_write_that_meets_the_replacement_is_not_reported_as_stored(tmp_path: 
         write()
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_copy_over_a_short_log_is_refused(complete: bool, tmp_path: Path) -> None:
+    """The ``-wal`` file still has all events, so nothing is lost, but the copy had no effect."""
+    store = SqlStore(tmp_path / "runs.db")
+    store.create("s", {}, [event(0), event(1)])
+    if complete:
+        backup(store, tmp_path / "copy.db")
+    else:
+        shutil.copyfile(tmp_path / "runs.db", tmp_path / "copy.db")
+    store.append("s", [event(2)], 2)
+    shutil.copyfile(tmp_path / "copy.db", tmp_path / "runs.db")
+    with pytest.raises(StorageReplacedError, match="older copy was put back"):
+        store.append("s", [event(3)], 3)
+
+
+def test_a_checkpoint_of_another_program_is_no_replacement(tmp_path: Path) -> None:
+    store = SqlStore(tmp_path / "runs.db")
+    store.create("s", {}, [event(0)])
+    for number, mode in enumerate(("PASSIVE", "FULL", "RESTART", "TRUNCATE"), start=1):
+        with closing(sqlite3.connect(tmp_path / "runs.db")) as connection:
+            connection.execute(f"PRAGMA wal_checkpoint({mode})")
+        assert store.append("s", [event(number)], number) == number + 1
+
+
 def problem() -> bi.Problem:
     return bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), lambda x: float(x.sum()), bi.Minimize())
 
