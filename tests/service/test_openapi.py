@@ -41,7 +41,12 @@ CONFIG = schemathesis.Config.from_dict(
                 "include-path": "/v1/studies",
                 "include-method": "POST",
                 "phases": {"coverage": {"enabled": False}},
-            }
+            },
+            # Only a lost trial can be retried.
+            {
+                "include-path": "/v1/studies/{study}/trials/{number}/retry",
+                "parameters": {"path.study": "s", "path.number": 2},
+            },
         ],
     }
 )
@@ -68,6 +73,7 @@ def begun() -> tuple[dict[str, Any], list[Any]]:
     )
     study.tell(study.ask()[0], [1.0, 3.0])
     study.ask(2)
+    study.journal.abandon({2})
     return {**store.header("s"), "id": "the one"}, store.events("s")
 
 
