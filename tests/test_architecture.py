@@ -208,8 +208,8 @@ THIRD_PARTIES = {
     "rdkit": {"generators.selfies", "problems.examples"},
     "selfies": {"generators.selfies"},
     "sqlalchemy": {
-        "storage.sql", "storage.sql_errors", "storage.sql_schema", "storage.sql_tables",
-        "storage.sql_transactions",
+        "storage.sql", "storage.sql_errors", "storage.sql_schema", "storage.sql_statements",
+        "storage.sql_tables", "storage.sql_transactions",
     },
     "starlette": {"service"},
     "submitit": {"execution.slurm"},

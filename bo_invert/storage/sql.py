@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -26,61 +26,20 @@ from bo_invert.storage.checksum_chain import Chain, ChainError, first_link, seal
 from bo_invert.storage.log_summary import LogSummary, StudyEntry
 from bo_invert.storage.sql_errors import is_damage
 from bo_invert.storage.sql_positions import KnownPositions, Position, older_copy, verify
+from bo_invert.storage.sql_statements import (
+    INSERT_EVENTS,
+    MOVE_HEAD,
+    SELECT_EVENTS,
+    SELECT_HEAD,
+    SELECT_HEADER,
+    SELECT_ID,
+    SELECT_LOCKED_HEAD,
+    SELECT_SUMMARIES,
+    StoredLog,
+)
 from bo_invert.storage.sql_tables import BEATS, EVENTS, HEADS, STUDIES
 from bo_invert.storage.sql_transactions import SqlDatabase
 from bo_invert.types import JSON
-
-_NAME = STUDIES.c.name == sa.bindparam("name")
-_ID = sa.select(STUDIES.c.id).where(_NAME)
-_LAST = (
-    sa.select(sa.func.coalesce(sa.func.max(EVENTS.c.seq), 0))
-    .where(EVENTS.c.study == STUDIES.c.id)
-    .correlate(STUDIES)
-    .scalar_subquery()
-)
-_HEAD = (
-    sa.select(STUDIES.c.id, HEADS.c.header, HEADS.c.seq, HEADS.c.checksum, _LAST)
-    .outerjoin(HEADS, HEADS.c.study == STUDIES.c.id)
-    .where(_NAME)
-)
-# PostgreSQL: writers of one study wait here. On SQLite, BEGIN IMMEDIATE did this.
-_LOCKED_HEAD = _HEAD.with_for_update(of=STUDIES)
-_HEADER = sa.select(STUDIES.c.header).where(STUDIES.c.id == sa.bindparam("study"))
-_EVENTS = (
-    sa.select(EVENTS.c.seq, EVENTS.c.data)
-    .where(EVENTS.c.study == sa.bindparam("study"), EVENTS.c.seq > sa.bindparam("after"))
-    .order_by(EVENTS.c.seq)
-)
-_APPEND = sa.insert(EVENTS)
-_MOVE_HEAD = (
-    sa.update(HEADS)
-    .where(HEADS.c.study == sa.bindparam("of"))
-    .values(seq=sa.bindparam("last"), checksum=sa.bindparam("chain"), summary=sa.bindparam("state"))
-)
-_SUMMARIES = (
-    sa.select(STUDIES.c.name, STUDIES.c.header, HEADS.c.header, HEADS.c.checksum, HEADS.c.summary)
-    .outerjoin(HEADS, HEADS.c.study == STUDIES.c.id)
-    .order_by(STUDIES.c.id)
-)
-
-
-class StoredLog(NamedTuple):
-    """Log of a study in the database.
-
-    Args:
-        study: Id of the study.
-        header: Checksum of its name and header; empty in tables of an older version.
-        seq: Stored position of the last event.
-        checksum: Stored checksum of the last event.
-        last: Position of the last event that is there. It differs from ``seq`` in a damaged log,
-            and after a program of an older version appended events.
-    """
-
-    study: int
-    header: str = ""
-    seq: int = 0
-    checksum: str = ""
-    last: int = 0
 
 
 class SqlStore(SqlDatabase):
@@ -111,7 +70,7 @@ class SqlStore(SqlDatabase):
                 connection.execute(sa.insert(STUDIES), row)
             except exc.IntegrityError as error:
                 raise name_taken(name) from error
-            study = connection.execute(_ID, {"name": name}).scalar_one()
+            study = connection.execute(SELECT_ID, {"name": name}).scalar_one()
             start = first_link(name, row["header"])
             log = StoredLog(study, start, 0, start)
             connection.execute(
@@ -121,7 +80,7 @@ class SqlStore(SqlDatabase):
 
     def header(self, name: str) -> JSON:
         with self._study(name, opening=True) as (connection, log):
-            text = connection.execute(_HEADER, {"study": log.study}).scalar_one()
+            text = connection.execute(SELECT_HEADER, {"study": log.study}).scalar_one()
             if log.header and first_link(name, text) != log.header:
                 raise damaged_study(self, name, None, "does not match its checksum")
             try:
@@ -155,7 +114,7 @@ class SqlStore(SqlDatabase):
                 return []
             try:
                 chain = self._chain(connection, log, after, known)
-                query = _EVENTS if limit is None else _EVENTS.limit(limit)
+                query = SELECT_EVENTS if limit is None else SELECT_EVENTS.limit(limit)
                 events, length = [], 0
                 with connection.execute(query, {"study": log.study, "after": after}) as rows:
                     for seq, text in rows:
@@ -217,7 +176,7 @@ class SqlStore(SqlDatabase):
         with self.transaction() as connection:
             if self._version < CHECKSUMS:
                 return [StudyEntry(name) for name in self.names()[after:][:limit]]
-            rows = connection.execute(_SUMMARIES.offset(after).limit(limit)).all()
+            rows = connection.execute(SELECT_SUMMARIES.offset(after).limit(limit)).all()
         return [
             StudyEntry(
                 name,
@@ -264,7 +223,7 @@ class SqlStore(SqlDatabase):
     def delete(self, name: str) -> None:
         self._require_file(name)
         with self.transaction(writing=True) as connection:
-            study = connection.execute(_ID, {"name": name}).scalar_one_or_none()
+            study = connection.execute(SELECT_ID, {"name": name}).scalar_one_or_none()
             if study is None:
                 raise unknown_study(name, self.names())
             for column in (EVENTS.c.study, BEATS.c.study, HEADS.c.study, STUDIES.c.id):
@@ -319,9 +278,9 @@ class SqlStore(SqlDatabase):
         if not self._version:
             raise unknown_study(name, [])
         checked = self._version >= CHECKSUMS
-        query: sa.Select[Any] = _ID
+        query: sa.Select[Any] = SELECT_ID
         if checked:
-            query = _LOCKED_HEAD if writing else _HEAD
+            query = SELECT_LOCKED_HEAD if writing else SELECT_HEAD
         row = connection.execute(query, {"name": name}).one_or_none()
         if row is None:
             raise unknown_study(name, self.names())
@@ -368,13 +327,13 @@ class SqlStore(SqlDatabase):
     def _checksum(self, connection: sa.Connection, log: StoredLog, seq: int) -> str:
         """Return the checksum of an event, computed if it was written without one."""
         rows = connection.execute(
-            _EVENTS.limit(1), {"study": log.study, "after": seq - 1}
+            SELECT_EVENTS.limit(1), {"study": log.study, "after": seq - 1}
         ).one_or_none()
         found = None if rows is None or rows.seq != seq else split(rows.data)[1]
         if found is not None:
             return found
         chain = Chain(log.header)
-        first = connection.execute(_EVENTS.limit(seq), {"study": log.study, "after": 0})
+        first = connection.execute(SELECT_EVENTS.limit(seq), {"study": log.study, "after": 0})
         for number, text in first.all():
             chain.read(number, text)
         return chain.checksum
@@ -389,7 +348,7 @@ class SqlStore(SqlDatabase):
     def _with_older_events(self, connection: sa.Connection, name: str, log: StoredLog) -> StoredLog:
         """Return a log with events that a program of an older version appended meanwhile."""
         chain = Chain(log.checksum, log.seq)
-        rows = connection.execute(_EVENTS, {"study": log.study, "after": log.seq}).all()
+        rows = connection.execute(SELECT_EVENTS, {"study": log.study, "after": log.seq}).all()
         try:
             for seq, text in rows:
                 chain.read(seq, text)
@@ -412,7 +371,7 @@ class SqlStore(SqlDatabase):
         if not sealed:
             return
         connection.execute(
-            _APPEND,
+            INSERT_EVENTS,
             [
                 {"study": log.study, "seq": seq, "data": text}
                 for seq, (text, _) in enumerate(sealed, log.seq + 1)
@@ -421,7 +380,7 @@ class SqlStore(SqlDatabase):
         last, chain = log.seq + len(sealed), sealed[-1][1]
         state = None if summary is None else summary().sealed(chain)
         connection.execute(
-            _MOVE_HEAD, {"of": log.study, "last": last, "chain": chain, "state": state}
+            MOVE_HEAD, {"of": log.study, "last": last, "chain": chain, "state": state}
         )
         self._note(name, log, last, chain)
 
