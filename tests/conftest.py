@@ -16,6 +16,9 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # A shell's background jobs ignore interrupts, and so would all that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# ``nohup`` ignores hang-ups.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine is slow at times: that says nothing about the code. The same examples every time.
 settings.register_profile(
