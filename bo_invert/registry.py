@@ -41,6 +41,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "botorch": "bo_invert.strategies.peers.botorch:BoTorch",
         "optuna": "bo_invert.strategies.peers.optuna:Optuna",
         "nevergrad": "bo_invert.strategies.peers.nevergrad:Nevergrad",
+        "trust_bo": "bo_invert.strategies.peers.trust_bo:TrustBO",
     },
     "spaces": {
         "box": "bo_invert.spaces.box:Box",

@@ -50,6 +50,7 @@ PEERS = (
     "nevergrad",
     "optuna",
     "scipy_least_squares",
+    "trust_bo",
 )
 PROBLEMS = {"arm": arm, "sine": sine, "hartmann6": hartmann6, "digits": digits}
 

@@ -213,6 +213,7 @@ THIRD_PARTIES = {
     },
     "starlette": {"service"},
     "submitit": {"execution.slurm"},
+    "trust_bo": {"strategies.peers.trust_bo"},
     "typer": {"cli"},
     "uvicorn": {"service"},
 }  # fmt: skip

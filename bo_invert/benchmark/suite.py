@@ -106,6 +106,7 @@ PEERS = {
     "botorch": "botorch",
     "optuna": "optuna",
     "nevergrad": "nevergrad",
+    "trust_bo": "trust-bo",
     "cmaes": "cma",
     "differential_evolution": "scipy",
     "dual_annealing": "scipy",

@@ -32,6 +32,7 @@ PEERS = {
     "botorch",
     "optuna",
     "nevergrad",
+    "trust_bo",
     "scipy_least_squares",
     "dual_annealing",
     "differential_evolution",

@@ -102,7 +102,7 @@ OPTIONS: dict[str, JSON] = {
     "ax": {"initialization_budget": 5},
     "botorch": {"num_restarts": 2, "raw_samples": 32},
 }
-PEERS = {"ax", "botorch", "optuna", "nevergrad"}
+PEERS = {"ax", "botorch", "optuna", "nevergrad", "trust_bo"}
 
 
 @cache

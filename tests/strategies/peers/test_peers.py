@@ -41,6 +41,7 @@ def run(
         ("optuna", 40, 10, {"sampler": "tpe"}),
         ("nevergrad", 40, 10, {}),
         ("nevergrad", 40, 10, {"optimizer": "CMA"}),
+        ("trust_bo", 40, 10, {}),
         ("botorch", 9, 2, {}),
         ("differential_evolution", 100, 20, {}),
         ("dual_annealing", 100, 10, {}),
@@ -107,7 +108,8 @@ def test_optuna_spends_its_budget_in_a_latent_of_few_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    "strategy", [{"name": "optuna", "options": {"sampler": "tpe"}}, "optuna", "nevergrad"]
+    "strategy",
+    [{"name": "optuna", "options": {"sampler": "tpe"}}, "optuna", "nevergrad", "trust_bo"],
 )
 def test_typed_parameters(strategy: Any) -> None:
     problem = mixed.problem()
@@ -117,13 +119,14 @@ def test_typed_parameters(strategy: Any) -> None:
     assert len({tuple(point) for point in points}) > 7
 
 
-@pytest.mark.parametrize("package", ["optuna", "nevergrad"])
+@pytest.mark.parametrize("package", ["optuna", "nevergrad", "trust_bo"])
 def test_a_missing_extra_is_named_with_its_remedy(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    named = package.replace("_", "-")
     with pytest.raises(
-        bi.BoInvertError, match=rf"{package}.*pip install 'bo-invert\[peers\]'"
+        bi.BoInvertError, match=rf"{named}.*pip install 'bo-invert\[peers\]'"
     ) as missing:
         bi.Study.create("s", bowl(), strategy=package)
     assert isinstance(missing.value, ImportError)
