@@ -59,7 +59,7 @@ MODEL_LAYERS = (
     {"optim"},
     {"gp", "linear", "least_squares", "forest"},
     {"acquisition"},
-    {"fitted_model"},
+    {"fitted_model", "observed_derivatives"},
 )
 """Layers of ``models`` from the lowest; other files are at the top. Imports go downwards."""
 

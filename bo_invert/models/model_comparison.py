@@ -10,10 +10,12 @@ from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.forest import fit_forest, forest_inputs
+from bo_invert.models.gp.derivative_gp import fit_derivative_gp
 from bo_invert.models.gp.mixed_kernel import column_structure
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.linear.spherical_gp import fit_spherical_gp
+from bo_invert.models.observed_derivatives import observed_derivatives
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives import ProblemStatement
 from bo_invert.types import JSON, Array
@@ -87,6 +89,31 @@ def compare_forest(
     stepped = outputs.loss(torch.as_tensor(forest.left_out_mean())).numpy()
     losses = history.losses[rows]
     return _rank_correlation(stepped, losses), _rank_correlation(smooth, losses)
+
+
+@one_thread()
+def derivatives_predict(statement: ProblemStatement, history: History, memo: JSON) -> bool:
+    """Return whether a process of values and derivatives predicts left-out values better.
+
+    It is compared with the surrogate of the values alone. Both have hyperparameters of all
+    observations. The criterion is the squared error. Derivatives make predictions worse where they
+    change within less than the distance of observations.
+
+    Args:
+        statement: Problem statement with real parameters.
+        history: Log with at least three completed trials.
+        memo: Memo of the process of values and derivatives.
+    """
+    data = observed_derivatives(statement, history)
+    process, _ = fit_derivative_gp(data, memo)
+    values = process.data.values[:, None]
+    surrogate = fit_surrogate(
+        data.inputs.numpy(), values.numpy(), search_space=ModelSearchSpace.of("auto", False, None)
+    )
+    alone = surrogate.values(surrogate.gp.leave_one_out()[0])
+    errors = [values - process.leave_one_out()[:, None], values - alone.reshape(values.shape)]
+    joint, single = (float(error.square().mean()) for error in errors)
+    return joint < single
 
 
 def _rank_correlation(predicted: Array, losses: Array) -> float:

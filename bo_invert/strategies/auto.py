@@ -44,13 +44,14 @@ _MIN_FOREST = 20
 _MAX_MODELLED = 200
 # Engineering choice: share of the budget after which descents follow, as in ``polish``.
 _SEARCHED = 0.7
-# Engineering choice: noise of derivatives, in units of their prior variance, above which they tell
-# the surrogate almost nothing, and observations from which this is known.
-_MAX_SLOPE_NOISE, _FEWEST_GRADIENTS = 1.0, 8
+# Engineering choice: least number of observations at which models with and without derivatives are
+# compared.
+_MIN_GRADIENTS = 12
 
 # Engineering choice: steps of a descent, after which its gain is known. Ten steps of L-BFGS reach
 # the minimum of a basin that is nearly quadratic.
 _DESCENTS: JSON = {"name": "polish", "options": {"share": 0.0, "steps": 10, "optimizer": "lbfgs"}}
+_GRADIENT_GP: JSON = {"name": "gradient_gp"}
 _FOREST = {"name": "forest"}, "forest: random forest, because of its left-out predictions"
 
 
@@ -72,8 +73,9 @@ class Auto(Strategy):
     otherwise                                             ``gp``, ``turbo``, ``forest``
     ====================================================  =======================
 
-    With gradients, the last row follows ``gradient_gp`` after queries without an improvement, and
-    ``polish`` after a descent without one. ``gp`` and ``turbo`` alternate: each continues until
+    With gradients, the last row follows ``gradient_gp`` after queries without an improvement, or if
+    a GP of the values alone predicts left-out losses better, and ``polish`` after a descent without
+    an improvement. ``gp`` and ``turbo`` alternate: each continues until
     its calls bring no improvement for ``max(12, d)`` and ``max(24, 2 d)`` calls. With choices
     without an order, ``turbo`` gets every fourth ask of its turn, because it rarely changes them.
     ``least_squares`` is left out if different points have equal outputs, because residuals then
@@ -112,6 +114,7 @@ class Auto(Strategy):
         comparisons = {
             "linear": _compare_linear(statement, history, memo),
             "forest": _compare_forest(statement, history, memo, self.noisy, request),
+            "gradients": _compare_gradients(statement, history, memo),
         }
         queries: tuple[Query, ...] = ()
         asked = replace(request, memo=memo)
@@ -178,7 +181,8 @@ def _selections(
                 yield {"name": "gp", "options": settings}, "gp: model of all outputs of a target"
             yield {"name": "least_squares"}, "least_squares: Gauss-Newton steps for a target"
     elif statement.differentiable and not noisy and calls >= 20:
-        chosen = _with_gradients(statement, history, request.budget, request.memo)
+        modelled = (comparisons.get("gradients") or {"better": True})["better"]
+        chosen = _with_gradients(statement, history, request.budget, modelled)
         if chosen is not None:
             yield chosen
     if observed > _MAX_GLOBAL:
@@ -205,7 +209,7 @@ def _selections(
 
 
 def _with_gradients(
-    statement: ProblemStatement, history: History, budget: int | None, memo: JSON
+    statement: ProblemStatement, history: History, budget: int | None, modelled: bool
 ) -> tuple[JSON, str] | None:
     """Return spec and reason of a strategy that uses gradients; None if values are to be used."""
     if statement.constraints or not statement.domain.continuous:
@@ -217,15 +221,9 @@ def _with_gradients(
         if descents_gain(history):
             return _DESCENTS, "polish: descents with the rest of the budget"
         return None
-    spec: JSON = {"name": "gradient_gp"}
-    fit = ((memo or {}).get("children", {}).get(json.dumps(spec, sort_keys=True))) or {}
-    if fit.get("n", 0) >= _FEWEST_GRADIENTS:
-        noise = math.exp(fit["logs"][fit["kernel"]][-1])
-        if noise > _MAX_SLOPE_NOISE:
-            return None
-    if not gradients_gain(history, statement.domain.dim):
+    if not modelled or not gradients_gain(history, statement.domain.dim):
         return None
-    return spec, "gradient_gp: global Gaussian process of loss and gradient"
+    return _GRADIENT_GP, "gradient_gp: global Gaussian process of loss and gradient"
 
 
 def _repeat(
@@ -308,6 +306,23 @@ def _memo_of_gp(memo: JSON) -> JSON:
         if json.loads(key)["name"] == "gp" and child is not None:
             return child.get("outputs")
     return None
+
+
+def _compare_gradients(statement: ProblemStatement, history: History, memo: JSON) -> JSON:
+    """Compare ``gradient_gp`` with a GP of the loss alone by left-out predictions.
+
+    The comparison is repeated when the number of observations has grown by a quarter, while
+    derivatives improve predictions.
+    """
+    completed, known = len(history.completed), memo.get("gradients")
+    if known is not None and (not known["better"] or completed < 1.25 * known["told"]):
+        return known
+    fit = memo["children"].get(json.dumps(_GRADIENT_GP, sort_keys=True))
+    if fit is None or completed < _MIN_GRADIENTS:
+        return known
+    from bo_invert.models.model_comparison import derivatives_predict
+
+    return {"told": completed, "better": derivatives_predict(statement, history, fit)}
 
 
 def _compare_linear(statement: ProblemStatement, history: History, memo: JSON) -> JSON:

@@ -19,12 +19,12 @@ from bo_invert.strategies.base import Proposal, Request, option
 from bo_invert.strategies.basins import KEY, REACH, basin_starts, running_basin
 from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.strategies.requirements import require_gradients
-from bo_invert.types import JSON, Array, Indices, Query
+from bo_invert.types import JSON, Array, Query
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bo_invert.models.gp.derivative_gp import DerivativeData, DerivativeGP
+    from bo_invert.models.gp.derivative_gp import DerivativeGP
     from bo_invert.models.optim.score import Score
 
 # Engineering choice: observations of a surrogate, which has up to 1,600 values and derivatives.
@@ -46,8 +46,9 @@ class GradientGP(SurrogateStrategy):
     Each query asks for value and gradient, two calls. The surrogate is conditioned on both (Solak
     et al. 2003; Wu et al. 2017), and the next query maximises the log expected improvement. In d
     coordinates an observation gives d + 1 numbers. In many coordinates, only derivatives along the
-    principal directions of all gradients are used. The likelihood chooses the kernel and the noise
-    of the derivatives, so that kinks and the errors of a gradient proxy count less.
+    principal directions of all gradients are used. The likelihood chooses the kernel, the noise of
+    the derivatives, so that kinks and the errors of a gradient proxy count less, and a logarithmic
+    warp of the losses (or none), so that large ones count less.
 
     Pending points are assumed to have the predicted mean. Points below the plausibility ``floor``
     of a latent are penalised. Use it for up to some hundred calls; ``gradient`` is faster beyond.
@@ -81,11 +82,12 @@ class GradientGP(SurrogateStrategy):
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
         from bo_invert.models.gp.derivative_gp import fit_derivative_gp
+        from bo_invert.models.observed_derivatives import observed_derivatives
         from bo_invert.models.optim.optimize_acquisition import optimize_acquisition
 
         domain, rng = statement.domain, request.rng()
         subset = select_subset(to_unit(domain, history.points), history.order, _MAX_POINTS)
-        data = _observed(statement, history, subset)
+        data = observed_derivatives(statement, history, subset)
         model, memo = fit_derivative_gp(data, request.memo)
         if history.pending:
             model = model.believe(data.inputs.new_tensor(to_unit(domain, history.pending_points)))
@@ -163,28 +165,6 @@ class GradientGP(SurrogateStrategy):
             for i, query in enumerate(queries)
             if left - 2 * i >= 1
         )
-
-
-def _observed(statement: ProblemStatement, history: History, rows: Indices) -> DerivativeData:
-    """Return standardised losses and their gradients in unit inputs."""
-    import torch
-
-    from bo_invert.models.gp.derivative_gp import DerivativeData
-    from bo_invert.models.output_transforms import clip_outliers
-
-    domain = statement.domain
-    losses = clip_outliers(history.losses[rows, None])[:, 0]
-    gradients = np.full((len(rows), domain.dim), np.nan)
-    for i, row in enumerate(rows):
-        outcome = history.completed[row].outcome
-        if outcome is not None and outcome.gradient is not None and outcome.point is None:
-            gradients[i] = outcome.gradient * np.ptp(domain.bounds, 0)
-    unit = float(losses.std()) or 1.0
-    return DerivativeData.of(
-        torch.tensor(to_unit(domain, history.points[rows])),
-        torch.tensor((losses - losses.mean()) / unit),
-        torch.tensor(gradients / unit),
-    )
 
 
 def _lower_bound(model: DerivativeGP, statement: ProblemStatement, width: float) -> Score:

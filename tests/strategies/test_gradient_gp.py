@@ -7,6 +7,9 @@ import torch
 import bo_invert as bi
 from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
+from bo_invert.models.gp.derivative_gp import fit_derivative_gp
+from bo_invert.models.model_comparison import derivatives_predict
+from bo_invert.models.observed_derivatives import observed_derivatives
 from bo_invert.search_domain import Domain
 from bo_invert.strategies.basins import KEY, Basin, basin_starts, running_basin
 from bo_invert.strategies.gradient_gp import GradientGP
@@ -94,3 +97,25 @@ def test_a_basin_begins_at_its_best_point_once() -> None:
     assert basin_starts(History(trials), domain, 9).tolist() == [2, 4]
     trials.append(trial(5, [0.1, 0.15], 9.0, **{KEY: 2}))
     assert basin_starts(History(trials), domain, 9).tolist() == [4]
+
+
+@pytest.mark.parametrize(("ripples", "better"), [(0.0, True), (0.3, False)])
+def test_derivatives_of_ripples_do_not_improve_left_out_predictions(
+    ripples: float, better: bool
+) -> None:
+    points = torch.rand(24, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    points.requires_grad_()
+    losses = torch.sin(3.0 * points).sum(1) + ripples * torch.sin(40.0 * points).sum(1)
+    (gradients,) = torch.autograd.grad(losses.sum(), points)
+    trials = [
+        Trial(
+            number, Query(point, gradient=True), State.COMPLETED,
+            outcome=Outcome(State.COMPLETED, [loss], loss, gradient=gradient),
+        )
+        for number, (point, loss, gradient) in enumerate(
+            zip(points.detach().numpy(), losses.tolist(), gradients.numpy(), strict=True)
+        )
+    ]  # fmt: skip
+    statement, history = problem(3).statement, History(trials)
+    memo = fit_derivative_gp(observed_derivatives(statement, history))[1]
+    assert derivatives_predict(statement, history, memo) == better

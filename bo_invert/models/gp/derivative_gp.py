@@ -6,6 +6,8 @@ stationary kernel k(r^2), scaled inputs z = x / l, and unit directions u, v with
     cov(f(x), v'grad f(x'))           = -2 k' (z - z').w_v
     cov(u'grad f(x), v'grad f(x'))    = -4 k'' (z - z').w_u (z - z').w_v - 2 k' w_u.w_v.
 
+A warp w of the values, log(1 + (v - lowest) / threshold), multiplies derivatives by w'(v).
+
 In many dimensions only the derivatives along the principal directions of all gradients are used,
 the active subspace (Constantine et al. 2014), so that the covariance stays small.
 """
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.gp.kernels import lengthscale_prior
+from bo_invert.models.gp.output_warp import Warp, threshold_candidates
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 from bo_invert.types import JSON
 
@@ -27,6 +30,12 @@ _MAX_ROWS = 1600
 entries, and an ask takes about a second."""
 _MAX_FIT_ROWS = 400
 """The same in a fit, which factorises C at each step. Engineering choice."""
+_WARPS = (0.5, 0.25, 0.1)
+"""Candidates for the share of values below the threshold of a warp. Engineering choice."""
+_WARP_GROWTH = 1.5
+"""Growth of the data after which the warp is selected again, a ratio. Engineering choice."""
+_MAX_SELECTION_ROWS = 200
+"""Largest number of values and derivatives in a fit that selects the warp. Engineering choice."""
 _LEAST_POINTS = 8
 """Least number of observations in a fit. Engineering choice: fewer say little of lengthscales."""
 _GROWTH = 1.15
@@ -121,6 +130,38 @@ class DerivativeData:
             self.inputs[rows], self.values[rows], self.slopes[rows], self.directions
         )
 
+    def evenly_spaced(self, rows: int) -> Tensor:
+        """Return observations evenly spaced from the best value to the worst one.
+
+        Args:
+            rows: Largest number of their values and derivatives.
+        """
+        size = min(len(self.values), max(_LEAST_POINTS, rows // (1 + len(self.directions))))
+        # All ranks are in single precision, whatever the default type.
+        ranks = torch.linspace(0, len(self.values) - 1, size, dtype=torch.float32).round().long()
+        return self.values.argsort(stable=True)[ranks]
+
+    def warped(self, share: float) -> tuple[DerivativeData, float]:
+        """Compress high values; return standardised data, and the log of the Jacobian.
+
+        Args:
+            share: Share of the values below the threshold of the warp; 0 for no warp.
+        """
+        thresholds = threshold_candidates(self.values, 1.0, (share,)) if share > 0.0 else []
+        if not thresholds:
+            return self, 0.0
+        one = self.values.new_ones(1)
+        warp = Warp(one, self.values.min()[None], thresholds[0] * one)
+        values = warp(self.values[:, None])[:, 0]
+        unit = values.std(correction=0)
+        log_slopes = warp.log_slope(self.values[:, None])[:, 0] - unit.log()
+        count = 1 + (~self.slopes.isnan()).sum(1)
+        data = DerivativeData(
+            self.inputs, (values - values.mean()) / unit,
+            self.slopes * log_slopes.exp()[:, None], self.directions,
+        )  # fmt: skip
+        return data, float((count * log_slopes).sum())
+
     def with_values(self, inputs: Tensor, values: Tensor) -> DerivativeData:
         """Add values ``(q,)`` without derivatives at inputs ``(q, d)``."""
         nothing = self.slopes.new_full((len(inputs), self.slopes.shape[1]), torch.nan)
@@ -166,6 +207,23 @@ class DerivativeGP:
         variance = (1.0 - white.square().sum(-1)).clamp(min=1e-12)
         return self.constant + cross @ self.weights, self.scale * variance
 
+    def leave_one_out(self) -> Tensor:
+        """Return predictions ``(n,)`` of each value without its observation.
+
+        The observation is left out with all its derivatives: with rows b of the inverse covariance
+        P and weights a = P r, the residual of its value is the first entry of P_bb^-1 a_b
+        (Ginsbourger & Scharer 2025).
+        """
+        n, p = self.data.slopes.shape
+        owner = torch.cat([torch.arange(n), self.data.measured // p])
+        precision = self.inverse_cholesky.T @ self.inverse_cholesky
+        residuals = []
+        for i in range(n):
+            rows = (owner == i).nonzero().squeeze(-1)
+            block = precision[rows][:, rows]
+            residuals.append(torch.linalg.solve(block, self.weights[rows])[0])
+        return self.data.values - torch.stack(residuals)
+
     def believe(self, inputs: Tensor) -> DerivativeGP:
         """Condition on the posterior mean at pending inputs ``(q, d)``.
 
@@ -196,26 +254,43 @@ def condition(
 
 
 def fit_derivative_gp(data: DerivativeData, memo: JSON = None) -> tuple[DerivativeGP, JSON]:
-    """Fit kernel and hyperparameters by maximum a posteriori; return the posterior and a memo.
+    """Fit warp, kernel and hyperparameters by maximum a posteriori.
 
     Args:
-        data: Observations with mean 0 and variance 1.
+        data: Observations with mean 0 and variance 1; high values are bad.
         memo: Memo of an earlier fit, reused until the data have grown by 15 %.
+
+    Returns:
+        Posterior of the warped values, and a memo.
     """
     n, d = data.inputs.shape
     noted = memo or {}
     warm = noted.get("logs", {})
     warm = {name: data.inputs.new_tensor(logs) for name, logs in warm.items() if len(logs) == d + 2}
+    share, chosen = noted.get("share", 0.0), noted.get("chosen", 0)
     if not warm or not noted["n"] <= n < _GROWTH * noted["n"]:
-        size = max(_LEAST_POINTS, _MAX_FIT_ROWS // (1 + len(data.directions)))
-        # Positions are evenly spaced from the best value to the worst one.
-        order = data.values.argsort(stable=True)
-        some = order[torch.linspace(0, n - 1, min(n, size), dtype=torch.float32).round().long()]
-        found = {name: _fit(name, data.select(some), warm.get(name)) for name in _KERNELS}
+        if n >= _LEAST_POINTS and n >= _WARP_GROWTH * chosen:
+            some = data.evenly_spaced(_MAX_SELECTION_ROWS)
+            share, chosen = _select_warp(data.select(some), warm.get("rbf")), n
+        part = data.warped(share)[0].select(data.evenly_spaced(_MAX_FIT_ROWS))
+        found = {name: _fit(name, part, warm.get(name)) for name in _KERNELS}
         best = min(found, key=lambda name: found[name][1])
         warm = {name: logs for name, (logs, _) in found.items()}
-        noted = {"n": n, "kernel": best, "logs": {k: v.tolist() for k, v in warm.items()}}
-    return condition(noted["kernel"], warm[noted["kernel"]], data), noted
+        noted = {
+            "n": n, "kernel": best, "logs": {k: v.tolist() for k, v in warm.items()},
+            "share": share, "chosen": chosen,
+        }  # fmt: skip
+    return condition(noted["kernel"], warm[noted["kernel"]], data.warped(share)[0]), noted
+
+
+def _select_warp(data: DerivativeData, warm: Tensor | None) -> float:
+    """Return the share of values below the threshold of the most probable warp; 0 for none."""
+
+    def negative_log_density(share: float) -> float:
+        warped, log_jacobian = data.warped(share)
+        return _fit("rbf", warped, warm)[1] - log_jacobian
+
+    return min((0.0, *_WARPS), key=negative_log_density)
 
 
 def _fit(kernel: str, data: DerivativeData, warm: Tensor | None) -> tuple[Tensor, float]:

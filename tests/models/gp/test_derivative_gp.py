@@ -129,3 +129,39 @@ def test_a_pending_point_is_believed_to_have_its_mean() -> None:
     after = model.believe(pending)
     assert float(after(pending)[0]) == pytest.approx(float(model(pending)[0]), abs=1e-6)
     assert float(after(pending)[1]) < 1e-3 * float(model(pending)[1])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_left_out_predictions_are_those_of_models_without_the_observation(kernel: str) -> None:
+    some = data(measured=8)
+    model = posterior(kernel, some)
+    for i, found in enumerate(model.leave_one_out()):
+        rest = some.select(torch.arange(12) != i)
+        alone = condition(kernel, model.logs, rest, model.constant, model.scale)
+        assert float(found) == pytest.approx(float(alone(some.inputs[i : i + 1])[0]), abs=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_a_warp_transforms_values_and_derivatives_alike(share: float) -> None:
+    some = data()
+    warped, log_jacobian = some.warped(share)
+    assert torch.equal(warped.values.argsort(), some.values.argsort())
+    assert float(warped.values.mean()) == pytest.approx(0.0, abs=1e-9)
+    assert float(warped.values.std(correction=0)) == pytest.approx(1.0)
+    # A value moves by its derivative along a line; two close values give the slope of the warp.
+    slopes = warped.slopes / some.slopes
+    assert torch.allclose(slopes, slopes[:, :1].expand(-1, 3))
+    assert log_jacobian == pytest.approx(float(4.0 * slopes[:, 0].log().sum()))
+    low, middle, high = some.values.argsort()[[0, 6, 11]]
+    assert slopes[low, 0] > slopes[middle, 0] > slopes[high, 0]
+
+
+def test_values_with_a_heavy_tail_are_warped() -> None:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.rand(20, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    values = torch.exp(6.0 * wave(inputs))
+    (gradients,) = torch.autograd.grad(values.sum(), inputs)
+    values, unit = values.detach(), values.detach().std()
+    heavy = DerivativeData.of(inputs.detach(), (values - values.mean()) / unit, gradients / unit)
+    assert fit_derivative_gp(heavy)[1]["share"] > 0.0
+    assert fit_derivative_gp(data(20))[1]["share"] == 0.0
