@@ -90,6 +90,32 @@ def stream(port: int, token: str, paths: list[str], count: int) -> None:
     time.sleep(600.0)
 
 
+def strangers(port: int, _: str, pause: float, count: int) -> None:
+    """Send requests without a token until the process is killed.
+
+    Args:
+        port: port of the server.
+        pause: seconds before a client gives up and connects again; 0 to wait for each response.
+        count: number of clients.
+    """
+    os.nice(19)
+    request = b"GET /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+    def work() -> None:
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5.0) as line:
+                line.sendall(request)
+                if pause:
+                    time.sleep(pause)
+                    continue
+                while line.recv(65536):
+                    line.sendall(request)
+
+    for _ in range(count):
+        threading.Thread(target=work, daemon=True).start()
+    time.sleep(600.0)
+
+
 @contextmanager
 def running(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
     """Run a flood in a process of its own."""
@@ -141,6 +167,7 @@ def prepare(url: str, tells: int) -> None:
         mine.ask(500)
     points = np.random.default_rng(0).random((TRIALS, BOX.domain.dim))
     for i in range(4):
+        bi.Study.create(f"filled{i}", problem, "random", 0, url)
         study = bi.Study.create(f"theirs{i}", problem, "random", 0, url)
         study.add(points, [float(((x - 0.3) ** 2).sum()) for x in points])
     slow = bi.Problem(bi.Box([0.0] * 20, [1.0] * 20), None, bi.Minimize())
@@ -162,15 +189,38 @@ ASKS = [
 LIVE = [f"/v1/studies/theirs{i}/live" for i in range(4)]
 
 
-def floods(served: Served, meter: Meter, repeats: int) -> None:
+OBSERVATIONS = [
+    (
+        "POST",
+        f"/v1/studies/filled{i}/observations",
+        {"observations": [{"point": [0.1] * 6, "outputs": 1.0}] * 1000},
+    )
+    for i in range(4)
+]
+
+
+def invalid_declaration() -> tuple[str, str, Any]:
+    """Return a request of 4 MB with a million invalid values."""
+    parameters = {f"p{i}": {"type": "choice", "values": [[]] * 900} for i in range(1000)}
+    space = {"type": "box", "parameters": parameters}
+    problem = {"space": space, "objective": {"type": "minimize"}}
+    return "POST", "/v1/studies", {"name": "invalid", "problem": problem}
+
+
+def floods(served: Served, meter: Meter, repeats: int, chosen: list[str]) -> None:
     """Print quiet and loaded milliseconds of tells for each flood."""
     port, token = served.port, served.token
     cases: dict[str, tuple[Callable[..., None], Any, int]] = {
         "reads": (hammer, READS, 16),
         "asks": (hammer, ASKS, 16),
         "streams": (stream, LIVE, 200),
+        "observations": (hammer, OBSERVATIONS, 16),
+        "invalid declarations": (hammer, [invalid_declaration()], 16),
+        "requests without a token": (strangers, 0.0, 600),
+        "new connections": (strangers, 0.05, 16),
     }
-    print("| flood by another token | quiet p50, p99, ms | loaded p50, p99, ms | ratio of p99 |")
+    cases = {name: case for name, case in cases.items() if not chosen or name in chosen}
+    print("| flood | quiet p50, p99, ms | loaded p50, p99, ms | ratio of p99 |")
     print("|---|---:|---:|---:|")
     for name, (flood, what, clients) in cases.items():
         quiet: list[float] = []
@@ -308,15 +358,18 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tells", type=int, default=200, help="tells in each period")
+    parser.add_argument("--floods", default="", help="names of floods, separated by commas")
     parser.add_argument("--only", default="", help="names of parts, separated by commas")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/runs.db"
-        prepare(url, (6 * options.repeats + 2) * options.tells)
+        prepare(url, (14 * options.repeats + 4) * options.tells)
         served = Served(Path(folder), url)
         meter = Meter(served, served.tokens.make("other", Access.WRITE).secret, options.tells)
         parts: dict[str, Callable[[], None]] = {
-            "floods": lambda: floods(served, meter, options.repeats),
+            "floods": lambda: floods(
+                served, meter, options.repeats, [one for one in options.floods.split(",") if one]
+            ),
             "isolation": lambda: isolation(served),
             "competing": lambda: competing(served),
             "listing": lambda: listing(served, url),

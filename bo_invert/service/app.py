@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -34,7 +34,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert import __version__
-from bo_invert.errors import BoInvertError, StudyNotFoundError
+from bo_invert.errors import BoInvertError, StudyDamagedError, StudyNotFoundError
 from bo_invert.service import page, routes_read, routes_write
 from bo_invert.service.access_tokens import TokenLookup
 from bo_invert.service.http_errors import (
@@ -47,7 +47,7 @@ from bo_invert.service.live_events import LiveEvents
 from bo_invert.service.middleware import AccessControl
 from bo_invert.service.open_studies import OpenStudies
 from bo_invert.service.quotas import Admission, Memory
-from bo_invert.service.remote_reads import RemoteReads
+from bo_invert.service.remote_requests import RemoteRequests
 
 _log = logging.getLogger(__name__)
 _ROUTERS = (routes_read.router, routes_write.router, page.router)
@@ -70,7 +70,7 @@ def create_app(
     memory = Memory()
     app: ASGIApp = create_api(studies)
     if studies.reads is not None:
-        app = RemoteReads(app, studies.reads, memory)
+        app = RemoteRequests(app, studies.reads, memory)
     names = {host.lower() for host in hosts}
     return AccessControl(app, tokens, names, admission or Admission(), memory)
 
@@ -137,8 +137,13 @@ class _Application(FastAPI):
 
 
 async def _library_error(request: Request, error: BoInvertError) -> Response:
-    if isinstance(error, StudyNotFoundError) and "study" in request.path_params:
-        request.app.state.studies.forget(unquote(request.path_params["study"]))
+    studies: OpenStudies = request.app.state.studies
+    name = unquote(request.path_params.get("study", ""))
+    if isinstance(error, StudyNotFoundError):
+        studies.forget(name)
+    elif isinstance(error, StudyDamagedError) and name:
+        with suppress(BoInvertError):  # the next list then reads the log, and reports the damage
+            await studies.thread(studies.store.summarise, name, None)
     status = status_of(error)
     headers = {"Retry-After": "1"} if status == 503 else None
     return problem_response(status, str(error), headers, error=type(error).__name__)

@@ -28,7 +28,7 @@ with require_package("studies on a server", "httpx", "service"):
 _NEW_PATIENCE, _PATIENCE = 5.0, 60.0
 """Seconds of retries before and after the first response. Engineering choice: a server that never
 responded probably has another address; one that did may restart."""
-_RETRY = (429, 502, 503, 504)
+_RETRY = (408, 429, 502, 503, 504)
 """Status codes after which the same request may succeed later (RFC 9110, RFC 6585)."""
 
 

@@ -57,12 +57,10 @@ class ConnectionLimits:
         group[connection] = None
         limit = self.per_address if token is None else self.per_token
         if len(group) > limit:
-            waiting = [one for one in group if one.waiting]  # longest open first
-            settled = next((one for one in waiting if one.age > GRACE), None)
-            if settled is not None:
-                settled.end()
-            elif len(group) > HARD * limit:
-                (waiting or [connection])[0].end()
+            idle = (one for one in group if one.idle)  # longest open first
+            longest = next(idle, connection)
+            if longest.age > GRACE or len(group) > HARD * limit:
+                longest.end()
 
     def remove(self, connection: BoundedConnection) -> None:
         """Forget a connection."""
@@ -101,6 +99,11 @@ class BoundedConnection(H11Protocol):
     def waiting(self) -> bool:
         """True while no request is handled."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def idle(self) -> bool:
+        """True while no request with a token is handled; refusals are delayed."""
+        return self.waiting or self.scope.get("token") is None
 
     @property
     def age(self) -> float:

@@ -12,6 +12,9 @@ INTERVAL = 0.5
 KEEP_ALIVE = 15.0
 """Seconds without an event after which a comment is sent. Engineering choice: proxies close
 connections that are quiet for 30 seconds or more."""
+STREAM_RATE = 256 * 1024
+"""Bytes a second of one stream, so that large summaries come less often. Engineering choice: a
+usual summary of 4 kB is not delayed."""
 Read = Callable[[str, str], Awaitable["Summary"]]
 """Function from client and study to the summary of the study."""
 
@@ -74,11 +77,12 @@ class LiveEvents:
         try:
             while not self.closing():
                 summary = await self._read(client, study, latest, interval)
-                quiet += interval
+                pause = max(interval, len(summary.text) / STREAM_RATE)
+                quiet += pause
                 if summary.events > after or quiet > keep_alive:
                     yield summary if summary.events > after else None
                     after, quiet = max(after, summary.events), 0.0
-                await asyncio.sleep(interval)
+                await asyncio.sleep(pause)
         finally:
             latest.streams -= 1
             if not latest.streams:

@@ -17,15 +17,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bo_invert.errors import BoInvertError
 from bo_invert.service.access_tokens import Access, Token, TokenLookup
 from bo_invert.service.http_errors import problem_response
-from bo_invert.service.quotas import PENALTY, Admission, Memory, RateLimiter, RequestKind, too_many
+from bo_invert.service.quotas import Admission, Memory, RateLimiter, RequestKind, penalty, too_many
+from bo_invert.service.request_body import (
+    SMALL_BODY,
+    largest_body,
+    read_body,
+    replayed,
+    too_large,
+)
 
 _log = logging.getLogger(__name__)
 
-BODY = 4 * 1024 * 1024
-"""Largest body of a declaration or of observations in bytes. Engineering choice: 10,000
-observations of 20 numbers fit."""
-SMALL_BODY = 1024 * 1024
-"""Largest body of another request in bytes. Engineering choice: an outcome with 40,000 numbers."""
 BODY_TIMEOUT = 20.0
 """Seconds until a body must be complete. Engineering choice: 4 MiB at 200 kB/s."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -102,7 +104,7 @@ class AccessControl:
             return
         if token is None:
             await self._delay(scope)
-            await self.app(scope, _replayed(b"", receive), send)
+            await self.app(scope, replayed(b"", receive), send)
             return
         with self._open.until_revoked(token) as revoked:
             await self._serve(token, scope, receive, send)
@@ -120,22 +122,23 @@ class AccessControl:
                 if scope["method"] not in _SAFE_METHODS:
                     size = await self._size(token, scope)
                     async with asyncio.timeout(BODY_TIMEOUT):
-                        await stack.enter_async_context(self.memory.hold(token.name, size))
-                        body = await _body(receive, _limit(scope))
+                        if size > SMALL_BODY:  # small ones do not wait for slow large ones
+                            await stack.enter_async_context(self.memory.hold(token.name, size))
+                        body = await read_body(receive, largest_body(scope))
                 await stack.enter_async_context(slots)
             except HTTPException as error:
                 app = _refusal(error)
             except TimeoutError:
                 app = problem_response(408, f"body must arrive within {BODY_TIMEOUT:g} seconds")
-            await app(scope, _replayed(body, receive), send)
+            await app(scope, replayed(body, receive), send)
 
     async def _size(self, token: Token, scope: Scope) -> int:
         """Return the number of bytes to expect of a body, and count them for its token."""
         length = _headers(scope).get("content-length")
-        size = _limit(scope) if length is None else int(length)
+        size = largest_body(scope) if length is None else int(length)
         seconds = self._bytes.wait(token.name, size)
         if seconds > 0.0:
-            await asyncio.sleep(min(seconds, PENALTY))
+            await penalty(seconds)
             raise too_many(
                 f"too many bytes; the next body is allowed in {seconds:.1f} seconds", seconds
             )
@@ -146,7 +149,7 @@ class AccessControl:
         address = (scope.get("client") or ("",))[0]
         seconds = self._anonymous.wait(address)
         if seconds > 0.0:
-            await asyncio.sleep(min(seconds, PENALTY))
+            await penalty(seconds)
 
     def _check(self, scope: Scope) -> Token | None:
         """Return the token of a permitted request; None if it needs none.
@@ -157,7 +160,7 @@ class AccessControl:
         headers = _headers(scope)
         host = headers.get("host", "")
         if _host_name(host) is None or sum(n.lower() == b"host" for n, _ in scope["headers"]) > 1:
-            raise HTTPException(403, f"host must be one name and an optional port, got {host!r}")
+            raise HTTPException(400, f"host must be one name and an optional port, got {host!r}")
         if _host_name(host) not in self.hosts:
             raise HTTPException(
                 403, f"host {host!r} is not allowed; start the server with --allowed-host"
@@ -167,8 +170,8 @@ class AccessControl:
         if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise HTTPException(403, "requests from pages of other origins are not allowed")
         length = headers.get("content-length", "0")
-        if not re.fullmatch("[0-9]{1,15}", length) or int(length) > _limit(scope):
-            raise _too_large(_limit(scope))
+        if not re.fullmatch("[0-9]{1,15}", length) or int(length) > largest_body(scope):
+            raise too_large(largest_body(scope))
         path, reading = scope["path"], scope["method"] in _SAFE_METHODS
         if reading and (path in _PUBLIC or path.startswith("/static/")):
             return None
@@ -212,8 +215,9 @@ class _OpenRequests:
 
     def _look(self) -> None:
         with suppress(BoInvertError):  # an unreadable file revokes nothing
+            known = {token: self._tokens.find(token.secret) for token in set(self._scopes.values())}
             for scope, token in list(self._scopes.items()):
-                if self._tokens.find(token.secret) is None:
+                if known[token] is None:
                     scope.cancel()
         if self._scopes and self._loop is not None:
             self._loop.call_later(_REVOKED, self._look)
@@ -264,12 +268,6 @@ def _kind(scope: Scope) -> RequestKind:
     return RequestKind.ASK if path.endswith(b"/ask") else RequestKind.WRITE
 
 
-def _limit(scope: Scope) -> int:
-    """Return the largest size of the body of a request."""
-    large = scope["path"].endswith(("/studies", "/observations"))
-    return BODY if large else SMALL_BODY
-
-
 def _headers(scope: Scope) -> dict[str, str]:
     return {
         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
@@ -278,10 +276,6 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 def _refusal(error: HTTPException) -> ASGIApp:
     return problem_response(error.status_code, error.detail, error.headers)
-
-
-def _too_large(limit: int) -> HTTPException:
-    return HTTPException(413, f"body must have at most {limit} bytes", {"Connection": "close"})
 
 
 def _host_name(host: str) -> str | None:
@@ -293,35 +287,3 @@ def _host_name(host: str) -> str | None:
     if found is None or int(found["port"] or 0) > 65535:
         return None
     return (found["address"] or found["name"]).lower()
-
-
-async def _body(receive: Receive, limit: int) -> bytes:
-    """Read a body; it is empty if the client disconnects.
-
-    Raises:
-        HTTPException: the body is too large.
-    """
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return b""
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise _too_large(limit)
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that yields the body once, then the end of the connection."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        if messages:
-            return messages.pop()
-        while (message := await receive())["type"] == "http.request":
-            pass  # the body of a GET request is discarded
-        return message
-
-    return replay

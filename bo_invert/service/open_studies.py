@@ -24,7 +24,7 @@ from bo_invert.search_domain import Domain, stored_domain
 from bo_invert.service.ask_queue import AskProcesses, AskQueue
 from bo_invert.service.lru_cache import LRUCache, journal_bytes
 from bo_invert.service.registered_problems import RegisteredProblems
-from bo_invert.service.remote_reads import ReadPool
+from bo_invert.service.remote_requests import RequestPool
 from bo_invert.storage.heartbeats import BEATS_PER_LEASE, LeaseMonitor, expire_leases
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.sql import SqlStore
@@ -144,7 +144,7 @@ class OpenStudies:
         self.store = store
         self.registered = registered
         self.processes = AskProcesses(url, registered, asking)
-        self.reads: ReadPool | None = None
+        self.reads: RequestPool | None = None
         """Processes that answer GET requests; None to answer them here."""
         self._opened = LRUCache[str, OpenStudy](
             lambda study: study.bytes, lambda study: not study.queue.empty

@@ -13,6 +13,9 @@ from bo_invert.types import JSON
 PAGE_BYTES = 2 * 1024 * 1024
 """Bytes after which a page ends. Engineering choice: one item more than this, at least one item,
 takes a few hundredths of a second."""
+CHUNK = 64 * 1024
+"""Bytes sent at once, so that a slow client does not fill the buffer of its connection.
+Engineering choice: the limit of the buffer in uvicorn."""
 _JSON = "application/json"
 
 

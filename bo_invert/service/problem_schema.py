@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -11,13 +12,19 @@ from pydantic import (
     BeforeValidator,
     Field,
     FiniteFloat,
+    GetCoreSchemaHandler,
     JsonValue,
+    model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from bo_invert.reference_measure import DATA_REALISM, REALISM
 
 VECTOR = 10_000
 """Largest number of entries in a vector. Engineering choice: bounds the work for one request."""
+FIELDS = 100
+"""Largest number of fields of an object, known or not. Engineering choice: each unknown one is
+an error to report."""
 CLOSED = {"additionalProperties": False}
 """OpenAPI attribute of dicts that allow no keys besides those that match the pattern of names."""
 
@@ -33,6 +40,34 @@ def _unicode(value: JsonValue) -> JsonValue:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         raise ValueError("text must be valid Unicode") from None
+    return value
+
+
+def _bound_errors(schema: object) -> None:
+    """Bound the errors of all lists and dicts in a schema of pydantic.
+
+    A body can hold a million invalid items. Validation of a list ends at its first error, and that
+    of a dict before its first item if there are too many.
+    """
+    if isinstance(schema, list | tuple):
+        for part in schema:
+            _bound_errors(part)
+    elif isinstance(schema, dict):
+        for part in list(schema.values()):
+            _bound_errors(part)
+        if schema.get("type") == "list":
+            schema["fail_fast"] = True
+        elif schema.get("type") == "dict":
+            items = cast(core_schema.DictSchema, dict(schema))
+            check = partial(_few, items.get("max_length", VECTOR))
+            schema.clear()
+            schema.update(core_schema.no_info_before_validator_function(check, items))
+
+
+def _few(most: int, value: object) -> object:
+    """Reject an object with too many members before they are validated."""
+    if isinstance(value, dict) and len(value) > most:
+        raise ValueError(f"object must have at most {most} members, got {len(value)}")
     return value
 
 
@@ -57,6 +92,19 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 class RequestBody(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
     """Base class of the request bodies; rejects unknown fields, other types, NaN and infinity."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        schema = handler(source)
+        _bound_errors(schema)
+        return schema
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, value: object) -> object:
+        return _few(FIELDS, value)
 
 
 class FloatParameter(RequestBody):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,6 +18,14 @@ PENALTY = 1.0
 at once then costs one request a second for each of its connections."""
 MEMORY = 32 * 1024 * 1024
 """Bytes of bodies and responses in memory for one token. Engineering choice: eight bodies."""
+
+
+async def penalty(seconds: float) -> None:
+    """Delay a refusal by the seconds until a request is allowed, ``PENALTY`` at most.
+
+    The delay is random, so that the refusals of a flood do not end at the same moment.
+    """
+    await asyncio.sleep(min(seconds, PENALTY) * random.uniform(0.5, 1.0))
 
 
 class RequestKind(StrEnum):
@@ -183,13 +192,13 @@ class Admission:
         quota = self._quotas[kind]
         seconds = self._rates[kind].wait(token)
         if seconds > 0.0:
-            await asyncio.sleep(min(seconds, PENALTY))
+            await penalty(seconds)
             raise too_many(
                 f"too many {kind}; the next one is allowed in {seconds:.1f} seconds", seconds
             )
         usage = self._usage.setdefault((token, kind), _Usage(asyncio.Semaphore(quota.running)))
         if usage.open >= quota.open:
-            await asyncio.sleep(PENALTY)
+            await penalty(PENALTY)
             raise too_many(f"token {token!r} has {quota.open} {kind} at once, no more are allowed")
         usage.open += 1
         try:

@@ -37,8 +37,8 @@ from bo_invert.service.dependencies import (
 )
 from bo_invert.service.live_events import LiveEvents, Summary
 from bo_invert.service.open_studies import OpenStudies, why_not
-from bo_invert.service.pages import PAGE_BYTES, Page, encoded
-from bo_invert.service.remote_reads import ReadRequest
+from bo_invert.service.pages import CHUNK, PAGE_BYTES, Page, encoded
+from bo_invert.service.remote_requests import RemoteRequest
 from bo_invert.storage.log_summary import StudyEntry
 from bo_invert.study.recommendation import known_noisy
 from bo_invert.study.solutions import distinct_trials, leading_trial
@@ -65,7 +65,7 @@ async def read_summary(studies: OpenStudies, client: str, name: str) -> Summary:
     if studies.reads is None:
         made = await summary(studies, name)
         return Summary(made.events, made.model_dump_json())
-    request = ReadRequest(f"{PREFIX}/studies/{quote(name, safe='')}".encode())
+    request = RemoteRequest(f"{PREFIX}/studies/{quote(name, safe='')}".encode())
     try:
         reply = await studies.reads.run(client, name, request)
     except BrokenExecutor:
@@ -291,7 +291,10 @@ async def live(
                     if summary is None:
                         yield ": keep-alive\n\n"
                     else:
-                        yield f"id: {summary.events}\ndata: {summary.text}\n\n"
+                        yield f"id: {summary.events}\ndata: "
+                        for start in range(0, len(summary.text), CHUNK):
+                            yield summary.text[start : start + CHUNK]
+                        yield "\n\n"
         except StudyNotFoundError:
             yield "event: gone\ndata: {}\n\n"
         except StorageError:

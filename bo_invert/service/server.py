@@ -38,8 +38,8 @@ with require_package("the server", "uvicorn and fastapi", "service"):
     from bo_invert.service.open_studies import OpenStudies
     from bo_invert.service.process_pool import ProcessPool
     from bo_invert.service.quotas import QUOTAS, Admission, RequestKind
-    from bo_invert.service.read_process import respond
-    from bo_invert.service.remote_reads import READ_NICE
+    from bo_invert.service.remote_requests import READ_NICE
+    from bo_invert.service.request_process import respond
 
 _ADDRESS = "<address>"
 """Placeholder in messages for the address of the server, which is known once it listens."""

@@ -97,5 +97,5 @@ class HoldsSummaries(Protocol):
     def summaries(self, after: int = 0, limit: int | None = None) -> list[StudyEntry]:
         """Return the studies in order of creation, with their summaries."""
 
-    def summarise(self, name: str, summary: LogSummary) -> None:
-        """Store the summary of a log that has none, unless the log has grown."""
+    def summarise(self, name: str, summary: LogSummary | None) -> None:
+        """Store the summary of a log that has none, unless the log has grown; None deletes it."""

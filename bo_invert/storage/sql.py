@@ -112,6 +112,8 @@ class SqlStore(SqlDatabase):
             known = self._position(name)
             if known and known.seq == log.seq == log.last == after:
                 return []
+            if limit is not None and log.header and after > max(log.seq, log.last):
+                return []  # a page beyond the end
             try:
                 chain = self._chain(connection, log, after, known)
                 query = SELECT_EVENTS if limit is None else SELECT_EVENTS.limit(limit)
@@ -186,12 +188,13 @@ class SqlStore(SqlDatabase):
             for name, text, start, checksum, state in rows
         ]
 
-    def summarise(self, name: str, summary: LogSummary) -> None:
-        """Store the summary of a log that has none, unless the log has grown."""
+    def summarise(self, name: str, summary: LogSummary | None) -> None:
+        """Store the summary of a log that has none, unless the log has grown; None deletes it."""
         with self._study(name, writing=True) as (connection, log):
-            if log.header and log.seq == summary.seq:
+            if log.header and (summary is None or log.seq == summary.seq):
+                text = None if summary is None else summary.sealed(log.checksum)
                 here = sa.update(HEADS).where(HEADS.c.study == log.study)
-                connection.execute(here.values(summary=summary.sealed(log.checksum)))
+                connection.execute(here.values(summary=text))
 
     @contextmanager
     def turn(self, name: str) -> Iterator[None]:

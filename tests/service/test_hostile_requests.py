@@ -16,7 +16,7 @@ from servers import Served
 
 import bo_invert as bi
 from bo_invert.service.access_tokens import Access, TokenFile
-from bo_invert.service.middleware import BODY
+from bo_invert.service.request_body import BODY
 
 JSON = {"Content-Type": "application/json"}
 BOX = {"type": "box", "parameters": {"x": {"type": "float", "low": 0.0, "high": 1.0}}}
@@ -54,8 +54,9 @@ NO_BODIES = [
     ("/s/ask", b'{"count": ' + b"9" * 5000 + b"}"),
     ("/s/ask", b'{"worker": ' + HALF + b"}"),
     ("/s/ask", b'{"worker": "a\xc2\x9bm"}'),
-    ("/s/ask", b"[" * 100_000),
-    ("/s/ask", b'{"a":' * 100_000),
+    ("/s/enqueue", b"[" * 100_000),
+    ("/s/trials/0/tell", b'{"a":' * 100_000),
+    ("/s/ask", b"[" * 60_000),
     ("/s/enqueue", b'{"parameters": {"x": 0.5, "n": 1, "c": ' + HALF + b"}}"),
     ("/s/enqueue", b'{"parameters": {"x": 0.5, "n": ' + b"9" * 400 + b', "c": "a"}}'),
     ("/s/enqueue", b'{"parameters": {"x": [0.5], "n": {"a": 1}, "c": null}}'),

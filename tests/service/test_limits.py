@@ -13,8 +13,8 @@ from inside import Inside
 
 import bo_invert as bi
 from bo_invert.service import pages
-from bo_invert.service.middleware import BODY, SMALL_BODY
 from bo_invert.service.quotas import Admission, Memory, Quota, RequestKind
+from bo_invert.service.request_body import BODY, OUTCOME_BODY, SMALL_BODY
 
 NAME = "s"
 READS = (
@@ -97,11 +97,14 @@ def test_no_body_is_read_without_a_token(tmp_path: Path, method: str, path: str)
         assert sent[0]["status"] in (200, 401)
 
 
+LIMITS = {"observations": BODY, "trials/0/tell": OUTCOME_BODY, "enqueue": OUTCOME_BODY}
+
+
 @pytest.mark.parametrize("verb", CHANGES)
 def test_bodies_are_bounded(tmp_path: Path, verb: str) -> None:
     inside = Inside(tmp_path)
     created(inside)
-    limit = BODY if verb == "observations" else SMALL_BODY
+    limit = LIMITS.get(verb, SMALL_BODY)
     token = (b"authorization", f"Bearer {inside.secrets['write']}".encode())
     chunks = [b" " * 65536] * (2 * limit // 65536)
     sent, read = asyncio.run(called(inside, "POST", f"/v1/studies/{NAME}/{verb}", chunks, [token]))

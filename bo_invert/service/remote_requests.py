@@ -1,4 +1,4 @@
-"""Reads in worker processes, so that large ones do not delay the event loop and the changes."""
+"""Reads and large changes in worker processes, so that they do not delay the event loop."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert.service.http_errors import problem_response
+from bo_invert.service.pages import CHUNK
 from bo_invert.service.process_pool import ProcessPool
 from bo_invert.service.quotas import Memory
+from bo_invert.service.request_body import BODY, SMALL_BODY, read_body, replayed
 
 _log = logging.getLogger(__name__)
-_CHUNK = 64 * 1024
-"""Bytes sent at once, so that a slow client does not fill the buffer of its connection.
-Engineering choice: the limit of the buffer in uvicorn."""
 READ_NICE = 5
-"""Steps of POSIX by which the priority of the processes is lower. Engineering choice: changes are
-answered first on a busy machine."""
-_HEADERS = (b"study-id", b"host")
+"""Steps of POSIX by which the priority of the processes is lower. Engineering choice: small changes
+are answered first on a busy machine."""
+_HEADERS = (b"study-id", b"host", b"content-type", b"idempotency-key")
 """Headers that the routes read."""
 
 
 @dataclass(frozen=True)
-class ReadRequest:
-    """GET request for a process.
+class RemoteRequest:
+    """Request for a process.
 
     Args:
         path: path as sent.
         query: query as sent.
         headers: headers that the routes read.
-        method: GET or HEAD.
+        method: GET, HEAD or POST.
+        body: complete body.
     """
 
     path: bytes
     query: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     method: str = "GET"
+    body: bytes = b""
 
     @property
     def study(self) -> str:
@@ -49,7 +50,7 @@ class ReadRequest:
 
 
 @dataclass(frozen=True)
-class ReadReply:
+class RemoteReply:
     """Response of a process, with the stack trace of an unexpected error."""
 
     status: int
@@ -58,12 +59,12 @@ class ReadReply:
     error: str = ""
 
 
-ReadPool = ProcessPool[ReadRequest, ReadReply]
+RequestPool = ProcessPool[RemoteRequest, RemoteReply]
 
 
 @dataclass
-class RemoteReads:
-    """ASGI middleware that answers GET requests on studies with processes, and passes others.
+class RemoteRequests:
+    """ASGI middleware that answers reads and large changes with processes, and passes others.
 
     Args:
         app: application that answers the other requests.
@@ -72,17 +73,22 @@ class RemoteReads:
     """
 
     app: ASGIApp
-    pool: ReadPool
+    pool: RequestPool
     memory: Memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("raw_path", b"").partition(b"?")[0]
-        reading = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
-        if not reading or not path.startswith(b"/v1/") or path.endswith(b"/live"):
+        if scope["type"] != "http" or not path.startswith(b"/v1/") or path.endswith(b"/live"):
             await self.app(scope, receive, send)
             return
+        body = b""
+        if scope["method"] not in ("GET", "HEAD"):
+            body = await read_body(receive, BODY)
+            if len(body) <= SMALL_BODY:
+                await self.app(scope, replayed(body, receive), send)
+                return
         headers = tuple(one for one in scope["headers"] if one[0].lower() in _HEADERS)
-        request = ReadRequest(path, scope["query_string"], headers, scope["method"])
+        request = RemoteRequest(path, scope["query_string"], headers, scope["method"], body)
         token = scope["token"].name
         try:
             reply = await self.pool.run(token, request.study, request)
@@ -90,7 +96,7 @@ class RemoteReads:
             reply = None
         if reply is None:
             refused: Response = problem_response(
-                503, "the process that reads ended; try again", {"Retry-After": "1"}
+                503, "the process of this request ended; try again", {"Retry-After": "1"}
             )
             await refused(scope, receive, send)
             return
@@ -100,11 +106,11 @@ class RemoteReads:
             await send(
                 {"type": "http.response.start", "status": reply.status, "headers": [*reply.headers]}
             )
-            for start in range(0, len(reply.body) or 1, _CHUNK):
+            for start in range(0, len(reply.body) or 1, CHUNK):
                 await send(
                     {
                         "type": "http.response.body",
-                        "body": reply.body[start : start + _CHUNK],
-                        "more_body": start + _CHUNK < len(reply.body),
+                        "body": reply.body[start : start + CHUNK],
+                        "more_body": start + CHUNK < len(reply.body),
                     }
                 )

@@ -1,4 +1,4 @@
-"""Answers to GET requests in a worker process of the server.
+"""Answers to reads and large changes in a worker process of the server.
 
 The process has a cache of studies of its own, and reads new events from the storage at each
 request.
@@ -16,16 +16,16 @@ from starlette.types import ASGIApp, Message
 from bo_invert.service.app import create_api
 from bo_invert.service.open_studies import OpenStudies
 from bo_invert.service.registered_problems import RegisteredProblems
-from bo_invert.service.remote_reads import ReadReply, ReadRequest
+from bo_invert.service.remote_requests import RemoteReply, RemoteRequest
 from bo_invert.storage.sql import SqlStore
 
 _apis: dict[str | Path, ASGIApp] = {}
 
 
 def respond(
-    url: str | Path, registered: RegisteredProblems, request: ReadRequest | None
-) -> ReadReply | None:
-    """Answer a GET request in a process of the server; None prepares the process."""
+    url: str | Path, registered: RegisteredProblems, request: RemoteRequest | None
+) -> RemoteReply | None:
+    """Answer a request in a process of the server; None prepares the process."""
     runner = _runner()
     if url not in _apis:
         _apis[url] = create_api(OpenStudies(SqlStore(url), url, registered, asking=0))
@@ -42,7 +42,7 @@ def _runner() -> asyncio.Runner:
     return asyncio.Runner()
 
 
-async def _answer(api: ASGIApp, request: ReadRequest) -> ReadReply:
+async def _answer(api: ASGIApp, request: RemoteRequest) -> RemoteReply:
     """Run the routes, and collect their response."""
     scope = {
         "type": "http",
@@ -56,9 +56,12 @@ async def _answer(api: ASGIApp, request: ReadRequest) -> ReadReply:
         "headers": list(request.headers),
     }
     messages: list[Message] = []
+    bodies = [request.body]
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if not bodies:  # the client stays connected until the response is complete
+            await asyncio.Future()
+        return {"type": "http.request", "body": bodies.pop(), "more_body": False}
 
     async def send(message: Message) -> None:
         messages.append(message)
@@ -72,4 +75,4 @@ async def _answer(api: ASGIApp, request: ReadRequest) -> ReadReply:
         error = traceback.format_exc()
     head, *parts = messages
     body = b"".join(part.get("body", b"") for part in parts)
-    return ReadReply(head["status"], tuple(head["headers"]), body, error)
+    return RemoteReply(head["status"], tuple(head["headers"]), body, error)
