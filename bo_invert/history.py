@@ -60,6 +60,11 @@ class Ledger:
         """Return the names of ``to_json``, in order."""
         return tuple(cls().to_json())
 
+    @classmethod
+    def counted(cls) -> list[str]:
+        """Return the names of the fields that events count; ``running`` is a state."""
+        return [name for name in cls.__slots__ if name != "running"]
+
     def __str__(self) -> str:
         kinds = ("gradients", "failed", "infeasible", "lost", "running", "reused")
         others = [f"{n} {kind}" for kind in kinds if (n := getattr(self, kind))]

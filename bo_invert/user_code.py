@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, np.generic)
-_SHARED = (BaseException, np.random.Generator)
+P = ParamSpec("P")
+_PASSED_ON = (
+    float, int, bool, complex, str, bytes, type(None), np.generic, BaseException,
+    np.random.Generator,
+)  # fmt: skip
 """Types of objects that are passed on, as is ``torch.Generator``.
 
-A copy of a random generator would repeat its numbers.
+Values cannot change. A copy of a random generator would repeat its numbers.
 """
 
 
@@ -39,14 +42,15 @@ def private(value: T) -> T:
     device and in its graph. Objects that cannot be copied are returned themselves.
     """
     made: Any = value
-    if isinstance(value, (*_IMMUTABLE, *_SHARED)) or _is_torch("Generator", value):
-        return value
+    kind = type(value)
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
         made = np.array(value, order="C", subok=True)
-    elif type(value) is dict:
+    elif kind is list or kind is tuple:
+        made = kind(map(private, made))
+    elif isinstance(value, _PASSED_ON) or _is_torch("Generator", value):
+        return value
+    elif kind is dict:
         made = {key: private(one) for key, one in made.items()}
-    elif type(value) in (list, tuple):
-        made = type(made)(map(private, made))
     elif _is_torch("Tensor", value):
         strided = made.layout is torch_module().strided
         made = (
@@ -83,6 +87,8 @@ def call_user_code(fn: Callable[..., T], *args: object) -> T:
 
     The modes of torch stay if an argument needs a gradient.
     """
+    if _callers.get() is None:  # usual settings
+        return private(fn(*map(private, args)))
     graph = any(getattr(one, "requires_grad", False) is True for one in args)
     with user_settings(modes=not graph):
         result = fn(*map(private, args))
@@ -203,27 +209,38 @@ def default_dtype(name: str) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-@contextmanager
-def own_settings() -> Iterator[None]:
-    """Compute under the settings of the package; remember those of the caller for user code.
+def own_settings() -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return a decorator: the function computes under the settings of the package.
 
-    Every public function that computes enters this context. The default type stays, because it is
-    global: tensors of the package have explicit types.
+    Every public function that computes has it. The settings of the caller are remembered for user
+    code. The default type stays, because it is global: tensors of the package have explicit types.
     """
-    torch = _loaded_torch()
-    if torch is None or (
+
+    def decorate(fn: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(fn)
+        def call(*args: P.args, **options: P.kwargs) -> T:
+            torch = _loaded_torch()
+            if torch is None or _usual(torch):  # no context: asks and calls enter here often
+                return fn(*args, **options)
+            token = _callers.set(TorchSettings.present())
+            try:
+                with _OWN.applied():
+                    return fn(*args, **options)
+            finally:
+                _callers.reset(token)
+
+        return call
+
+    return decorate
+
+
+def _usual(torch: ModuleType) -> bool:
+    """Return True if the present settings are those of the package."""
+    return (
         torch.is_grad_enabled()
         and not torch.is_inference_mode_enabled()
         and torch.empty(0).device.type == "cpu"
-    ):  # the usual case, at each ask and call
-        yield
-        return
-    token = _callers.set(TorchSettings.present())
-    try:
-        with _OWN.applied():
-            yield
-    finally:
-        _callers.reset(token)
+    )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ never changes it. Readers compute trials, best trial and ledger from the events.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -25,6 +26,9 @@ HEARTBEATS = 2
 """First version of the format with heartbeats."""
 CHECKSUMS = 3
 """First version of the format with checksums."""
+
+json_text = json.JSONEncoder(allow_nan=False).encode
+"""Function from JSON values to the text of events; ``json.dumps`` makes an encoder in each call."""
 
 
 class Store(Protocol):

@@ -73,7 +73,8 @@ class Log:
         self._touched: list[int] = []
         self._frozen: tuple[Trial, ...] | None = None
         self._numbers: dict[State, set[int]] = {state: set() for state in State}
-        self._ledger = Ledger()
+        self._costs: dict[str, float] = dict.fromkeys(Ledger.counted(), 0)
+        self._ledger: Ledger | None = None
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -90,10 +91,8 @@ class Log:
 
     def within(self, *states: State) -> list[Trial]:
         """Return the trials in one of these states, in the order of their numbers."""
-        return [
-            self._trials[number]
-            for number in sorted(set().union(*(self._numbers[state] for state in states)))
-        ]
+        numbers = sorted(number for state in states for number in self._numbers[state])
+        return [self._trials[number] for number in numbers]
 
     def changed(self, since: int, after: int = 0) -> list[Trial]:
         """Return the trials from number ``after`` on with an event after position ``since``."""
@@ -113,7 +112,7 @@ class Log:
         for event in events:
             self.seq += 1
             _EFFECTS[event["kind"]](self, event)
-            self._frozen = None
+            self._frozen = self._ledger = None
 
     @property
     def best(self) -> Trial | None:
@@ -123,16 +122,18 @@ class Log:
     @property
     def ledger(self) -> Ledger:
         """Costs so far."""
-        return replace(self._ledger, running=len(self._numbers[State.RUNNING]))
+        if self._ledger is None:
+            costs: dict[str, Any] = self._costs
+            self._ledger = Ledger(running=len(self._numbers[State.RUNNING]), **costs)
+        return self._ledger
 
     def _asked(self, event: JSON) -> None:
         self.asks = event["ask"] + 1
         self.memo = event["memo"]
         self.budget = event.get("budget")
         self.ask_seconds.append(event["seconds"])
-        self._ledger = replace(
-            self._ledger, asks=self.asks, asking=self._ledger.asking + event["seconds"]
-        )
+        self._costs["asks"] = self.asks
+        self._costs["asking"] += event["seconds"]
         self._queue(event["queries"], event["ask"])
 
     def _enqueued(self, event: JSON) -> None:
@@ -217,27 +218,23 @@ class Log:
         if last.ended is not None:
             self._bill(last.fate, last.cost, -1)
         self._bill(state, cost, 1)
-        attempt = replace(
-            last, ended=event["at"], cost=cost, fate=state, outcome=outcome, position=self.seq
+        attempt = Attempt(
+            last.worker, last.started, event["at"], cost, state, last.lease, outcome, self.seq
         )
         changes: dict[str, Any] = {"position": self.seq}
         changes |= {} if outcome is None else {"outcome": outcome}
         return self._put(trial, state=state, attempts=(*trial.attempts[:-1], attempt), **changes)
 
     def _bill(self, fate: State, cost: Cost, sign: int) -> None:
-        ledger = self._ledger
-        self._ledger = replace(
-            ledger,
-            values=ledger.values + sign * cost.values,
-            gradients=ledger.gradients + sign * cost.gradients,
-            seconds=ledger.seconds + sign * cost.seconds,
-            attempts=ledger.attempts + sign,
-            failed=ledger.failed + sign * (fate is State.FAILED),
-            infeasible=ledger.infeasible + sign * (fate is State.INFEASIBLE),
-            lost=ledger.lost + sign * (fate is State.LOST),
-            reused=ledger.reused
-            + sign * (not cost.calls and fate in (State.COMPLETED, State.INFEASIBLE)),
-        )
+        costs = self._costs
+        costs["values"] += sign * cost.values
+        costs["gradients"] += sign * cost.gradients
+        costs["seconds"] += sign * cost.seconds
+        costs["attempts"] += sign
+        if fate in (State.FAILED, State.INFEASIBLE, State.LOST):
+            costs[fate] += sign
+        if not cost.calls and fate in (State.COMPLETED, State.INFEASIBLE):
+            costs["reused"] += sign
 
     def _cancelled(self, event: JSON) -> None:
         trial = self._trials[event["trial"]]
@@ -256,7 +253,7 @@ class Log:
         return self._update_best(self._trials[-1])
 
     def _put(self, trial: Trial, **changes: Any) -> Trial:
-        changed = replace(trial, **changes)
+        changed = trial.evolved(**changes)
         self._numbers[trial.state].remove(trial.number)
         self._numbers[changed.state].add(trial.number)
         self._trials[trial.number] = changed

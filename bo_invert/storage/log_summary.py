@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
 from bo_invert.history import Ledger
+from bo_invert.storage.base import json_text
 from bo_invert.storage.checksum_chain import link, seal, split
 from bo_invert.storage.log_replay import Log
 from bo_invert.types import JSON
@@ -52,7 +53,7 @@ class LogSummary:
     def sealed(self, checksum: str) -> str:
         """Return the summary as text for a log with this last checksum."""
         costs = {name: getattr(self.ledger, name) for name in _COSTS}
-        text = json.dumps({**vars(self), "ledger": costs}, allow_nan=False)
+        text = json_text({**vars(self), "ledger": costs})
         return next(seal(checksum, [text]))[0]
 
     @staticmethod

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bo_invert.errors import StorageConflictError
-from bo_invert.storage.base import check_name, name_taken, unknown_study
+from bo_invert.storage.base import check_name, json_text, name_taken, unknown_study
 from bo_invert.types import JSON
 
 
@@ -43,8 +43,8 @@ class MemoryStore:
 
     def create(self, name: str, header: JSON, events: Sequence[JSON] = ()) -> None:
         check_name(name)
-        texts = [json.dumps(event, allow_nan=False) for event in events]
-        log = _MemoryLog(json.dumps(header, allow_nan=False), texts)
+        texts = [json_text(event) for event in events]
+        log = _MemoryLog(json_text(header), texts)
         with self._lock:
             if name in self._logs:
                 raise name_taken(name)
@@ -60,7 +60,7 @@ class MemoryStore:
         return [json.loads(event) for event in self._log(name).events[after:][:limit]]
 
     def append(self, name: str, events: Sequence[JSON], after: int) -> int:
-        texts = [json.dumps(event, allow_nan=False) for event in events]
+        texts = [json_text(event) for event in events]
         with self._lock:
             log = self._log(name).events
             if len(log) != after:

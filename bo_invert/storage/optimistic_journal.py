@@ -239,12 +239,13 @@ class Journal(JournalBase):
         The log of the last read is tried first: if it is still the newest, the storage accepts the
         events without a read. An error of ``decide`` counts only after a read.
         """
+        known: int | None = self._log.seq
         try:
             events = decide(self._log)
         except BoInvertError:
-            events = None
-        if not events:
-            events = decide(self.read())
+            events = known = None
+        if not events and self.read().seq != known:
+            events = decide(self._log)
         if events:
             self._append(events)
         return events

@@ -19,6 +19,7 @@ from bo_invert.storage.base import (
     HEARTBEATS,
     check_name,
     damaged_study,
+    json_text,
     name_taken,
     unknown_study,
 )
@@ -61,10 +62,10 @@ class SqlStore(SqlDatabase):
         check_name(name)
         row = {
             "name": name,
-            "header": json.dumps(header, allow_nan=False),
+            "header": json_text(header),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        texts = [json.dumps(event, allow_nan=False) for event in events]
+        texts = [json_text(event) for event in events]
         with self.transaction(writing=True) as connection:
             try:
                 connection.execute(sa.insert(STUDIES), row)
@@ -152,7 +153,7 @@ class SqlStore(SqlDatabase):
             summary: Function that returns the summary after these events. It is called once
                 nothing but the storage itself can keep them from being appended.
         """
-        texts = [json.dumps(event, allow_nan=False) for event in events]
+        texts = [json_text(event) for event in events]
         with self._study(name, writing=True) as (connection, log):
             if log.last != after:
                 raise StorageConflictError(f"study {name!r} has {log.last} events, not {after}")

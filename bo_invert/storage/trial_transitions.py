@@ -119,8 +119,11 @@ def resume(log: Log, count: int, room: float, retries: int, assignment: Assignme
     mine = assignment.under_way
     waiting = [t for t in log.within(State.LOST, State.QUEUED) if t.number not in mine]
     check_deaths(log)
+    again = log.within(State.FAILED) if retries else []
+    again = [trial for trial in again if 0 < _failures(trial) <= retries]
+    if not waiting and not again:
+        return []
     left = room + sum(trial.query.cost.calls for trial in waiting)
-    again = (trial for trial in log.within(State.FAILED) if 0 < _failures(trial) <= retries)
     ready: list[int] = []
     for trial in sorted([*waiting, *again], key=lambda trial: trial.number):
         if len(ready) < count and trial.query.cost.calls <= left:

@@ -29,10 +29,10 @@ def wait_for_first(futures: Collection[Future[Any]]) -> set[Future[Any]]:
     A signal handler runs once the main thread returns from a wait. A signal just before the wait
     does not end it, so an unlimited wait can miss Ctrl-C.
     """
-    while True:
+    done = {future for future in futures if future.done()}
+    while not done and futures:
         done = wait(futures, _SIGNAL_POLL, return_when=FIRST_COMPLETED).done
-        if done or not futures:
-            return done
+    return done
 
 
 class Pacing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
@@ -137,7 +136,7 @@ class StudyResults:
     def _with_designs(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         decode = None if self.problem is None else self.problem.decode
         study = study_key(self.journal.header)
-        return tuple(replace(trial, decode=decode, study=study) for trial in trials)
+        return tuple(trial.evolved(decode=decode, study=study) for trial in trials)
 
     def _require_problem(self) -> Problem:
         if self.problem is None:

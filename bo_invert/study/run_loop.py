@@ -167,14 +167,14 @@ class RunLoop:
 
     def _tell(self, future: Future[list[Outcome]], error: FailedError | None = None) -> None:
         """Record the outcomes of a call, or an error instead of them."""
-        with deferred():
-            group = self.running.pop(future)
-            outcomes = (
-                self._outcomes(future, group)
-                if error is None
-                else self._failures(error, group, self.limit.timeout)
-            )
-            self.answers.extend(zip(group, outcomes, strict=True))
+        group = self.running[future]
+        outcomes = (
+            self._outcomes(future, group)
+            if error is None
+            else self._failures(error, group, self.limit.timeout)
+        )
+        self.answers.extend(zip(group, outcomes, strict=True))
+        del self.running[future]  # last: an interrupt before it loses no answer, see ``_close``
         self._record()
 
     def _record(self) -> None:
@@ -219,9 +219,11 @@ class RunLoop:
         did not die, so they do not count as deaths. If the storage fails, the leases end by
         themselves, and notes of the error hold the answers.
         """
+        answered = {trial.number for trial, _ in self.answers}
         for future, group in list(self.running.items()):
             if future.done() and not future.cancelled() and future.exception() is None:
-                self.answers.extend(zip(group, future.result(), strict=True))
+                if group[0].number not in answered:
+                    self.answers.extend(zip(group, future.result(), strict=True))
                 del self.running[future]
         with suppress(BoInvertError):
             if not isinstance(error, StorageError):

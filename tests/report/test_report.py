@@ -596,7 +596,7 @@ def test_trials_show_reasons_designs_and_broken_constraints():
     trial = Trial(0, Query(np.array([0.5])), State.COMPLETED, outcome=broken)
     assert "violates a constraint" in trial_text(trial)
     assert "x = {a: 0.5, b: red}" in trial_text(
-        trial.with_decode(lambda point: {"a": float(point[0]), "b": "red"})
+        trial.evolved(decode=lambda point: {"a": float(point[0]), "b": "red"})
     )
 
 
@@ -604,7 +604,7 @@ def test_a_decoder_that_raises_does_not_spoil_the_view():
     def decode(point):
         raise RuntimeError("no GPU")
 
-    assert "point (0.1, 0.2)" in trial_text(some_trials()[0].with_decode(decode))
+    assert "point (0.1, 0.2)" in trial_text(some_trials()[0].evolved(decode=decode))
 
 
 def test_a_comparison_as_html_is_escaped():
