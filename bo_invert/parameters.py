@@ -263,6 +263,28 @@ def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dic
     return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
 
 
+class RealDecoder:
+    """Function from points ``(n, d)`` to vectors of real parameters, equal to ``decode_named``.
+
+    Args:
+        parameters: n real parameters.
+    """
+
+    def __init__(self, parameters: Sequence[Float]) -> None:
+        ends = [parameter._edges() for parameter in parameters]
+        self._lower = np.array([low for low, _ in ends], dtype=float)
+        self._width = np.array([high - low for low, high in ends], dtype=float)
+        self._limits = np.array([(p.low, p.high) for p in parameters], dtype=float).T
+        self._logarithmic = [i for i, parameter in enumerate(parameters) if parameter.log]
+
+    def __call__(self, points: Array) -> Array:
+        t = self._lower + np.clip(points, 0.0, 1.0) * self._width
+        for i in self._logarithmic:
+            t[:, i] = np.exp(t[:, i].copy())
+        found: Array = np.clip(t, *self._limits)
+        return found
+
+
 def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[str, Any]]) -> Array:
     """Encode named values as points ``(n, d)``.
 

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ from bo_invert.parameters import (
     parameter_quantiles,
 )
 from bo_invert.reference_measure import DataPrior, Reference, normal_quantiles, plausible_draws
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, frozen
 
 # Engineering choice: relative distance from the edge of the ball. It exceeds the rounding error
 # of single precision, 6e-8, in a norm of some thousand coordinates.
@@ -86,7 +86,7 @@ class Domain(ABC):
         """Number of parameters; a choice counts once, whatever its number of coordinates."""
         return len(self.parameters) or self.dim
 
-    @property
+    @cached_property
     def continuous(self) -> bool:
         """True if every coordinate is a real number."""
         return all(isinstance(p, Float) for p in self.parameters.values())
@@ -107,14 +107,14 @@ class Domain(ABC):
         levels = (parameter.levels for parameter in self.parameters.values())
         return math.inf if self.has_real else float(math.prod(levels))
 
-    @property
+    @cached_property
     def bounds(self) -> Array:
-        """Lower and upper bounds of the coordinates, shape ``(2, d)``.
+        """Lower and upper bounds of the coordinates, shape ``(2, d)``, read-only.
 
         Those of a gaussian domain are 3 standard deviations or the radius, whichever is less.
         """
         reach = min(self.radius, 3.0)
-        return np.clip(self.limits, -reach, reach)[:, None].repeat(self.dim, axis=1)
+        return frozen(np.clip(self.limits, -reach, reach)[:, None].repeat(self.dim, axis=1))
 
     @property
     def axes(self) -> Mapping[str, Parameter]:

@@ -68,7 +68,7 @@ def _listed(array: Array | None) -> JSON:
     return [value if math.isfinite(value) else None for value in array.tolist()]
 
 
-def _numbers(values: JSON) -> Any:
+def _numbers(values: JSON) -> JSON:
     """Return numbers with NaN for null; an outcome makes them an array."""
     return None if values is None else [math.nan if v is None else v for v in values]
 
@@ -374,7 +374,7 @@ class Trial:
         facts[name] = _brief(value, exact=self.ask is None)  # numbers of the user in full
         return facts | ({"reason": self.reason} if self.reason else {})
 
-    def evolved(self, **changes: Any) -> Trial:
+    def evolved(self, **changes: object) -> Trial:
         """Return a copy with other fields, as ``replace`` does in three times the time."""
         trial = object.__new__(Trial)
         vars(trial).update(vars(self), **changes)

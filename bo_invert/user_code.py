@@ -42,7 +42,7 @@ def private(value: T) -> T:
     device and in its graph. Objects that cannot be copied are returned themselves.
     """
     made: Any = value
-    kind = type(value)
+    kind: Any = type(value)
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
         made = np.array(value, order="C", subok=True)
     elif kind is list or kind is tuple:

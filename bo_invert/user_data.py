@@ -81,12 +81,13 @@ def number(value: object) -> float:
     one = scalar(value)
     if isinstance(one, float):
         return one
-    if has_unit(one):
-        raise TypeError(_UNIT)
-    if isinstance(one, complex):
-        raise TypeError(_COMPLEX)
-    if isinstance(one, (str, bytes, np.ndarray)) or not hasattr(type(one), "__float__"):
-        raise TypeError("is not a number")
+    if not isinstance(one, int):
+        if has_unit(one):
+            raise TypeError(_UNIT)
+        if isinstance(one, complex):
+            raise TypeError(_COMPLEX)
+        if isinstance(one, (str, bytes, np.ndarray)) or not hasattr(type(one), "__float__"):
+            raise TypeError("is not a number")
     try:
         return float(one)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, RuntimeError):
@@ -212,6 +213,8 @@ def whole_number(
     where: str, name: str, value: object, least: int = 1, most: int | None = None
 ) -> int:
     """Return an argument from ``least`` to ``most`` as an ``int``; booleans are not accepted."""
+    if type(value) is int and value >= least and most is None:
+        return value
     one = scalar(value)
     if (
         isinstance(one, bool)

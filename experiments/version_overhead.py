@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,10 +175,10 @@ ROWS = [
 ]
 
 
-def measure(repeats: int) -> None:
+def measure(repeats: int, only: str) -> None:
     """Print the CPU microseconds per operation of each row as JSON."""
     found = {}
-    for row in ROWS:
+    for row in (row for row in ROWS if re.search(only, row.text)):
         seconds = []
         for _ in range(repeats + 1):  # the first one imports and fills caches
             with tempfile.TemporaryDirectory() as folder:
@@ -294,12 +295,15 @@ def serve_in_turns(codes: dict[str, Path], rounds: int, seconds: float) -> Versi
         for label, folder in folders.items():
             folder.mkdir()
             child(codes[label], "--studies", str(folder))
-        with served(codes["before"], folders["before"]) as before:
-            with served(codes["now"], folders["now"]) as now:
-                for number in range(rounds + 1):
-                    for label, server in (("before", before), ("now", now)):
-                        figures = {**load(*server, 1, seconds), **load(*server, 4, seconds)}
-                        collect(found[label], {**figures, **listing(*server)}, number > 0)
+        with ExitStack() as stack:
+            servers = {
+                label: stack.enter_context(served(code, folders[label]))
+                for label, code in codes.items()
+            }
+            for number in range(rounds + 1):
+                for label, server in servers.items():
+                    figures = {**load(*server, 1, seconds), **load(*server, 4, seconds)}
+                    collect(found[label], {**figures, **listing(*server)}, number > 0)
     return found
 
 
@@ -316,23 +320,31 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="folder of the other version")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of a row in a round")
+    parser.add_argument("--only", default="", help="regular expression of the names of rows")
     parser.add_argument("--server", action="store_true", help="measure servers")
     parser.add_argument("--seconds", type=float, default=3.0, help="of one load of a server")
     parser.add_argument("--measure", action="store_true", help="used for processes of a version")
     parser.add_argument("--studies", type=Path, help="used for processes of a version")
     options = parser.parse_args()
     if options.measure:
-        return measure(options.repeats)
-    if options.studies:
-        return make_studies(options.studies)
+        measure(options.repeats, options.only)
+    elif options.studies:
+        make_studies(options.studies)
+    else:
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure both versions and print a table."""
     codes = {"before": options.before.resolve(), "now": HERE}
     if options.server:
         found = serve_in_turns(codes, options.rounds, options.seconds)
     else:
         found = {label: {} for label in codes}
+        command = ["--measure", "--repeats", str(options.repeats), "--only", options.only]
         for _ in range(options.rounds):
             for label, code in codes.items():
-                figures = child(code, "--measure", "--repeats", str(options.repeats))
+                figures = child(code, *command)
                 collect(found[label], {row: [value] for row, value in figures.items()})
     print("| operation | before: minimum, median | now: minimum, median | ratio |")
     print("|---|---:|---:|---:|")

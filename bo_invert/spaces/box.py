@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.data_plausibility import fit_data_prior
-from bo_invert.parameters import Choice, Float, Int, Parameter, named_rows
+from bo_invert.parameters import Choice, Float, Int, Parameter, RealDecoder, named_rows
 from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space, exact_rows
 from bo_invert.spaces.box_data import bounds_of, checked, read_columns, rows_of
@@ -82,10 +82,20 @@ class Box(Space):
         self.discrete = not any(isinstance(parameter, Float) for parameter in parameters.values())
 
     def decode(self, points: Array) -> Sequence[Design]:
-        values = self.domain.values(np.atleast_2d(points))
+        points = np.atleast_2d(points)
+        if self._decode_reals is not None:
+            return cast("Sequence[Design]", self._decode_reals(points))
+        values = self.domain.values(points)
         if self.named:
             return values
         return cast("Sequence[Design]", np.array([[*row.values()] for row in values], dtype=float))
+
+    @cached_property
+    def _decode_reals(self) -> RealDecoder | None:
+        """Decoder of vectors of real parameters; None for other designs."""
+        reals = [one for one in self.domain.parameters.values() if isinstance(one, Float)]
+        vectors = self.domain.continuous and not self.named
+        return RealDecoder(reals) if vectors else None
 
     def encode(self, designs: Sequence[Design]) -> Array:
         return self.domain.encode(self._rows(designs))

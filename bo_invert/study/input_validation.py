@@ -54,7 +54,8 @@ def own_trial(where: str, trial: Trial | int, journal: JournalBase) -> Trial:
         return journal.trial(whole_number(where, "trial", trial, least=0))
     foreign = trial.study not in (None, study_key(journal.header))
     known = None if foreign else journal.trial(trial.number)
-    if known is None or not np.array_equal(known.query.point, trial.query.point):
+    same = known is not None and known.query is trial.query  # the usual case
+    if known is None or not (same or np.array_equal(known.query.point, trial.query.point)):
         raise InvalidInputError(
             f"{where}: trial must be one of study {journal.name!r}, got trial {trial.number} of "
             f"another study, at {np.array2string(trial.query.point, threshold=8)}. Use the study "

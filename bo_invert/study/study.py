@@ -367,13 +367,13 @@ class Study(CopiedByReopening, StudyResults):
         """
         request = Request(view.asks, wanted, self.seed, budget, view.memo)
         began = time.perf_counter()
-        proposal = self.strategy.ask(self.statement, view.trials, request)
+        proposal = self.strategy.ask(statement := self.statement, view.trials, request)
         seconds = time.perf_counter() - began
         _log.debug(
             "study %r: ask %d of strategy %s, %d of %d queries in %.3f s",
             self.name, view.asks, self.strategy.name, len(proposal.queries), wanted, seconds,
         )  # fmt: skip
-        queries = _with_plausibility(self.statement.domain, proposal.queries)
+        queries = _with_plausibility(statement.domain, proposal.queries)
         return LoggedProposal(queries, proposal.memo, view.asks, view.seq, seconds)
 
     @cached_property
