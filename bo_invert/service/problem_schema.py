@@ -13,12 +13,12 @@ from pydantic import (
     Field,
     FiniteFloat,
     GetCoreSchemaHandler,
-    JsonValue,
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
 from bo_invert.reference_measure import DATA_REALISM, REALISM
+from bo_invert.types import JSON
 
 VECTOR = 10_000
 """Largest number of entries in a vector. Engineering choice: bounds the work for one request."""
@@ -34,12 +34,16 @@ def _integer(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _unicode(value: JsonValue) -> JsonValue:
-    """Reject surrogates, which pydantic rejects in text but not within ``JsonValue``."""
+def _json(value: JSON) -> JSON:
+    """Reject what a file of JSON text cannot hold: surrogates, NaN, infinity and deep nesting."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         raise ValueError("text must be valid Unicode") from None
+    except RecursionError:
+        raise ValueError("lists and objects must not be nested as deeply") from None
+    except ValueError:
+        raise ValueError("numbers must be finite") from None
     return value
 
 
@@ -85,7 +89,7 @@ Vector = Annotated[list[FiniteFloat], Field(max_length=VECTOR)]
 Integer = Annotated[int, BeforeValidator(_integer)]
 SafeInteger = Annotated[Integer, Field(ge=-(2**53), le=2**53)]
 """Integer that a double represents exactly, for languages without integers."""
-AnyJSON = Annotated[JsonValue, AfterValidator(_unicode)]
+AnyJSON = Annotated[JSON, AfterValidator(_json)]
 Versions = Annotated[dict[Name, Text], Field(max_length=50, json_schema_extra=CLOSED)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -13,9 +13,9 @@ from enum import StrEnum
 
 from starlette.exceptions import HTTPException
 
-PENALTY = 1.0
-"""Longest delay of a refusal in seconds. Engineering choice: a client that repeats refused requests
-at once then costs one request a second for each of its connections."""
+PENALTY = 2.0
+"""Longest delay of a refusal in seconds. Engineering choice: 500 connections that repeat refused
+requests at once then cost less than half a core."""
 MEMORY = 32 * 1024 * 1024
 """Bytes of bodies and responses in memory for one token. Engineering choice: eight bodies."""
 

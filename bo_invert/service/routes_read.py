@@ -291,10 +291,9 @@ async def live(
                     if summary is None:
                         yield ": keep-alive\n\n"
                     else:
-                        yield f"id: {summary.events}\ndata: "
-                        for start in range(0, len(summary.text), CHUNK):
-                            yield summary.text[start : start + CHUNK]
-                        yield "\n\n"
+                        event = f"id: {summary.events}\ndata: {summary.text}\n\n"
+                        for start in range(0, len(event), CHUNK):
+                            yield event[start : start + CHUNK]
         except StudyNotFoundError:
             yield "event: gone\ndata: {}\n\n"
         except StorageError:
