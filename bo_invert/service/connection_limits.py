@@ -58,9 +58,11 @@ class ConnectionLimits:
         limit = self.per_address if token is None else self.per_token
         if len(group) > limit:
             idle = (one for one in group if one.idle)  # longest open first
-            longest = next(idle, connection)
-            if longest.age > GRACE or len(group) > HARD * limit:
+            longest = next(idle, None)
+            if longest is not None and longest.age > GRACE:
                 longest.end()
+            elif len(group) > HARD * limit:
+                (longest or connection).end()
 
     def remove(self, connection: BoundedConnection) -> None:
         """Forget a connection."""

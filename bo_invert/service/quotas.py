@@ -7,7 +7,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -118,7 +118,8 @@ class Memory:
                 await turn
             except BaseException:
                 if not turn.done() or turn.cancelled():
-                    queue.remove((size, turn))
+                    with suppress(ValueError):  # a request before it was cancelled, too
+                        queue.remove((size, turn))
                     self._admit(client)
                 else:
                     self._free(client, size)

@@ -6,6 +6,7 @@ import gzip
 import hmac
 import json
 import socket
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,45 @@ def test_numbers_near_the_largest_leave_a_study_that_works(inside: Inside) -> No
 )
 def test_positions_beyond_any_log_are_refused(inside: Inside, path: str, number: object) -> None:
     assert inside.request("GET", f"/v1/studies{path.format(number)}").status_code == 422
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["log?after={}", "trials?after={}", "columns?after={}", "columns?since={}"],
+)
+def test_positions_beyond_the_end_change_nothing(inside: Inside, query: str) -> None:
+    known, before = bi.Study.open("s", inside.store), inside.store.events("s")
+    paths = [f"/v1/studies/s/{query.format(number)}" for number in (2**53, 2**53 - 1, 10, 4, 3)]
+    for path in paths:
+        answer = inside.request("GET", path)
+        assert answer.status_code == 200
+        assert answer.json()["next"] is None
+        assert not answer.json().get("events") or "columns" in query
+    assert inside.request("GET", "/v1/studies/s/log").json()["events"] == before
+    asked = post(inside, "/s/ask", b"{}").json()["trials"]
+    assert [trial["number"] for trial in asked] == [1]
+    assert post(inside, "/s/trials/1/tell", b'{"outputs": 0.5}').status_code == 200
+    assert len(known.trials) == 2
+    end = f"/v1/studies/s/log?after={len(before)}"
+    assert inside.request("GET", end).json()["events"] == inside.store.events("s")[len(before) :]
+
+
+def test_a_damaged_study_is_listed_as_such_once_it_was_read(inside: Inside) -> None:
+    problem = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize())
+    study = bi.Study.create("intact", problem, "random", storage=inside.store)
+    study.tell(study.ask()[0], 1.0)
+    with sqlite3.connect(inside.store.file.path) as connection:  # type: ignore[union-attr]
+        connection.execute("UPDATE events SET data = replace(data, 'ask', 'ASK') WHERE study = 1")
+    connection.close()
+    for i in range(3):
+        listed = inside.request("GET", "/v1/studies").json()
+        names = [one["name"] for one in listed["studies"]]
+        assert names == (["s", "intact"] if i == 0 else ["intact"])
+        assert [one["name"] for one in listed["damaged"]] == ([] if i == 0 else ["s"])
+        answer = inside.request("GET", "/v1/studies/s")
+        assert answer.status_code == 500
+        assert "damaged" in answer.json()["detail"]
+        assert inside.request("GET", "/v1/studies/intact").status_code == 200
 
 
 @pytest.mark.parametrize("number", ["-1", str(10**30), "9" * 5000, "0x0", "%00", "1e0"])

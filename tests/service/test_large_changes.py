@@ -106,8 +106,8 @@ def test_a_large_change_is_repeated_with_its_key(tmp_path: Path) -> None:
     assert first.status_code == again.status_code == 201
     assert first.json() == again.json()
     assert [one["number"] for one in first.json()["trials"]] == list(range(1, 901))
-    told = inside.post("/s/trials/0/tell", b'{"outputs": 3.0}')
-    assert told.json()["loss"] == 3.0, "this process knows of the change"
+    answer = inside.post("/s/trials/0/tell", b'{"outputs": 3.0}')
+    assert answer.json()["loss"] == 3.0, "this process knows of the change"
     assert inside.request("GET", "/v1/studies/s").json()["trials"] == 901
 
 

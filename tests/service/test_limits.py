@@ -12,7 +12,7 @@ import pytest
 from inside import Inside
 
 import bo_invert as bi
-from bo_invert.service import pages
+from bo_invert.service import live_events, pages
 from bo_invert.service.quotas import Admission, Memory, Quota, RequestKind
 from bo_invert.service.request_body import BODY, OUTCOME_BODY, SMALL_BODY
 
@@ -236,6 +236,57 @@ def test_requests_at_once_are_bounded(kind: RequestKind, monkeypatch: pytest.Mon
             pass
 
     asyncio.run(run())
+
+
+def test_small_bodies_do_not_wait_for_large_ones(tmp_path: Path) -> None:
+    inside = Inside(tmp_path)
+    created(inside)
+    token = (b"authorization", f"Bearer {inside.secrets['write']}".encode())
+    kind = (b"content-type", b"application/json")
+    length = (b"content-length", str(BODY).encode())
+    path = f"/v1/studies/{NAME}/"
+
+    async def run() -> list[Any]:
+        slow = [
+            asyncio.create_task(called(inside, "POST", path + "observations", [], [token, length]))
+            for _ in range(3)
+        ]
+        await asyncio.sleep(0.0)
+        sent, _ = await called(inside, "POST", path + "ask", [b"{}"], [token, kind])
+        for task in slow:
+            assert not task.done()
+            task.cancel()
+        ended = await asyncio.gather(*slow, return_exceptions=True)
+        assert {type(one) for one in ended} == {asyncio.CancelledError}
+        assert not inside.app.memory._waiting  # type: ignore[attr-defined]
+        return sent
+
+    inside.app.memory._limit = BODY  # type: ignore[attr-defined]
+    assert asyncio.run(run())[0]["status"] == 200
+
+
+@pytest.mark.parametrize(("seconds", "pause"), [(0.001, live_events.INTERVAL), (3.0, 3.0)])
+def test_large_summaries_are_streamed_less_often(
+    seconds: float, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(live_events.asyncio, "sleep", lambda seconds: paused(pauses, seconds))
+    text = "x" * int(seconds * live_events.STREAM_RATE)
+
+    async def read(client: str, study: str) -> live_events.Summary:
+        return live_events.Summary(1, text)
+
+    async def run() -> None:
+        events = live_events.LiveEvents(read, lambda: len(pauses) == 3)
+        async for _ in events.follow("client", NAME, 0):
+            pass
+
+    asyncio.run(run())
+    assert pauses == pytest.approx([pause] * 3)
+
+
+async def paused(pauses: list[float], seconds: float) -> None:
+    pauses.append(seconds)
 
 
 def test_memory_is_bounded_for_each_token() -> None:
