@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
+from bo_invert.parameters import snapped
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array
 from bo_invert.user_code import DeviceConstants, call_user_code, guard_methods
-from bo_invert.user_data import real, real_vector, record, require_names, snapped
+from bo_invert.user_data import real, real_vector, record, require_names
 
 Tensor = Any
 """Array of numpy or tensor of torch."""
@@ -167,8 +168,9 @@ class Target(Objective):
         if units is not None:
             require_names("Target: scale", names, units)
             scale = [units[name] for name in names]
-        listed = value if named is None else list(named.values())
-        values = real_vector("Target", "value", listed)
+        if named is not None:
+            value = [real("Target", f"value of {name!r}", one) for name, one in named.items()]
+        values = real_vector("Target", "value", value)
         scales, tolerance = (
             real_vector("Target", "scale", scale),
             real("Target", "tolerance", tolerance),

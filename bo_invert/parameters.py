@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, ClassVar, TypeAlias, cast
@@ -20,11 +20,12 @@ from bo_invert.user_data import (
     real,
     require_names,
     scalar,
-    snapped,
     table,
     without_names,
 )
 
+# Unit roundoffs 2^-p of floating-point formats with p significant bits (IEEE 754; bfloat16: 8).
+_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
 Value: TypeAlias = str | bool | int | float
 """Value of a parameter."""
 
@@ -250,6 +251,28 @@ def parameter_quantiles(parameters: Mapping[str, Parameter], u: Array) -> Array:
     return points
 
 
+def snapped(value: float, low: float, high: float, given: object = None) -> float:
+    """Return a value outside ``[low, high]`` as the bound that it equals in its own precision.
+
+    The value 0.1 in single precision exceeds 0.1 by 1.5e-9.
+
+    Args:
+        value: value in double precision.
+        low: lower bound.
+        high: upper bound.
+        given: array, scalar or tensor that held the value. Without one of lower precision, a number
+            that single precision represents exactly counts as single precision.
+    """
+    if low <= value <= high or not math.isfinite(value):
+        return value
+    name = str(getattr(given, "dtype", "")).rpartition(".")[2]
+    with np.errstate(over="ignore"):
+        single = float(np.float32(value)) == value
+    roundoff = _ROUNDOFF.get(name, _ROUNDOFF["float32"] if single else 0.0)
+    bound = low if value < low else high
+    return bound if abs(value - bound) <= roundoff * abs(bound) else value
+
+
 def _bound(where: str, name: str, value: object) -> float:
     """Return a bound as a Python number; whole numbers stay integers."""
     exact, found = scalar(value), real(where, f"the bound {name}", value)
@@ -336,7 +359,8 @@ def named_rows(
     if named is not None:
         return named
     listed = without_names(designs)
-    rows: list[Any] = list(listed) if isinstance(listed, Iterable) else [listed]
+    ordered = isinstance(listed, Iterable) and not isinstance(listed, Set)
+    rows: list[Any] = list(cast("Iterable[Any]", listed)) if ordered else [listed]
     if not vectors:
         raise InvalidInputError(f"Box: designs must be dicts with the keys {list(parameters)}")
     for row in rows:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bo_invert.errors import printable as printable
-from bo_invert.user_data import number, plain_options, scalar
+from bo_invert.user_data import number, plain_options, real, scalar
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -136,7 +136,8 @@ class Descent:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", scalar(self.steps))
-        object.__setattr__(self, "learning_rate", number(self.learning_rate))
+        rate = real("Descent", "learning_rate", self.learning_rate)
+        object.__setattr__(self, "learning_rate", rate)
 
     def to_json(self) -> JSON:
         return asdict(self)

@@ -8,20 +8,19 @@ a sequence of records, or columns with names.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from numbers import Integral
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.errors import InvalidInputError
 
-# Unit roundoffs 2^-p of floating-point formats with p significant bits (IEEE 754; bfloat16: 8).
-_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
 _UNIT = "has a unit; write its magnitude, in the unit of the problem"
 _COMPLEX = "is complex; write its real part or its absolute value"
 
@@ -34,6 +33,7 @@ def has_unit(value: object) -> bool:
         or (hasattr(value, "value") and hasattr(value, "unit"))
         or (isinstance(value, np.ndarray) and hasattr(value, "units"))
         or hasattr(getattr(value, "dtype", None), "units")
+        or (hasattr(value, "to_series") and hasattr(getattr(value, "data", None), "units"))
     )
 
 
@@ -57,19 +57,24 @@ def scalar(value: object) -> object:
         return float(value)
     if _missing(value) or value is np.ma.masked:
         return math.nan
-    if isinstance(value, (str, bytes)):
+    if isinstance(value, (str, bytes, bytearray)):
         return str(value) if isinstance(value, str) else value
+    if isinstance(value, (np.longdouble, np.clongdouble)):  # ``item`` would return themselves
+        return float(value) if isinstance(value, np.longdouble) else complex(value)
+    if hasattr(value, "as_py"):  # pyarrow
+        return scalar(value.as_py())
     if has_unit(value) or record(value) is not None:
         return value
-    if isinstance(value, (list, tuple)):
-        return scalar(value[0]) if len(value) == 1 else value
     if isinstance(value, np.ma.MaskedArray) and value.size == 1:
         return math.nan if np.ma.getmaskarray(value).all() else scalar(value.data)
     size = value.numel() if hasattr(value, "numel") else getattr(value, "size", None)
     if callable(getattr(value, "item", None)) and size == 1:
         item = value.item()  # type: ignore[attr-defined]  # checked above
         return item if isinstance(item, (bool, int, float, complex)) else scalar(item)
-    return value
+    if getattr(value, "ndim", 1) != 1 or hasattr(value, "columns") or isinstance(value, Set):
+        return value
+    sized: Any = value
+    return scalar(next(iter(sized))) if hasattr(value, "__len__") and len(sized) == 1 else value
 
 
 def number(value: object) -> float:
@@ -86,7 +91,8 @@ def number(value: object) -> float:
             raise TypeError(_UNIT)
         if isinstance(one, complex):
             raise TypeError(_COMPLEX)
-        if isinstance(one, (str, bytes, np.ndarray)) or not hasattr(type(one), "__float__"):
+        known = any(hasattr(type(one), method) for method in ("__float__", "__index__"))
+        if not known or isinstance(one, (str, bytes, np.ndarray)):
             raise TypeError("is not a number")
     try:
         return float(one)  # type: ignore[arg-type]
@@ -102,8 +108,8 @@ def numbers(values: object) -> NDArray[np.float64]:
     """
     if type(values) is np.ndarray and values.dtype.kind in "fiub":
         return values.astype(np.float64)
-    if _missing(values):
-        return np.array(math.nan)
+    if _missing(values) or hasattr(values, "as_py"):  # a scalar of pyarrow
+        return np.array(number(values))
     if hasattr(values, "detach"):
         values = _host_array(values)
     if has_unit(values):
@@ -140,8 +146,6 @@ def _host_array(tensor: object) -> NDArray[Any]:
 
 def vector(values: object) -> NDArray[np.float64]:
     """Convert a number, a vector, or a list of numbers or arrays of length one; see ``numbers``."""
-    if type(values) in (float, int, np.float64):
-        return np.array([values], dtype=np.float64)
     if isinstance(values, (list, tuple)) and values:
         try:
             return np.array([number(value) for value in values])
@@ -149,28 +153,6 @@ def vector(values: object) -> NDArray[np.float64]:
             if len(values) > 1:
                 raise
     return np.atleast_1d(numbers(values))
-
-
-def snapped(value: float, low: float, high: float, given: object = None) -> float:
-    """Return a value outside ``[low, high]`` as the bound that it equals in its own precision.
-
-    The value 0.1 in single precision exceeds 0.1 by 1.5e-9.
-
-    Args:
-        value: value in double precision.
-        low: lower bound.
-        high: upper bound.
-        given: array, scalar or tensor that held the value. Without one of lower precision, a number
-            that single precision represents exactly counts as single precision.
-    """
-    if low <= value <= high or not math.isfinite(value):
-        return value
-    name = str(getattr(given, "dtype", "")).rpartition(".")[2]
-    with np.errstate(over="ignore"):
-        single = float(np.float32(value)) == value
-    roundoff = _ROUNDOFF.get(name, _ROUNDOFF["float32"] if single else 0.0)
-    bound = low if value < low else high
-    return bound if abs(value - bound) <= roundoff * abs(bound) else value
 
 
 def real(where: str, name: str, value: object) -> float:
@@ -201,6 +183,7 @@ def real_vector(where: str, name: str, values: object) -> NDArray[np.float64]:
     try:
         nested = isinstance(values, list) and any(isinstance(one, list) for one in values)
         found = np.empty(0) if nested else vector(values)
+        found = found[0] if found.ndim == 2 and len(found) == 1 else found
     except TypeError:
         found = np.empty(0)
     if found.ndim != 1 or not found.size or not np.isfinite(found).all():
@@ -218,6 +201,7 @@ def whole_number(
     one = scalar(value)
     if (
         isinstance(one, bool)
+        or has_unit(one)
         or not isinstance(one, Integral)
         or int(one) < least
         or (most is not None and int(one) > most)
@@ -230,45 +214,25 @@ def whole_number(
 def whole_numbers(where: str, name: str, values: object, least: int) -> tuple[int, ...]:
     """Return one or several whole numbers as a tuple of ``int``; see ``whole_number``."""
     one: Any = scalar(values)
-    items = one if isinstance(one, Iterable) and not isinstance(one, str) else [one]
+    items = [one] if isinstance(one, str) or not isinstance(one, Iterable) else one
     return tuple(whole_number(where, name, item, least) for item in items)
 
 
-def time_limit(where: str, name: str, value: object) -> float | None:
-    """Return a time limit above 0, in seconds; None for no limit."""
-    return None if value is None else _duration(where, name, value, zero=False)
-
-
-def pause(where: str, name: str, value: object) -> float:
-    """Return a pause as a ``float`` of at least 0, in seconds."""
-    return _duration(where, name, value, zero=True)
-
-
-def _duration(where: str, name: str, value: object, *, zero: bool) -> float:
-    try:
-        found = math.nan if isinstance(scalar(value), bool) else number(value)
-    except TypeError:
-        found = math.nan
-    if not (0 < found < math.inf or (zero and found == 0)):
-        limit = ">= 0" if zero else "> 0"
-        raise InvalidInputError(
-            f"{where}: {name} must be a number of seconds {limit}, got {value!r}"
-        )
-    return found
-
-
 def plain_options(value: object) -> object:
-    """Convert scalars of numpy, tensors and arrays of one element, also in dicts, to Python."""
+    """Copy options; convert scalars of numpy, tensors and arrays of one element to Python."""
     if isinstance(value, Mapping):
         return {key: plain_options(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        items = map(plain_options, cast("list[object]", value))
+        return list(items) if isinstance(value, list) else tuple(items)
     return scalar(value) if hasattr(value, "item") and not has_unit(value) else value
 
 
-def record(value: object) -> dict[str, Any] | None:
+def record(value: Any) -> dict[str, Any] | None:
     """Return the values of a record by name; None for data without names.
 
-    A pandas Series has names if all labels of its index are strings, a data frame of one row if its
-    columns have names.
+    A pandas Series has names if labels of its index are strings or tuples, a data frame of one row
+    if its columns have names.
 
     Raises:
         InvalidInputError: a name occurs twice.
@@ -276,7 +240,9 @@ def record(value: object) -> dict[str, Any] | None:
     plain = type(value) is np.ndarray and value.dtype.names is None
     if value is None or plain or isinstance(value, (str, bytes, bool, int, float, list)):
         return None
-    kind = type(value)
+    value = _native(value)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if isinstance(value, Mapping):
         return {str(name): item for name, item in value.items()}
     if isinstance(value, tuple):
@@ -287,28 +253,45 @@ def record(value: object) -> dict[str, Any] | None:
             return None
         row: Any = value if isinstance(value, np.void) else value.reshape(-1)[0]
         return {name: row[name] for name in value.dtype.names}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: getattr(value, one.name) for one in fields(value)}
-    if isinstance(value, SimpleNamespace):
-        return dict(vars(value))
-    declared = getattr(kind, "model_fields", None)  # pydantic
-    if declared is None and hasattr(kind, "__attrs_attrs__"):
-        declared = [one.name for one in kind.__attrs_attrs__]
-    if declared is not None:
-        return {name: getattr(value, name) for name in declared}
-    if hasattr(value, "to_series") and getattr(value, "ndim", 0) == 1:  # xarray
-        value = value.to_series()
     labels = getattr(value, "index", None)
     if hasattr(value, "iloc") and getattr(value, "ndim", 0) == 1 and labels is not None:
-        named = len(labels) > 0 and all(isinstance(label, str) for label in labels)
-        return _named(list(labels), [value.iloc[i] for i in range(len(labels))]) if named else None
-    if hasattr(value, "columns") and len(value) == 1:  # type: ignore[arg-type]  # a frame has one
+        named = any(isinstance(label, (str, tuple)) for label in labels)
+        return _named(labels, [value.iloc[i] for i in range(len(labels))]) if named else None
+    if hasattr(value, "columns") and len(value) == 1:
         found = columns(value)
         return None if found is None else {name: column[0] for name, column in found.items()}
     return None
 
 
-def columns(value: object) -> dict[str, Sequence[Any]] | None:
+def _native(value: Any) -> Any:
+    """Return records of other packages as dicts, and tables of some as lists or data frames."""
+    if isinstance(value, (Mapping, tuple, np.ndarray, np.generic)) or hasattr(value, "iloc"):
+        return value
+    if isinstance(value, SimpleNamespace):
+        return dict(vars(value))
+    kind = type(value)
+    # Fields of pydantic and of msgspec.
+    declared = getattr(kind, "model_fields", None) or getattr(kind, "__struct_fields__", None)
+    if declared is None and is_dataclass(value) and not isinstance(value, type):
+        declared = [one.name for one in fields(value)]
+    if declared is None and hasattr(kind, "__attrs_attrs__"):
+        declared = [one.name for one in kind.__attrs_attrs__]
+    if declared is not None:
+        return {name: getattr(value, name) for name in declared}
+    if hasattr(value, "keys") and hasattr(value, "__getitem__"):  # sqlite3.Row, ParameterDict
+        return {name: value[name] for name in value.keys()}  # noqa: SIM118  # no mapping
+    if hasattr(value, "to_series") and hasattr(value, "coords"):  # xarray
+        return value.to_pandas() if value.ndim in (1, 2) else value
+    if hasattr(value, "collect_schema") and not hasattr(value, "get_column"):  # polars, lazy
+        return value.collect()
+    if hasattr(value, "to_pylist") and not hasattr(value, "column_names"):  # pyarrow array
+        return value.to_pylist()
+    if hasattr(value, "struct") and hasattr(value, "to_list"):  # polars series
+        return value.to_list()
+    return value
+
+
+def columns(value: Any) -> dict[str, Sequence[Any]] | None:
     """Return the columns of a table by name; None for data without names.
 
     Tables are data frames, structured arrays, mappings of columns of equal length, and sequences of
@@ -317,8 +300,9 @@ def columns(value: object) -> dict[str, Sequence[Any]] | None:
     Raises:
         InvalidInputError: a name occurs twice, or records have different names.
     """
+    value = _native(value)
     if isinstance(value, Mapping):
-        found = {str(name): column for name, column in value.items()}
+        found = {str(name): _column(column) for name, column in value.items()}
         sizes = {length(column) for column in found.values()}
         return found if len(sizes) == 1 and None not in sizes else None
     if isinstance(value, np.ndarray) and value.dtype.names is not None:
@@ -334,7 +318,12 @@ def columns(value: object) -> dict[str, Sequence[Any]] | None:
         return {str(name): value.get_column(name).to_list() for name in value.columns}
     if hasattr(value, "column_names") and hasattr(value, "to_pydict"):  # pyarrow
         return dict(value.to_pydict())
-    if not isinstance(value, (list, tuple)) or hasattr(value, "_fields") or not value:
+    objects = getattr(getattr(value, "dtype", None), "kind", "") == "O" and value.ndim == 1
+    if (
+        not (objects or isinstance(value, (list, tuple, deque, ValuesView)))
+        or hasattr(value, "_fields")
+        or not len(value)
+    ):
         return None
     rows = [record(row) for row in value]
     if all(row is None for row in rows):
@@ -356,6 +345,17 @@ def table(value: object) -> list[dict[str, Any]] | None:
     if found is None:
         return None
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def _column(value: Any) -> Any:
+    """Return an array ``(n, 1)`` as ``(n,)``, such as an output of a network."""
+    array = hasattr(value, "reshape") and getattr(value, "ndim", 0) == 2
+    return value.reshape(-1) if array and value.shape[1] == 1 else value
+
+
+def read_once(value: object) -> object:
+    """Return the items of an iterator as a list; other objects as they are."""
+    return list(value) if isinstance(value, Iterator) else value
 
 
 def without_names(value: object) -> object:
@@ -386,7 +386,9 @@ def require_names(where: str, expected: Iterable[str], given: Iterable[str]) -> 
 
 
 def _named(names: Iterable[Any], values: Iterable[Any]) -> dict[str, Any]:
-    listed = [str(name) for name in names]
+    listed = [
+        str(name[0] if isinstance(name, tuple) and len(name) == 1 else name) for name in names
+    ]
     if len(set(listed)) != len(listed):
         twice = sorted({name for name in listed if listed.count(name) > 1})
         raise InvalidInputError(f"data: names must be different, got {twice} more than once")
@@ -395,6 +397,6 @@ def _named(names: Iterable[Any], values: Iterable[Any]) -> dict[str, Any]:
 
 def length(value: object) -> int | None:
     """Return the length of a column; None for a scalar, text or an array of other dimensions."""
-    if isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", 1) != 1:
+    if isinstance(value, (str, bytes, Mapping, Set)) or getattr(value, "ndim", 1) != 1:
         return None
     return len(value) if hasattr(value, "__len__") else None

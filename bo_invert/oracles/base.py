@@ -6,6 +6,7 @@ a failing design costs its own attempt only.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -32,8 +33,9 @@ from bo_invert.oracles.raw_outputs import (
     in_order_of_labels,
     output_positions,
 )
-from bo_invert.types import JSON, Array, Design
+from bo_invert.types import JSON, Array, Design, frozen
 from bo_invert.user_code import call_user_code
+from bo_invert.user_data import number, scalar
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +45,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class OracleResult:
-    """Result of one design.
+    """Result of one design; its outputs are a read-only copy.
 
     Attributes:
         y: outputs ``(m,)``; None if there are none.
@@ -54,6 +56,10 @@ class OracleResult:
     y: Array | None
     error: EvaluationError | None = None
     calls: int = 1
+
+    def __post_init__(self) -> None:
+        if self.y is not None:
+            object.__setattr__(self, "y", frozen(self.y))
 
     @property
     def outputs_or_error(self) -> Array | EvaluationError | None:
@@ -212,6 +218,29 @@ class OracleWrapper(Oracle):
 
     def digest(self) -> Digest | None:
         return self.oracle.digest()
+
+
+def time_limit(where: str, name: str, value: object) -> float | None:
+    """Return a time limit above 0, in seconds; None for no limit."""
+    return None if value is None else _duration(where, name, value, zero=False)
+
+
+def pause(where: str, name: str, value: object) -> float:
+    """Return a pause as a ``float`` of at least 0, in seconds."""
+    return _duration(where, name, value, zero=True)
+
+
+def _duration(where: str, name: str, value: object, *, zero: bool) -> float:
+    try:
+        found = math.nan if isinstance(scalar(value), bool) else number(value)
+    except TypeError:
+        found = math.nan
+    if not (0 < found < math.inf or (zero and found == 0)):
+        limit = ">= 0" if zero else "> 0"
+        raise InvalidInputError(
+            f"{where}: {name} must be a number of seconds {limit}, got {value!r}"
+        )
+    return found
 
 
 def as_failure(error: BaseException) -> EvaluationError:

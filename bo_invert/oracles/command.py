@@ -19,12 +19,12 @@ from bo_invert.errors import FailedError, InfeasibleError, InvalidInputError, re
 from bo_invert.execution.output_capture import last_lines
 from bo_invert.execution.process_group import ProcessGroup
 from bo_invert.hashing import Digest, file_digest, joined, text_digest
-from bo_invert.oracles.base import Oracle, answer_each
+from bo_invert.oracles.base import Oracle, answer_each, time_limit
 from bo_invert.oracles.io.json_codec import JsonPath, as_csv, checked_path, with_json
 from bo_invert.oracles.io.output_parser import OutputFormat, read_rows
 from bo_invert.oracles.io.templates import fill, names_in, values_of
 from bo_invert.types import JSON, Design
-from bo_invert.user_data import time_limit, whole_number, whole_numbers
+from bo_invert.user_data import whole_number, whole_numbers
 
 _FILES = ("input", "output", "folder")
 """Placeholders in ``argv`` that name files instead of values."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bo_invert.errors import require
 from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON, Design
-from bo_invert.user_data import require_names, table, whole_number
+from bo_invert.user_data import columns, record, require_names, table, whole_number
 
 
 class Estimator(Oracle):
@@ -75,9 +75,10 @@ class Estimator(Oracle):
         return self._rows(_frame(flat, names))
 
     def _rows(self, inputs: object) -> RawOutputs:
-        """Predict; an array without names is one of numpy."""
+        """Predict; outputs without names become an array of numpy."""
         found: RawOutputs = self._predict(inputs)
-        return found if hasattr(found, "iloc") else np.asarray(found)
+        named = record(found) is not None or columns(found) is not None
+        return found if named else np.asarray(found)
 
     @property
     def input_names(self) -> tuple[str, ...] | None:

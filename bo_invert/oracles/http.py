@@ -20,7 +20,15 @@ from bo_invert.errors import (
     require_package,
 )
 from bo_invert.hashing import text_digest
-from bo_invert.oracles.base import Oracle, OracleResult, answer_each, as_failure, result_of
+from bo_invert.oracles.base import (
+    Oracle,
+    OracleResult,
+    answer_each,
+    as_failure,
+    pause,
+    result_of,
+    time_limit,
+)
 from bo_invert.oracles.io.http_deadlines import (
     BrokenConnectionError,
     HttpReply,
@@ -41,7 +49,7 @@ from bo_invert.oracles.io.json_codec import (
 )
 from bo_invert.oracles.io.templates import fill, fill_json, names_in, values_of
 from bo_invert.types import JSON, Design
-from bo_invert.user_data import pause, time_limit, whole_number, whole_numbers
+from bo_invert.user_data import whole_number, whole_numbers
 
 _BUSY = (502, 503, 504)
 """Status codes of a server that may recover (RFC 9110)."""

@@ -16,9 +16,17 @@ from bo_invert.execution.base import WorkerDied
 from bo_invert.execution.process_local import process_local
 from bo_invert.execution.supervised_process import STARTUP, WorkerProcess, pack
 from bo_invert.hashing import Digest
-from bo_invert.oracles.base import Oracle, OracleResult, RawOutputs, as_failure, as_oracle
+from bo_invert.oracles.base import (
+    Oracle,
+    OracleResult,
+    RawOutputs,
+    as_failure,
+    as_oracle,
+    pause,
+    time_limit,
+)
 from bo_invert.types import JSON, Design
-from bo_invert.user_data import pause, time_limit, whole_number
+from bo_invert.user_data import whole_number
 
 _BYTES = {
     "": 1,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.errors import InvalidInputError, printable, visible
+from bo_invert.oracles.base import time_limit
 from bo_invert.problem_doctor.advice import advise
 from bo_invert.problem_doctor.call_budget import BudgetSpent, CallBudget, OracleTimeout
 from bo_invert.problem_doctor.findings import DoctorReport, Finding, Severity, error, note, seconds
@@ -33,7 +34,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import provenance
 from bo_invert.types import Array
 from bo_invert.user_code import own_settings
-from bo_invert.user_data import time_limit, whole_number
+from bo_invert.user_data import whole_number
 
 if TYPE_CHECKING:
     from bo_invert.study.study import Study

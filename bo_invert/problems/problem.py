@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -114,7 +114,8 @@ class Problem:
         self.draw = user_function(draw)
         self.plausibility = user_function(plausibility)
         self.reuse = space.discrete if reuse is None else reuse
-        self.realism = space.realism if realism == "default" else realism
+        default = isinstance(realism, str) and realism == "default"
+        self.realism = space.realism if default else cast("float | None", realism)
 
     @property
     def realism(self) -> float | None:
@@ -349,7 +350,11 @@ def _output_names(
         count = whole_number("Problem", "outputs", given)
         given = ["y"] if count == 1 else [f"y{i}" for i in range(count)]
     own = None if oracle is None else oracle.outputs
-    names = own if given is None else tuple(cast("Sequence[str]", given))
+    if given is not None and (getattr(given, "ndim", 1) == 0 or not isinstance(given, Iterable)):
+        raise InvalidInputError(
+            f"Problem: outputs must be names or their number, got {given!r:.200}"
+        )
+    names = own if given is None else tuple(given)
     if names is None:
         names = tuple(dict.fromkeys([*objective.names, *(one.output for one in constraints)]))
     if not names:
@@ -359,7 +364,7 @@ def _output_names(
                 f"Problem: the number of outputs of {objective} is unknown. Pass outputs=[names]."
             )
         names = ("y",) if size == 1 else tuple(f"y{i}" for i in range(size))
-    if len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
+    if not all(isinstance(n, str) and n for n in names) or len(set(names)) != len(names):
         raise InvalidInputError(
             f"Problem: outputs must be different, non-empty names, got {list(names)}"
         )

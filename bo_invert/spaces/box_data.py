@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from bo_invert.errors import InvalidInputError, warn_user
 from bo_invert.parameters import Choice, Int, Parameter
 from bo_invert.types import Array, Designs
-from bo_invert.user_data import columns as columns_of, number, numbers, without_names
+from bo_invert.user_data import columns as columns_of, number, numbers, read_once, without_names
 
 Columns = dict[str, Any]
 """Columns of data by name; each has one value per row."""
@@ -42,6 +42,7 @@ def read_columns(data: Designs, names: Sequence[str] | None) -> Columns:
             f"Box: data must be an array (n, d), a data frame or a list of dicts, got {data!r}. "
             "Load the file first, for example with numpy.loadtxt or pandas.read_csv."
         )
+    data = read_once(data)
     found = columns_of(data)
     if found is not None:
         columns: Columns = dict(found)

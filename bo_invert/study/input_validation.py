@@ -18,6 +18,7 @@ from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, Trial
 from bo_invert.user_data import (
     columns,
     numbers,
+    read_once,
     record,
     require_names,
     row_labels,
@@ -105,6 +106,8 @@ def _coordinates(space: Space, points: object) -> Array:
             require_names("points: coordinates", axes, row)
         points = [[row[name] for name in axes] for row in named]
     try:
+        if isinstance(points, (list, tuple)):
+            points = [vector(point) for point in points]
         coordinates = numbers(points)
     except TypeError as error:
         raise InvalidInputError(f"points must be numbers: one of them {error}") from None
@@ -152,6 +155,7 @@ def observations(
         InvalidInputError: Shapes do not match, a design is outside the space, or the space cannot
             encode designs.
     """
+    X, Y = read_once(X), read_once(Y)
     single = record(X) is not None
     designs = [X] if single and columns(X) is None else X  # a mapping of columns is a table
     queries = user_queries(problem.space, designs, points, "data")
@@ -260,7 +264,8 @@ def output_rows(Y: object, single: bool, count: int, outputs: Sequence[str]) -> 
     """
     if Y is None:
         return []
-    if getattr(Y, "ndim", 1) == 0 or (record(Y) is None and not isinstance(Y, Iterable)):
+    named = record(Y) is not None or columns(Y) is not None
+    if getattr(Y, "ndim", 1) == 0 or not (named or isinstance(Y, Iterable)):
         return [Y]
     rows = answer_rows(Y, count, outputs)
     return [Y] if single and count == 1 and len(rows) > 1 else rows

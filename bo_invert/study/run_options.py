@@ -6,8 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from bo_invert.oracles.base import time_limit
 from bo_invert.types import Trial
-from bo_invert.user_data import time_limit, whole_number
+from bo_invert.user_data import whole_number
 
 Take = Callable[..., list[Trial]]
 """Function that starts trials; see ``Study.take``."""
