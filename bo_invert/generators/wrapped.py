@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, digest
 from bo_invert.types import Array, Designs
 from bo_invert.user_code import UserFunction, torch_module, user_settings
+from bo_invert.user_data import table
 
 if TYPE_CHECKING:
     import torch
@@ -161,7 +162,7 @@ class Frozen:
 
 
 def checked_length(designs: Designs, n: int, who: str) -> Sequence[Any]:
-    """Return ``designs`` after checking that it is a sequence of length n.
+    """Return ``designs`` after checking that it has length n; a data frame as a list of dicts.
 
     Raises:
         InvalidInputError: it is not a sequence, or has another length.
@@ -172,4 +173,5 @@ def checked_length(designs: Designs, n: int, who: str) -> Sequence[Any]:
         raise InvalidInputError(
             f"{who} must return one result per row, got {found} for a batch of {n}"
         )
-    return designs  # type: ignore[no-any-return]
+    rows = table(designs) if hasattr(designs, "columns") else None  # a data frame
+    return cast("Sequence[Any]", designs if rows is None else rows)

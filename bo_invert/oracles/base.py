@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from numpy.typing import NDArray
 
@@ -299,6 +299,10 @@ def as_oracle(oracle: object) -> Oracle:
         return oracle
     kind = "estimator" if hasattr(oracle, "predict") else "function"
     kind = "torch" if is_torch_module(oracle) else kind
+    method, owner = getattr(oracle, "__name__", ""), getattr(oracle, "__self__", None)
+    if method in ("predict", "predict_proba") and hasattr(owner, "feature_names_in_"):
+        # A method of an estimator that was fitted on a data frame.
+        return cast("Oracle", registry.resolve("oracles", "estimator")(owner, method=method))
     require(
         kind != "function" or callable(oracle),
         f"oracle must be a callable, a torch module or an estimator, got {type(oracle).__name__}",

@@ -7,6 +7,7 @@ from typing import Any
 
 from bo_invert.errors import require
 from bo_invert.oracles.base import Oracle, RawOutputs
+from bo_invert.oracles.estimator import Estimator, fitted_names
 from bo_invert.types import JSON, Design
 
 
@@ -18,7 +19,8 @@ class Function(Oracle):
             numbers, or a dict from output names to numbers. It may raise any exception, and
             ``InfeasibleError`` if the design can never be evaluated.
         outputs: names of the outputs; required if ``fn`` returns a vector of several.
-        batched: ``fn`` takes n designs and returns n rows.
+        batched: ``fn`` takes n designs and returns n rows. A method of an estimator that was fitted
+            on a data frame gets a data frame.
 
     Raises:
         InvalidInputError: ``fn`` is not callable.
@@ -29,10 +31,20 @@ class Function(Oracle):
     ) -> None:
         require(callable(fn), f"Function: fn must be callable, got {fn!r}")
         self.fn = fn
+        # A method of an estimator that was fitted on a data frame needs the names of its columns.
+        owner = getattr(fn, "__self__", None) if batched else None
+        named = owner is not None and fitted_names(owner) is not None
+        self._estimator = Estimator(owner, outputs, method=fn.__name__) if named else None
         self.outputs = None if outputs is None else tuple(outputs)
         self.batched = batched
 
+    @property
+    def input_names(self) -> tuple[str, ...] | None:
+        return None if self._estimator is None else self._estimator.input_names
+
     def __call__(self, designs: Sequence[Design]) -> RawOutputs:
+        if self._estimator is not None:
+            return self._estimator(designs)
         return self.fn(designs) if self.batched else [self.fn(design) for design in designs]
 
     @property

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from bo_invert.user_data import record
+
 _CUTS = {
     "no_grad", "inference_mode", "set_grad_enabled", "requires_grad_", "detach", "detach_", "data",
     "numpy", "item", "tolist", "tensor", "as_tensor", "from_numpy", "argmax", "argmin", "argsort",
@@ -46,7 +48,9 @@ def passes_gradients(module: torch.nn.Module, example: Callable[[], torch.Tensor
         dry = copy.deepcopy(module, shared).eval()
         with torch.enable_grad():
             outputs = dry(example().detach().to("meta").requires_grad_())
-        return bool(outputs.requires_grad)
+        named = None if isinstance(outputs, torch.Tensor) else record(outputs)
+        parts = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        return any(bool(one.requires_grad) for one in (named.values() if named else parts))
     return not (names & _HOST or _DECORATOR in names)
 
 

@@ -41,6 +41,8 @@ class GradientProxy(OracleWrapper):
             self.twin.differentiable,
             f"GradientProxy: twin must be differentiable, got {type(twin).__name__}",
         )
+        if self.twin is not twin:  # a module: its outputs have these names, or are in this order
+            self.twin.outputs = self.outputs
         self.outputs = self.outputs or self.twin.outputs
         self._order = output_positions("GradientProxy: twin", self.twin.outputs, self.outputs or ())
 

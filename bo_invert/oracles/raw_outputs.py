@@ -52,8 +52,8 @@ def answer_rows(answers: object, count: int, outputs: Sequence[str]) -> list[Any
     if rows is None and named is not None and (count == 1 or labels is None):
         rows = [answers]
     if rows is None:
-        name = None if labels is None else getattr(answers, "name", None)
-        if isinstance(name, str) and len(outputs) == 1:
+        name = getattr(answers, "name", None)  # of a column of pandas, polars or xarray
+        if name and isinstance(name, str) and len(outputs) == 1:
             require_names("outputs", outputs, [name])
         rows = list(cast("Iterable[Any]", without_names(answers)))
     return rows

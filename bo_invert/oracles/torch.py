@@ -14,9 +14,10 @@ import torch
 from torch.func import functional_call
 
 from bo_invert.errors import FailedError, require
-from bo_invert.oracles.base import Oracle, RawOutputs
+from bo_invert.oracles.base import MISMATCH, Oracle, RawOutputs
 from bo_invert.oracles.gradient_flow import passes_gradients
 from bo_invert.types import JSON, Array, Design
+from bo_invert.user_data import record
 
 _lock = threading.Lock()
 _active: WeakKeyDictionary[torch.nn.Module, tuple[int, list[torch.nn.Module]]] = WeakKeyDictionary()
@@ -56,7 +57,9 @@ def _normal_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 class TorchModule(Oracle):
     """Oracle that calls a ``torch.nn.Module`` from ``(n, ...)`` to ``(n, m)`` or ``(n,)``.
 
-    Calls use evaluation mode. Mode, parameters and their ``.grad`` do not change.
+    The module may also return a dict or another record of such tensors, which are matched by name,
+    or a tuple or list of them. Calls use evaluation mode. Mode, parameters and their ``.grad`` do
+    not change.
 
     Args:
         module: module to call. Designs have its device and dtype, or float64 if it has no
@@ -131,10 +134,11 @@ class TorchModule(Oracle):
         """
         moved = designs.to(**placement)
         module = partial(functional_call, self.module, dict(tensors)) if tensors else self.module
-        outputs = module(moved)
+        outputs = self._joined(module(moved), len(designs))
         if not isinstance(outputs, torch.Tensor):
             raise FailedError(
-                f"{self._name} must return a tensor (n, m), got {type(outputs).__name__}"
+                f"{self._name} must return tensors of {len(designs)} rows, got "
+                f"{type(outputs).__name__}"
             )
         if outputs.is_complex():
             raise FailedError(f"{self._name} must return real outputs, got complex ones")
@@ -145,6 +149,26 @@ class TorchModule(Oracle):
                 f"got {tuple(outputs.shape)}"
             )
         return outputs
+
+    def _joined(self, outputs: Any, n: int) -> Any:
+        """Return columns of outputs, by name or in their order, as one tensor ``(n, m)``."""
+        if isinstance(outputs, torch.Tensor):
+            return outputs
+        named = record(outputs)
+        if named is not None:
+            wanted = self.outputs or ()
+            if not wanted or any(name not in named for name in wanted):
+                raise FailedError(
+                    f"{MISMATCH}{self._name} returns the outputs {list(named)}, got outputs "
+                    f"{list(wanted)}. Use TorchModule(module, outputs=[...]) with its names"
+                )
+            outputs = [named[name] for name in wanted]
+        tensors = isinstance(outputs, (list, tuple)) and len(outputs) > 0
+        if not tensors or not all(
+            isinstance(one, torch.Tensor) and len(one) == n for one in outputs
+        ):
+            return outputs
+        return torch.cat([one.reshape(n, -1) for one in outputs], dim=1)
 
     def _tensor(self, designs: Sequence[Design] | torch.Tensor) -> torch.Tensor:
         if isinstance(designs, torch.Tensor):

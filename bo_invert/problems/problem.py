@@ -98,6 +98,8 @@ class Problem:
         self.space = space
         self.oracle = None if oracle is None else as_oracle(oracle)
         self.outputs = _output_names(outputs, self.oracle, objective, parsed)
+        if self.oracle is not None and self.oracle is not oracle and self.oracle.outputs is None:
+            self.oracle.outputs = self.outputs  # those of the user stay as they are
         for one in (self.oracle, None if judge is None else as_oracle(judge)):
             if one is not None:
                 output_positions("Problem: outputs", one.outputs, self.outputs)
