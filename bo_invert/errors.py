@@ -31,7 +31,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 from warnings import warn
 
 RENAMED = {
@@ -57,6 +58,9 @@ RENAMED = {
 class BoInvertError(Exception):
     """Base class of the library's errors."""
 
+    def __str__(self) -> str:  # messages hold names of the user
+        return printable(super().__str__())
+
 
 class InvalidInputError(BoInvertError, ValueError):
     """Invalid argument. The message names the argument, its value and a valid alternative."""
@@ -74,7 +78,7 @@ class StudyNotFoundError(BoInvertError, KeyError):
     """Missing study: the storage has none of this name."""
 
     def __str__(self) -> str:  # KeyError would return the repr of the message
-        return str(self.args[0]) if self.args else ""
+        return printable(str(self.args[0])) if self.args else ""
 
 
 class StudyExistsError(BoInvertError):
@@ -265,9 +269,43 @@ def _encodable(text: str, encoding: str) -> bool:
     return True
 
 
+class ErrorStream:
+    """Standard error that ignores errors of writing: a lost terminal does not end a run."""
+
+    def __init__(self) -> None:
+        self._stream: Any = sys.stderr
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError, AttributeError):  # closed, lost or absent
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        with suppress(OSError, ValueError, AttributeError):
+            return bool(self._stream.isatty())
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __eq__(self, other: object) -> bool:  # bars and messages of one stream take turns
+        return self._stream is getattr(other, "_stream", other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 def visible(progress: bool) -> bool:
     """Return True if progress is wanted and the process has a standard error to show it on."""
-    return progress and sys.stderr is not None
+    return progress and sys.stderr is not None and not getattr(sys.stderr, "closed", False)
+
+
+def bar_options(progress: bool) -> dict[str, Any]:
+    """Return the options of a progress bar that decide where and whether it is shown."""
+    return {"disable": not visible(progress), "file": ErrorStream()}
 
 
 __getattr__ = deprecated_names(globals(), RENAMED)

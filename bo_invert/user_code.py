@@ -279,11 +279,21 @@ class _Carried(Generic[T]):
             _callers.reset(token)
 
 
-def carried(fn: Callable[..., T]) -> Callable[..., T]:
-    """Return ``fn`` with the present settings of the caller, for other threads and processes."""
+def callers_settings() -> TorchSettings | None:
+    """Return the present settings of the caller of the package; None for the usual ones."""
     settings = _callers.get() or TorchSettings.present()
     usual = settings == _OWN or settings == TorchSettings(dtype="float32")
-    return fn if usual else _Carried(fn, settings)
+    return None if usual else settings
+
+
+def carried(fn: Callable[..., T]) -> Callable[..., T]:
+    """Return ``fn`` with the present settings of the caller, for other threads and processes."""
+    return under(callers_settings(), fn)
+
+
+def under(settings: TorchSettings | None, fn: Callable[..., T]) -> Callable[..., T]:
+    """Return ``fn`` with settings of the caller; None for the usual ones."""
+    return fn if settings is None else _Carried(fn, settings)
 
 
 class DeviceConstants:

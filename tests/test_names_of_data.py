@@ -5,17 +5,13 @@ All data here hold the names in another order than the problem, so that a match 
 
 from __future__ import annotations
 
-import dataclasses
-from collections import namedtuple
 from collections.abc import Callable, Mapping
-from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
-import attrs
 import numpy as np
 import pandas as pd
-import pydantic
 import pytest
+from containers import COLUMNS, RECORDS, TABLES, Values
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
@@ -26,42 +22,6 @@ from sklearn.preprocessing import StandardScaler
 
 import bo_invert as bi
 
-Values = dict[str, float]
-
-
-def structured(values: Values) -> np.ndarray:
-    """Return a structured array of one row."""
-    return np.array([tuple(values.values())], dtype=[(name, "f8") for name in values])
-
-
-RECORDS: dict[str, Callable[[Values], Any]] = {
-    "dict": dict,
-    "mapping": MappingProxyType,
-    "series": pd.Series,
-    "row of a frame": lambda values: pd.DataFrame([values, values]).iloc[1],
-    "frame of one row": lambda values: pd.DataFrame([values]),
-    "namedtuple": lambda values: namedtuple("Row", values)(**values),
-    "dataclass": lambda values: dataclasses.make_dataclass("Row", values)(**values),
-    "namespace": lambda values: SimpleNamespace(**values),
-    "structured scalar": lambda values: structured(values)[0],
-    "structured array": structured,
-    "attrs": lambda values: attrs.make_class("Row", list(values))(**values),
-    "pydantic": lambda values: pydantic.create_model("Row", **dict.fromkeys(values, (float, ...)))(
-        **values
-    ),
-}
-TABLES: dict[str, Callable[[list[Values]], Any]] = {
-    "frame": pd.DataFrame,
-    "structured array": lambda rows: np.concatenate([structured(row) for row in rows]),
-    "dict of columns": lambda rows: {
-        name: np.array([row[name] for row in rows]) for name in rows[0]
-    },
-    **{
-        f"list of {name}": lambda rows, make=make: [make(row) for row in rows]
-        for name, make in RECORDS.items()
-        if name not in ("frame of one row", "structured array")
-    },
-}
 SPACES: dict[str, Callable[[], bi.Box]] = {
     "named": lambda: bi.Box({"a": (0.0, 10.0), "b": (0.0, 10.0)}),
     "vector": lambda: bi.Box([0.0, 0.0], [10.0, 10.0], names=["a", "b"]),
@@ -131,13 +91,15 @@ def test_rows_are_matched_by_their_labels() -> None:
         study().add(X, Y.set_axis([3, 4, 5]))
 
 
-def test_a_column_has_the_name_of_the_output() -> None:
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_column_has_the_name_of_the_output(column: str) -> None:
     problem = bi.Problem(SPACES["named"](), None, bi.Minimize("p"))
     made = bi.Study.create("s", problem, "random")
-    frame = pd.DataFrame(ANSWERS)
-    assert [trial.y[0] for trial in made.add(DESIGNS, frame["p"])] == [10.0, 50.0, 70.0]
+    make = COLUMNS[column]
+    added = made.add(DESIGNS, make("p", [10.0, 50.0, 70.0]))
+    assert [trial.y[0] for trial in added] == [10.0, 50.0, 70.0]
     with pytest.raises(bi.InvalidInputError, match=r"\['p'\], got \['q'\]"):
-        made.add(DESIGNS, frame["q"])
+        made.add(DESIGNS, make("q", [10.0, 50.0, 70.0]))
 
 
 @pytest.mark.parametrize("names", [["z0", "z1"], ["a", "b"]])
@@ -177,7 +139,7 @@ class TestOutputs:
         )).bind(["p", "q"])  # fmt: skip
         assert target.loss(np.array([10.0, 20.0])) == 0.0
         assert target.loss(np.array([10.0, 24.0])) == 2.0
-        with pytest.raises(bi.InvalidInputError, match=r"'qx'"):
+        with pytest.raises(bi.InvalidInputError, match=r"'qx'|'px'"):
             bi.Target(RECORDS[record](other(ANSWERS[0]))).bind(["p", "q"])
         with pytest.raises(bi.InvalidInputError, match=r"\['q', 'p'\], got \['px', 'qx'\]"):
             bi.Target({"q": 1.0, "p": 1.0}, scale=RECORDS[record]({"px": 1.0, "qx": 1.0}))
@@ -242,12 +204,17 @@ FITS: dict[str, Callable[[], Any]] = {
     "search": lambda: GridSearchCV(LinearRegression(), {"fit_intercept": [True]}, cv=2),
     "target": lambda: TransformedTargetRegressor(LinearRegression()),
     "several outputs": lambda: MultiOutputRegressor(LinearRegression()),
+    "pipeline without a first step": lambda: make_pipeline(
+        "passthrough", StandardScaler(), LinearRegression()
+    ),
 }
 WRAPPERS: dict[str, Callable[[Any], Any]] = {
     "alone": lambda model: model,
     "estimator": bi.Estimator,
     "cached": bi.Cached,
     "isolated": bi.Isolated,
+    "method": lambda model: model.predict,
+    "function of a batch": lambda model: bi.Function(model.predict, batched=True),
 }
 
 
@@ -292,7 +259,7 @@ def test_bounds(record: str) -> None:
     make = RECORDS[record]
     low, high = make({"b": 0.0, "a": 1.0}), make({"a": 3.0, "b": 2.0})
     assert bi.Box(low, high).domain.parameters == {"b": bi.Float(0.0, 2.0), "a": bi.Float(1.0, 3.0)}
-    with pytest.raises(bi.InvalidInputError, match=r"\['b', 'a'\], got \['ax', 'bx'\]"):
+    with pytest.raises(bi.InvalidInputError, match=r"'[ab]', '[ab]'\], got \['ax', 'bx'\]"):
         bi.Box(low, make({"ax": 3.0, "bx": 2.0}))
     with pytest.raises(bi.InvalidInputError, match="names"):
         bi.Box(low, [1.0, 2.0])
@@ -310,9 +277,9 @@ def test_bounds_of_dicts() -> None:
 def test_data_of_a_box(table: str) -> None:
     rng = np.random.default_rng(0)
     rows = [{"b": 10.0 + x, "a": y} for x, y in rng.random((40, 2)).tolist()]
-    data = TABLES[table](rows)
-    box = bi.Box({"a": (0.0, 1.0), "b": (10.0, 11.0)}, data=data)
-    vector = bi.Box([0.0, 10.0], [1.0, 11.0], names=["a", "b"], data=data)
+    make = TABLES[table]
+    box = bi.Box({"a": (0.0, 1.0), "b": (10.0, 11.0)}, data=make(rows))
+    vector = bi.Box([0.0, 10.0], [1.0, 11.0], names=["a", "b"], data=make(rows))
     assert box.domain.reference.rows.tolist() == vector.domain.reference.rows.tolist()
     if table == "frame":
         frame = pd.DataFrame(rows)
@@ -321,7 +288,7 @@ def test_data_of_a_box(table: str) -> None:
         assert own["a"] == bi.Float(-1.0, frame["a"].max())
         assert own["b"] == bi.Float(9.0, frame["b"].max())
     with pytest.raises(bi.InvalidInputError, match="'c'"):
-        bi.Box({"a": (0.0, 1.0), "c": (10.0, 11.0)}, data=data)
+        bi.Box({"a": (0.0, 1.0), "c": (10.0, 11.0)}, data=make(rows))
 
 
 def test_codes_of_a_latent() -> None:

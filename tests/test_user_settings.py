@@ -55,10 +55,12 @@ def shown(x: object) -> list[float]:
     return [float(device == "meta"), gradients, inference, float(dtype is torch.float64)]
 
 
-@pytest.mark.parametrize("executor", [None, "threads", "processes"])
+@pytest.mark.parametrize("executor", [None, "threads", "processes", "isolated"])
 def test_an_oracle_runs_under_the_settings_of_the_caller(executor: str | None) -> None:
     outputs = ["meta", "gradients", "inference", "double"]
-    asked = bi.Problem(bi.Box([0], [1]), shown, bi.Minimize("meta"), outputs=outputs)
+    oracle = bi.Isolated(shown) if executor == "isolated" else shown
+    asked = bi.Problem(bi.Box([0], [1]), oracle, bi.Minimize("meta"), outputs=outputs)
+    executor = None if executor == "isolated" else executor
     with settings():
         study = bi.Study.create("s", asked, strategy="random").run(2, batch=2, executor=executor)
     for trial in study.trials:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from bo_invert.benchmark.process_pool import perform
 from bo_invert.benchmark.single_run import ProblemSource, run_one, summarize
-from bo_invert.errors import InvalidInputError, printable, require, visible
+from bo_invert.errors import InvalidInputError, bar_options, printable, require
 from bo_invert.problems.examples.base import ready_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
@@ -314,7 +314,7 @@ def _run_all(tasks: list[dict[str, Any]], jobs: int, progress: bool) -> list[Run
         closing(pending) as results,
         tqdm(
             total=len(tasks), desc="comparing", unit="run",
-            dynamic_ncols=True, disable=not visible(progress),
+            dynamic_ncols=True, **bar_options(progress),
         ) as bar,
     ):  # fmt: skip
         for index, result in results:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from bo_invert.benchmark.results import Key
 from bo_invert.benchmark.resumable_runs import BenchmarkObserver, Progress
-from bo_invert.errors import printable, visible
+from bo_invert.errors import ErrorStream, bar_options, printable, visible
 from bo_invert.report.table import counted
 
 
@@ -29,13 +28,13 @@ class ProgressBar(BenchmarkObserver):
         runs, left = counted(progress.total, "run"), progress.total - progress.there
         line = f"{runs} ({self._plan}): {progress.there or 'none'} done, {left} left"
         if visible(True):
-            print(printable(line), file=sys.stderr, flush=True)
+            print(printable(line), file=ErrorStream(), flush=True)
 
     def begun(self, key: Key, progress: Progress) -> None:
         if self._bar is None:
             self._bar = tqdm(
                 total=progress.total, initial=progress.there, desc="bench", unit="run",
-                dynamic_ncols=True, file=sys.stderr, disable=not visible(True),
+                dynamic_ncols=True, **bar_options(True),
             )  # fmt: skip
         self._under_way[_name(key)] = None
         self._show()
@@ -43,7 +42,7 @@ class ProgressBar(BenchmarkObserver):
     def ended(self, key: Key, progress: Progress, message: str) -> None:
         self._under_way.pop(_name(key), None)
         if visible(True):
-            tqdm.write(printable(f"{_name(key)}: {message}"), file=sys.stderr)
+            tqdm.write(printable(f"{_name(key)}: {message}"), file=ErrorStream())
         self._bar.n = progress.there + progress.done
         self._show()
 

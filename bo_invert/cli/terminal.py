@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from bo_invert.errors import printable
+from bo_invert.errors import ErrorStream, printable
 
 # Recent versions of typer contain their own copy of click.
 _UsageError: Any = next(
@@ -45,6 +45,9 @@ def run(app: typer.Typer) -> int:
         error.show(text)
         print_error(text.getvalue().rstrip("\n"))
         return int(error.exit_code)
+    except OSError as error:  # a full disk, also behind the standard output
+        print_error(f"Error: {error}")
+        return 1
     except typer.Abort:
         print_error("Aborted!")
         return 1
@@ -60,8 +63,7 @@ def run(app: typer.Typer) -> int:
 
 def print_error(text: str) -> None:
     """Print a text to standard error, if there is one."""
-    if sys.stderr is not None:
-        print(printable(text), file=sys.stderr)
+    print(printable(text), file=ErrorStream())
 
 
 def _print_exception(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import typer
 
 from bo_invert.cli.options import Settings, Token, parse_settings
 from bo_invert.cli.output import say
+from bo_invert.errors import ErrorStream
 from bo_invert.problems.loading import load_problem
 from bo_invert.storage.open import open_store
 from bo_invert.study.failing_runs import is_hopeless
@@ -95,8 +95,7 @@ def worker(
     else:
         _tell(f"{reason or 'stopped'}: {study.spent}")
     if reason in (HOPELESS, LEFT):
-        if sys.stderr is not None:
-            sys.stderr.flush()
+        ErrorStream().flush()
         # Threads inside the oracle would keep the process alive until they return.
         os._exit(1 if reason == HOPELESS else 0)
 

@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import takewhile
 from multiprocessing.connection import Pipe, wait
 from multiprocessing.reduction import ForkingPickler
@@ -94,6 +94,19 @@ class ByValue:
         return ForkingPickler.loads, (pack(self._content),)
 
 
+def _own_number(descriptor: int) -> int:
+    """Duplicate a descriptor to a number above 2.
+
+    In a process without standard streams it may have one of their numbers, which the worker needs.
+    """
+    copies = [os.dup(descriptor)]
+    while copies[-1] < 3:
+        copies.append(os.dup(descriptor))
+    for low in copies[:-1]:
+        os.close(low)
+    return copies[-1]
+
+
 class WorkerProcess(ProcessGroup):
     """Process that serves the methods of one object. Call ``load`` first.
 
@@ -110,9 +123,13 @@ class WorkerProcess(ProcessGroup):
         self._calls, calls = Pipe()
         traces, their_traces = Pipe(duplex=False)
         path = [str(Path(__file__).resolve().parents[2]), *map(str, sys.path)]
-        handles = (calls.fileno(), their_traces.fileno())
         limits = {} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))
-        with calls, their_traces:
+        with ExitStack() as ends:
+            handles = [
+                _own_number(ends.enter_context(end).fileno()) for end in (calls, their_traces)
+            ]
+            for handle in handles:
+                ends.callback(os.close, handle)
             super().__init__(
                 [sys.executable, "-c", _BOOT, json.dumps(path), *map(str, (*handles, memory or 0))],
                 {**os.environ, **limits},

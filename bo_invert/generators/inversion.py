@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
-from bo_invert.errors import InvalidInputError, visible
+from bo_invert.errors import InvalidInputError, bar_options
 from bo_invert.generators.wrapped import Frozen
 from bo_invert.hashing import design_name
 from bo_invert.models.optim.levenberg_marquardt import levenberg_marquardt
@@ -200,7 +200,7 @@ def by_gradient(
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
         for _ in tqdm(
             range(_STEPS), desc="inverting designs", unit="step", leave=False,
-            disable=not visible(progress),
+            **bar_options(progress),
         ):  # fmt: skip
             optimizer.zero_grad()
             torch.autograd.backward(_error(decode(z), wanted).sum())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bo_invert.errors import InvalidInputError, visible
+from bo_invert.errors import InvalidInputError, bar_options
 from bo_invert.generators.base import (
     Device,
     Generator,
@@ -80,8 +80,8 @@ def best_epoch(
         # Deterministic cuDNN: no choice of algorithms by timing, no sums in random order.
         flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
         with flags, tqdm(
-            total=epochs, desc=f"training the {what}", unit="epoch", disable=not visible(progress),
-            leave=False,
+            total=epochs, desc=f"training the {what}", unit="epoch", leave=False,
+            **bar_options(progress),
         ) as bar:  # fmt: skip
             for number in range(1, epochs + 1):
                 epoch()

@@ -300,9 +300,10 @@ def as_oracle(oracle: object) -> Oracle:
     kind = "estimator" if hasattr(oracle, "predict") else "function"
     kind = "torch" if is_torch_module(oracle) else kind
     method, owner = getattr(oracle, "__name__", ""), getattr(oracle, "__self__", None)
-    if method in ("predict", "predict_proba") and hasattr(owner, "feature_names_in_"):
-        # A method of an estimator that was fitted on a data frame.
-        return cast("Oracle", registry.resolve("oracles", "estimator")(owner, method=method))
+    if method in ("predict", "predict_proba") and hasattr(owner, "fit"):
+        estimator = cast("Oracle", registry.resolve("oracles", "estimator")(owner, method=method))
+        if estimator.input_names is not None:  # it was fitted on a data frame
+            return estimator
     require(
         kind != "function" or callable(oracle),
         f"oracle must be a callable, a torch module or an estimator, got {type(oracle).__name__}",

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bo_invert.errors import FailedError, require
@@ -26,6 +26,7 @@ from bo_invert.oracles.base import (
     time_limit,
 )
 from bo_invert.types import JSON, Design
+from bo_invert.user_code import TorchSettings, callers_settings, under
 from bo_invert.user_data import whole_number
 
 _BYTES = {
@@ -89,7 +90,7 @@ class Isolated(Oracle):
         self.batched = inner.batched
         self._described, self._input_names = inner.to_json(), inner.input_names
         self._oracle: Oracle | None = inner
-        self._packed = pack(inner)
+        self._packed = pack(_Served(inner))
 
     @property
     def input_names(self) -> tuple[str, ...] | None:
@@ -114,7 +115,9 @@ class Isolated(Oracle):
 
     def _call(self, method: str, *args: object) -> list[Any]:
         with self._worker() as worker:
-            results: list[Any] = worker.call(method, *args, timeout=self.timeout, grace=self.grace)
+            results: list[Any] = worker.call(
+                "call", callers_settings(), method, *args, timeout=self.timeout, grace=self.grace
+            )
             out_of_memory = [
                 one
                 for one in results
@@ -183,6 +186,20 @@ class Isolated(Oracle):
             "timeout": self.timeout,
             "memory": self.memory,
         }
+
+
+@dataclass(frozen=True)
+class _Served:
+    """Oracle in a worker process, called under the settings of torch of the caller.
+
+    Args:
+        oracle: oracle that is isolated.
+    """
+
+    oracle: Oracle
+
+    def call(self, settings: TorchSettings | None, method: str, *args: object) -> Any:
+        return under(settings, getattr(self.oracle, method))(*args)
 
 
 class _Workers:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError, printable, visible
+from bo_invert.errors import InvalidInputError, bar_options, printable
 from bo_invert.oracles.base import time_limit
 from bo_invert.problem_doctor.advice import advise
 from bo_invert.problem_doctor.call_budget import BudgetSpent, CallBudget, OracleTimeout
@@ -91,7 +91,7 @@ def doctor(
 
     with tqdm(
         total=calls, desc=printable(f"doctor {problem.name}"), unit="call",
-        dynamic_ncols=True, disable=not visible(progress),
+        dynamic_ncols=True, **bar_options(progress),
     ) as bar:  # fmt: skip
 
         def tick(made: int) -> None:

@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bo_invert.errors import InvalidInputError, StorageError, printable, require_package
+from bo_invert.errors import (
+    ErrorStream,
+    InvalidInputError,
+    StorageError,
+    printable,
+    require_package,
+)
 from bo_invert.service.access_tokens import (
     Access,
     Token,
@@ -210,8 +216,7 @@ def _run(
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
                 address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
                 text = "".join(f"bo-invert: {line}\n" for line in lines)
-                if sys.stderr is not None:
-                    print(printable(text.replace(_ADDRESS, address)), end="", file=sys.stderr)
+                print(printable(text.replace(_ADDRESS, address)), end="", file=ErrorStream())
 
     Server(config).run()
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-from bo_invert.errors import printable, visible
+from bo_invert.errors import ErrorStream, bar_options, printable, visible
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.storage.journal_base import JournalBase
@@ -29,13 +28,14 @@ class RunProgressBar:
             from tqdm.auto import tqdm
 
             # Seconds between updates; a log file gets a line for each.
-            pause = 0.1 if sys.stderr.isatty() else 10.0
+            pause = 0.1 if ErrorStream().isatty() else 10.0
             self._bar = tqdm(
                 total=budget,
                 desc=printable(label),
                 unit="call",
                 dynamic_ncols=True,
                 mininterval=pause,
+                **bar_options(True),
             )
             self.update()
 

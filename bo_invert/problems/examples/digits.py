@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from tqdm import tqdm
 
-from bo_invert.errors import one_of, visible
+from bo_invert.errors import bar_options, one_of
 from bo_invert.generators.base import TrainingReport
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.gan import GAN, GANConfig
@@ -322,8 +322,8 @@ def _network(images: Array, y: Array, seed: int, progress: bool) -> nn.Module:
         range(epochs),
         desc="training the network",
         unit="epoch",
-        disable=not visible(progress),
         leave=False,
+        **bar_options(progress),
     ):
         for rows in torch.split(torch.randperm(len(x), generator=generator), 32):
             optimizer.zero_grad()
