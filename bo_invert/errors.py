@@ -289,13 +289,8 @@ class ErrorStream:
             return bool(self._stream.isatty())
         return False
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
-
-    def __eq__(self, other: object) -> bool:  # bars and messages of one stream take turns
-        return self._stream is getattr(other, "_stream", other)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def visible(progress: bool) -> bool:

@@ -228,7 +228,7 @@ def plain_options(value: object) -> object:
     return scalar(value) if hasattr(value, "item") and not has_unit(value) else value
 
 
-def record(value: Any) -> dict[str, Any] | None:
+def record(given: object) -> dict[str, Any] | None:
     """Return the values of a record by name; None for data without names.
 
     A pandas Series has names if labels of its index are strings or tuples, a data frame of one row
@@ -237,10 +237,10 @@ def record(value: Any) -> dict[str, Any] | None:
     Raises:
         InvalidInputError: a name occurs twice.
     """
-    plain = type(value) is np.ndarray and value.dtype.names is None
-    if value is None or plain or isinstance(value, (str, bytes, bool, int, float, list)):
+    plain = type(given) is np.ndarray and given.dtype.names is None
+    if given is None or plain or isinstance(given, (str, bytes, bool, int, float, list)):
         return None
-    value = _native(value)
+    value: Any = _native(given)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, Mapping):
@@ -263,8 +263,9 @@ def record(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _native(value: Any) -> Any:
+def _native(given: object) -> object:
     """Return records of other packages as dicts, and tables of some as lists or data frames."""
+    value: Any = given
     if isinstance(value, (Mapping, tuple, np.ndarray, np.generic)) or hasattr(value, "iloc"):
         return value
     if isinstance(value, SimpleNamespace):
@@ -291,7 +292,7 @@ def _native(value: Any) -> Any:
     return value
 
 
-def columns(value: Any) -> dict[str, Sequence[Any]] | None:
+def columns(given: object) -> dict[str, Sequence[Any]] | None:
     """Return the columns of a table by name; None for data without names.
 
     Tables are data frames, structured arrays, mappings of columns of equal length, and sequences of
@@ -300,9 +301,9 @@ def columns(value: Any) -> dict[str, Sequence[Any]] | None:
     Raises:
         InvalidInputError: a name occurs twice, or records have different names.
     """
-    value = _native(value)
+    value: Any = _native(given)
     if isinstance(value, Mapping):
-        found = {str(name): _column(column) for name, column in value.items()}
+        found: dict[str, Any] = {str(name): _column(one) for name, one in value.items()}
         sizes = {length(column) for column in found.values()}
         return found if len(sizes) == 1 and None not in sizes else None
     if isinstance(value, np.ndarray) and value.dtype.names is not None:
@@ -347,10 +348,10 @@ def table(value: object) -> list[dict[str, Any]] | None:
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
-def _column(value: Any) -> Any:
+def _column(value: object) -> object:
     """Return an array ``(n, 1)`` as ``(n,)``, such as an output of a network."""
-    array = hasattr(value, "reshape") and getattr(value, "ndim", 0) == 2
-    return value.reshape(-1) if array and value.shape[1] == 1 else value
+    flat = hasattr(value, "reshape") and getattr(value, "shape", ())[1:] == (1,)
+    return value.reshape(-1) if flat else value  # type: ignore[attr-defined]  # checked above
 
 
 def read_once(value: object) -> object:

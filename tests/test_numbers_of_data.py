@@ -7,8 +7,10 @@ import datetime
 import io
 import json
 import math
-from collections import namedtuple
+from array import array
+from collections import deque, namedtuple
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -54,6 +56,7 @@ REAL: dict[str, Callable[[float], Any]] = {
     "half tensor": lambda x: torch.tensor(x, dtype=torch.bfloat16),
     "fraction": Fraction,
     "decimal": Decimal,
+    "extended precision": np.longdouble,
 }
 SPACE = bi.Box([0.0, 0.0], [1.0, 1.0])
 
@@ -152,6 +155,7 @@ REAL_ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "enqueue": lambda x: stored(study()).enqueue([x, x]),
     "enqueue point": lambda x: stored(study()).enqueue(point=[x, x]),
     "add": lambda x: stored(study()).add([[x, x]], [x]),
+    "add points": lambda x: stored(study()).add(points=[[x, x]], Y=[x]),
     "tell": lambda x: (made := study(), made.tell(made.ask()[0], x), stored(made)),
     "timeout": lambda x: study().run(2, timeout=x, executor="threads"),
     "Isolated": lambda x: json.dumps(bi.Isolated(bowl, timeout=x, grace=x, startup=x).to_json()),
@@ -234,6 +238,7 @@ class UnitArray(np.ndarray):
 WRONG: dict[str, Any] = {
     "complex": 1.0 + 0.0j,
     "complex64": np.complex64(1.0),
+    "complex, extended precision": np.clongdouble(1.0),
     "complex array": np.array([1.0 + 2.0j]),
     "complex tensor": torch.tensor([1.0 + 2.0j]),
     "timedelta": datetime.timedelta(1),
@@ -245,7 +250,24 @@ WRONG: dict[str, Any] = {
     "pint": Quantity(1.0),
     "astropy": np.array([1.0]).view(UnitArray),
     "text": "1.0",
+    "array of text": np.array(["1.0"]),
+    "set": {1.0},
 }
+with suppress(ImportError):
+    import pint
+
+    WRONG["quantity of pint"] = pint.UnitRegistry().Quantity(1.0, "m")
+    WRONG["array of pint"] = pint.UnitRegistry().Quantity(np.array([1.0]), "m")
+with suppress(ImportError):
+    import astropy.units
+    from astropy.utils.masked import Masked
+
+    WRONG["quantity of astropy"] = 1.0 * astropy.units.m
+    WRONG["masked, of astropy"] = Masked(1.0 * astropy.units.m, mask=True)
+with suppress(ImportError):
+    import pyarrow
+
+    WRONG["duration of pyarrow"] = pyarrow.scalar(3, pyarrow.duration("s"))
 CONTAINERS: dict[str, Callable[[Any, Any], Any]] = {
     "dict": lambda a, b: {"p": a, "q": b},
     "tuple": lambda a, b: (a, b),
@@ -361,7 +383,16 @@ TENSORS: dict[str, Callable[[float], Any]] = {
     "series of length one": lambda x: pd.Series([x], index=[7]),
     "float32": np.float32,
     "bool": lambda x: np.bool_(x),
+    "extended precision": np.longdouble,
+    "buffer": lambda x: array("d", [x]),
+    "queue": lambda x: deque([x]),
 }
+with suppress(ImportError):
+    import polars
+
+    TENSORS["column of polars"] = lambda x: polars.Series([x])
+    TENSORS["array of pyarrow"] = lambda x: pyarrow.array([x])
+    TENSORS["scalar of pyarrow"] = pyarrow.scalar
 
 
 @pytest.mark.parametrize("container", [*CONTAINERS, "stack"])

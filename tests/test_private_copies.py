@@ -390,6 +390,36 @@ def test_answers_are_snapshots() -> None:
     assert study.trials[-1].y.tolist() == [7.0, 7.0]
 
 
+class Remembering(bi.Strategy):
+    """Strategy of a user that keeps one point and one note for all its queries."""
+
+    name = "remembering"
+
+    def __init__(self) -> None:
+        self.point, self.notes = np.zeros(2), [-1]
+
+    def ask(self, statement: Any, trials: Any, request: Any) -> bi.Proposal:
+        self.point += 0.1
+        self.notes.append(len(trials))
+        return bi.Proposal((bi.Query(self.point, origin="own", meta={"notes": self.notes}),))
+
+
+def test_queries_are_snapshots() -> None:
+    problem = bi.Problem(bi.Box([0, 0], [1, 1]), one_by_one, bi.Minimize("y"))
+    study = bi.Study.create("s", problem, strategy=Remembering()).run(3)
+    assert [len(trial.query.meta["notes"]) for trial in study.trials] == [2, 3, 4]
+    assert [round(trial.point[0], 9) for trial in study.trials] == [0.1, 0.2, 0.3]
+
+
+def test_results_of_a_cache_are_read_only() -> None:
+    cached, design = bi.Cached(one_by_one), np.array([[1.0, 2.0]])
+    (result,) = cached.answers(design, ["y"])
+    assert result.y is not None
+    with pytest.raises(ValueError, match="read-only"):
+        result.y[:] = 7.0
+    assert cached.answers(design, ["y"])[0].y == result.y
+
+
 def test_a_design_that_was_asked_belongs_to_the_user() -> None:
     study = _study()
     trial = study.ask()[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +19,9 @@ import bo_invert as bi
 from bo_invert.benchmark.progress import ProgressBar
 from bo_invert.benchmark.results import Key
 from bo_invert.benchmark.resumable_runs import Progress
-from bo_invert.cli.main import COMMANDS, app
+from bo_invert.cli.main import COMMANDS, app, main
 from bo_invert.cli.output import say
+from bo_invert.errors import StudyNotFoundError
 from bo_invert.generators.base import train_generator
 from bo_invert.generators.vae import VAEConfig
 from bo_invert.models.diagnostics import diagnose
@@ -153,6 +156,80 @@ PROGRESS: dict[str, Callable[[Path], Any]] = {
     "message": lambda folder: say("größe"),
     "isolated": lambda folder: bi.Isolated(np.sum).answers(np.ones((1, 2)), ["y"]),
 }
+
+
+class Lost(io.TextIOBase):
+    """Standard error of a terminal that was closed, or of a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    def flush(self) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+
+class Writer:
+    """Stream with one method."""
+
+    def write(self, text: str) -> None:
+        pass
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("what", PROGRESS)
+@pytest.mark.parametrize("stream", [Lost, Writer, closed])
+def test_progress_on_a_lost_terminal(
+    what: str, stream: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream())
+    PROGRESS[what](tmp_path)
+
+
+def test_a_full_disk_is_a_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Lost())
+    monkeypatch.setattr("sys.argv", ["bo-invert", "problems"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert "Bad file descriptor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_errors_print_in_every_encoding(
+    encoding: str, study: bi.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal(encoding))
+    with pytest.raises(bi.InvalidInputError) as refused:
+        study.enqueue({"→": 1.0})
+    with pytest.raises(StudyNotFoundError) as missing:
+        bi.Study.open("→", study.journal._store)
+    print(refused.value, missing.value, flush=True)
+
+
+WITHOUT_STREAMS = """
+import numpy as np
+import bo_invert as bi
+
+asked = bi.Problem(bi.Box([0, 0], [1, 1]), bi.Isolated(np.sum), bi.Minimize())
+studies = [bi.Study.create("s", asked, "random").run(2)]
+asked = bi.Problem(bi.Box([0, 0], [1, 1]), np.sum, bi.Minimize())
+studies += [bi.Study.create("s", asked, "random").run(2, batch=2, executor="processes")]
+raise SystemExit(sum(study.spent.failed for study in studies))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX shell")
+def test_workers_of_a_process_without_standard_streams() -> None:
+    """Pipes get the numbers 0 to 2 in a process that was started without streams."""
+    command = [sys.executable, "-c", WITHOUT_STREAMS]
+    assert subprocess.call(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]) == 0
 
 
 @pytest.mark.parametrize("what", PROGRESS)

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from bo_invert.benchmark.results import Key
 from bo_invert.benchmark.resumable_runs import BenchmarkObserver, Progress
-from bo_invert.errors import ErrorStream, bar_options, printable, visible
+from bo_invert.errors import ErrorStream, printable, visible
 from bo_invert.report.table import counted
 
 
@@ -23,18 +23,19 @@ class ProgressBar(BenchmarkObserver):
         self._plan = plan
         self._under_way: dict[str, None] = {}
         self._bar: Any = None
+        self._stream = ErrorStream()  # bar and messages of one stream take turns
 
     def planned(self, progress: Progress) -> None:
         runs, left = counted(progress.total, "run"), progress.total - progress.there
         line = f"{runs} ({self._plan}): {progress.there or 'none'} done, {left} left"
         if visible(True):
-            print(printable(line), file=ErrorStream(), flush=True)
+            print(printable(line), file=self._stream, flush=True)
 
     def begun(self, key: Key, progress: Progress) -> None:
         if self._bar is None:
             self._bar = tqdm(
                 total=progress.total, initial=progress.there, desc="bench", unit="run",
-                dynamic_ncols=True, **bar_options(True),
+                dynamic_ncols=True, file=self._stream, disable=not visible(True),
             )  # fmt: skip
         self._under_way[_name(key)] = None
         self._show()
@@ -42,7 +43,7 @@ class ProgressBar(BenchmarkObserver):
     def ended(self, key: Key, progress: Progress, message: str) -> None:
         self._under_way.pop(_name(key), None)
         if visible(True):
-            tqdm.write(printable(f"{_name(key)}: {message}"), file=ErrorStream())
+            tqdm.write(printable(f"{_name(key)}: {message}"), file=self._stream)
         self._bar.n = progress.there + progress.done
         self._show()
 

@@ -289,6 +289,19 @@ def result_of(
         return OracleResult(None, error, calls)
 
 
+def estimator_of(fn: object, outputs: Sequence[str] | None = None) -> Oracle | None:
+    """Return the oracle of a method of an estimator that was fitted on a data frame.
+
+    The method needs the names of the columns. Return None for other functions.
+    """
+    method, owner = getattr(fn, "__name__", ""), getattr(fn, "__self__", None)
+    if method not in ("predict", "predict_proba") or not hasattr(owner, "fit"):
+        return None
+    kind = registry.resolve("oracles", "estimator")
+    estimator = cast("Oracle", kind(owner, outputs, method=method))
+    return None if estimator.input_names is None else estimator
+
+
 def as_oracle(oracle: object) -> Oracle:
     """Wrap a torch module, an estimator with ``predict`` or a callable; return an oracle as it is.
 
@@ -299,11 +312,9 @@ def as_oracle(oracle: object) -> Oracle:
         return oracle
     kind = "estimator" if hasattr(oracle, "predict") else "function"
     kind = "torch" if is_torch_module(oracle) else kind
-    method, owner = getattr(oracle, "__name__", ""), getattr(oracle, "__self__", None)
-    if method in ("predict", "predict_proba") and hasattr(owner, "fit"):
-        estimator = cast("Oracle", registry.resolve("oracles", "estimator")(owner, method=method))
-        if estimator.input_names is not None:  # it was fitted on a data frame
-            return estimator
+    estimator = estimator_of(oracle)
+    if estimator is not None:
+        return estimator
     require(
         kind != "function" or callable(oracle),
         f"oracle must be a callable, a torch module or an estimator, got {type(oracle).__name__}",

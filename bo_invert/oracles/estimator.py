@@ -82,7 +82,7 @@ class Estimator(Oracle):
 
     @property
     def input_names(self) -> tuple[str, ...] | None:
-        return fitted_names(self.estimator)
+        return _fitted_names(self.estimator)
 
     @property
     def _predict(self) -> Callable[[Any], Any]:
@@ -123,7 +123,7 @@ class Estimator(Oracle):
 _UNNAMED = re.compile(r"(Column_)?\d+")
 
 
-def fitted_names(estimator: object) -> tuple[str, ...] | None:
+def _fitted_names(estimator: object) -> tuple[str, ...] | None:
     """Return the names of the columns of the fit; None if they had none.
 
     Wrappers such as searches and transformed targets hold the fitted estimator.
@@ -138,11 +138,11 @@ def fitted_names(estimator: object) -> tuple[str, ...] | None:
     if names is None and hasattr(estimator, "steps"):  # a pipeline has the names of its first step
         for _, step in estimator.steps:
             if step not in (None, "passthrough"):
-                return fitted_names(step)
+                return _fitted_names(step)
     if names is None:
         for part in ("best_estimator_", "regressor_", "estimator_"):
             if hasattr(estimator, part):
-                return fitted_names(getattr(estimator, part))
+                return _fitted_names(getattr(estimator, part))
     if names is None or all(_UNNAMED.fullmatch(str(name)) for name in names):
         return None
     return tuple(str(name) for name in names)

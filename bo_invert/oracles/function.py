@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bo_invert.errors import require
-from bo_invert.oracles.base import Oracle, RawOutputs
-from bo_invert.oracles.estimator import Estimator, fitted_names
+from bo_invert.oracles.base import Oracle, RawOutputs, estimator_of
 from bo_invert.types import JSON, Design
 
 
@@ -31,10 +30,7 @@ class Function(Oracle):
     ) -> None:
         require(callable(fn), f"Function: fn must be callable, got {fn!r}")
         self.fn = fn
-        # A method of an estimator that was fitted on a data frame needs the names of its columns.
-        owner = getattr(fn, "__self__", None) if batched else None
-        named = owner is not None and fitted_names(owner) is not None
-        self._estimator = Estimator(owner, outputs, method=fn.__name__) if named else None
+        self._estimator = estimator_of(fn, outputs) if batched else None
         self.outputs = None if outputs is None else tuple(outputs)
         self.batched = batched
 

@@ -198,8 +198,9 @@ class _Served:
 
     oracle: Oracle
 
-    def call(self, settings: TorchSettings | None, method: str, *args: object) -> Any:
-        return under(settings, getattr(self.oracle, method))(*args)
+    def call(self, settings: TorchSettings | None, method: str, *args: object) -> list[Any]:
+        results: list[Any] = under(settings, getattr(self.oracle, method))(*args)
+        return results
 
 
 class _Workers:

@@ -150,7 +150,7 @@ class TorchModule(Oracle):
             )
         return outputs
 
-    def _joined(self, outputs: Any, n: int) -> Any:
+    def _joined(self, outputs: object, n: int) -> object:
         """Return columns of outputs, by name or in their order, as one tensor ``(n, m)``."""
         if isinstance(outputs, torch.Tensor):
             return outputs
@@ -163,12 +163,10 @@ class TorchModule(Oracle):
                     f"{list(wanted)}. Use TorchModule(module, outputs=[...]) with its names"
                 )
             outputs = [named[name] for name in wanted]
-        tensors = isinstance(outputs, (list, tuple)) and len(outputs) > 0
-        if not tensors or not all(
-            isinstance(one, torch.Tensor) and len(one) == n for one in outputs
-        ):
+        if not isinstance(outputs, (list, tuple)) or not outputs:
             return outputs
-        return torch.cat([one.reshape(n, -1) for one in outputs], dim=1)
+        tensors = all(isinstance(one, torch.Tensor) and len(one) == n for one in outputs)
+        return torch.cat([one.reshape(n, -1) for one in outputs], 1) if tensors else outputs
 
     def _tensor(self, designs: Sequence[Design] | torch.Tensor) -> torch.Tensor:
         if isinstance(designs, torch.Tensor):
