@@ -69,8 +69,7 @@ def scalar(value: object) -> object:
         return math.nan if np.ma.getmaskarray(value).all() else scalar(value.data)
     size = value.numel() if hasattr(value, "numel") else getattr(value, "size", None)
     if callable(getattr(value, "item", None)) and size == 1:
-        item = value.item()  # type: ignore[attr-defined]  # checked above
-        return item if isinstance(item, (bool, int, float, complex)) else scalar(item)
+        return scalar(value.item())  # type: ignore[attr-defined]  # checked above
     if getattr(value, "ndim", 1) != 1 or hasattr(value, "columns") or isinstance(value, Set):
         return value
     sized: Any = value
@@ -223,8 +222,8 @@ def plain_options(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: plain_options(item) for key, item in value.items()}
     if type(value) in (list, tuple):
-        items = map(plain_options, cast("list[object]", value))
-        return list(items) if isinstance(value, list) else tuple(items)
+        items = [plain_options(one) for one in cast("list[object]", value)]
+        return items if isinstance(value, list) else tuple(items)
     return scalar(value) if hasattr(value, "item") and not has_unit(value) else value
 
 
@@ -251,7 +250,7 @@ def record(given: object) -> dict[str, Any] | None:
     if isinstance(value, (np.void, np.ndarray)):
         if value.dtype.names is None or value.size != 1:
             return None
-        row: Any = value if isinstance(value, np.void) else value.reshape(-1)[0]
+        row = value if isinstance(value, np.void) else value.reshape(-1)[0]
         return {name: row[name] for name in value.dtype.names}
     labels = getattr(value, "index", None)
     if hasattr(value, "iloc") and getattr(value, "ndim", 0) == 1 and labels is not None:
@@ -372,11 +371,7 @@ def row_labels(value: object) -> list[Any] | None:
 
 
 def require_names(where: str, expected: Iterable[str], given: Iterable[str]) -> None:
-    """Check that two sets of names are equal, in any order.
-
-    Raises:
-        InvalidInputError: they differ; the message lists both.
-    """
+    """Raise ``InvalidInputError`` unless two sets of names are equal; the message lists both."""
     wanted, found = list(expected), list(given)
     if set(wanted) != set(found):
         raise InvalidInputError(
