@@ -40,7 +40,10 @@ def serve(
         float, typer.Option(min=0.01, help="Rate limit of asks per token.")
     ] = 50.0,
     readers: Annotated[
-        int, typer.Option(min=0, help="Number of processes that read; 0: read in the server.")
+        int,
+        typer.Option(
+            min=0, help="Number of processes for reads and large changes; 0: use the server's."
+        ),
     ] = 2,
     reads_per_second: Annotated[
         float, typer.Option(min=0.01, help="Rate limit of reads per token.")

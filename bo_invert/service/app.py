@@ -84,7 +84,7 @@ def create_api(studies: OpenStudies) -> FastAPI:
         docs_url=None,  # these pages load scripts from other hosts
         redoc_url=None,
         lifespan=_lifespan,
-        responses=documented(401, 403, 408, 413, 422, 429, 500, 503),
+        responses=documented(400, 401, 403, 408, 413, 422, 429, 500, 503),
         exception_handlers={
             BoInvertError: _library_error,
             RequestValidationError: _invalid_request,

@@ -138,7 +138,7 @@ class AccessControl:
         size = largest_body(scope) if length is None else int(length)
         seconds = self._bytes.wait(token.name, size)
         if seconds > 0.0:
-            await penalty(seconds)
+            await penalty()
             raise too_many(
                 f"too many bytes; the next body is allowed in {seconds:.1f} seconds", seconds
             )
@@ -147,9 +147,8 @@ class AccessControl:
     async def _delay(self, scope: Scope) -> None:
         """Delay a request without a token if there are too many from its address."""
         address = (scope.get("client") or ("",))[0]
-        seconds = self._anonymous.wait(address)
-        if seconds > 0.0:
-            await penalty(seconds)
+        if self._anonymous.wait(address) > 0.0:
+            await penalty()
 
     def _check(self, scope: Scope) -> Token | None:
         """Return the token of a permitted request; None if it needs none.

@@ -20,12 +20,13 @@ MEMORY = 32 * 1024 * 1024
 """Bytes of bodies and responses in memory for one token. Engineering choice: eight bodies."""
 
 
-async def penalty(seconds: float) -> None:
-    """Delay a refusal by the seconds until a request is allowed, ``PENALTY`` at most.
+async def penalty() -> None:
+    """Delay a request beyond a limit by ``PENALTY`` seconds at most.
 
-    The delay is random, so that the refusals of a flood do not end at the same moment.
+    The seconds until the next one is allowed would be too short: all connections of a flood wait
+    for the same one. The delay is random, so that they do not come back at the same moment.
     """
-    await asyncio.sleep(min(seconds, PENALTY) * random.uniform(0.5, 1.0))
+    await asyncio.sleep(PENALTY * random.uniform(0.5, 1.0))
 
 
 class RequestKind(StrEnum):
@@ -193,13 +194,13 @@ class Admission:
         quota = self._quotas[kind]
         seconds = self._rates[kind].wait(token)
         if seconds > 0.0:
-            await penalty(seconds)
+            await penalty()
             raise too_many(
                 f"too many {kind}; the next one is allowed in {seconds:.1f} seconds", seconds
             )
         usage = self._usage.setdefault((token, kind), _Usage(asyncio.Semaphore(quota.running)))
         if usage.open >= quota.open:
-            await penalty(PENALTY)
+            await penalty()
             raise too_many(f"token {token!r} has {quota.open} {kind} at once, no more are allowed")
         usage.open += 1
         try:

@@ -47,6 +47,9 @@ from bo_invert.types import State
 _COLUMNS, _ROUNDED = 200, 9
 """Bytes of a trial in columns without its point, and of a coordinate with five decimals. JSON of
 both has at most this length, but for long names of workers."""
+_STEP = 16
+"""Number of studies that a list reads at once. Engineering choice: bounds the memory for headers,
+which may have the size of the largest body."""
 router = APIRouter(prefix=PREFIX)
 
 
@@ -83,18 +86,21 @@ async def studies(studies: Studies, after: After = 0, limit: Limit = 100) -> Res
 
     A page ends early if its studies are large.
     """
-    entries = await studies.thread(studies.store.summaries, after, limit + 1)
-    page, damaged, end = Page(), [], after
-    for entry in entries[:limit]:
-        end += 1
-        try:
-            page.add(await _listed(studies, entry))
-        except (StudyDamagedError, StudyNotFoundError) as error:
-            damaged.append({"name": entry.name, "detail": str(error)})
-        if page.full:
-            break
-    following = end if end < after + len(entries) else None
-    return page.response("studies", damaged=damaged, next=following)
+    page, damaged, end = Page(), list[dict[str, str]](), after
+    while True:
+        start, step = end, min(after + limit - end, _STEP)
+        entries = await studies.thread(studies.store.summaries, start, step + 1)
+        for entry in entries[:step]:
+            end += 1
+            try:
+                page.add(await _listed(studies, entry))
+            except (StudyDamagedError, StudyNotFoundError) as error:
+                damaged.append({"name": entry.name, "detail": str(error)})
+            if page.full:
+                break
+        following = end if end - start < len(entries) else None
+        if following is None or page.full or end == after + limit:
+            return page.response("studies", damaged=damaged, next=following)
 
 
 async def _listed(studies: OpenStudies, entry: StudyEntry) -> responses.StudyResponse:

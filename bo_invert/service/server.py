@@ -73,7 +73,7 @@ class ServerSettings:
         config: TOML file of registered problems.
         askers: largest number of ask processes.
         asks_per_second: rate limit of asks for each token.
-        readers: number of read processes; 0 to read in the process of the server.
+        readers: number of processes for reads and large changes; 0 to use that of the server.
         reads_per_second: rate limit of reads for each token.
     """
 
