@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, bar_options
 from bo_invert.generators.mixture_em import fit_mixture, initial_means, log_components
 from bo_invert.generators.repeated_rows import grouped_folds, row_groups
 from bo_invert.reference_measure import Reference
@@ -109,6 +110,7 @@ def fit_measure(
     components: Sequence[int] = _COMPONENTS,
     fresh: ArrayLike | None = None,
     designs: ArrayLike | None = None,
+    progress: bool = False,
 ) -> Measure:
     """Fit whitening and Gaussian mixture to codes, and calibrate the mixture's densities.
 
@@ -130,6 +132,7 @@ def fit_measure(
         fresh: further codes ``(m, d)`` for the calibration instead of the held-out codes.
         designs: designs of the codes, shape ``(n, ...)``, if copies are to be found among these.
             Codes from a search have starts in common. Default: copies are found among the codes.
+        progress: show a progress bar of the candidate mixtures.
 
     Raises:
         InvalidInputError: there are too few codes, all are equal, or values are not finite.
@@ -151,17 +154,23 @@ def fit_measure(
     affordable = [c for c in components if c == 1 or c * 2 * (d + 1) <= split.trained]
     initial: Array = np.ones((len(rows), 1))
     best, held_out = None, np.full(1, -np.inf)
-    for count in affordable:
-        distances = ((rows[:, None] - initial_means(rows, count, rng)) ** 2).sum(-1)
-        nearest = np.eye(count)[distances.argmin(axis=1)]
-        mixture, logs = split.evaluate(nearest, _POOLED[0] * d)
-        if logs.mean() < held_out.mean() + _MIN_GAIN:
-            break
-        best, held_out, initial = mixture, logs, nearest
-    for pooled in _POOLED[1:] if initial.shape[1] > 1 else ():
-        mixture, logs = split.evaluate(initial, pooled * d)
-        if logs.mean() > held_out.mean() + _MIN_GAIN:
-            best, held_out = mixture, logs
+    with tqdm(
+        total=len(affordable) + len(_POOLED) - 1, desc="fitting the latent prior", unit="mixture",
+        leave=False, **bar_options(progress),
+    ) as bar:  # fmt: skip
+        for count in affordable:
+            distances = ((rows[:, None] - initial_means(rows, count, rng)) ** 2).sum(-1)
+            nearest = np.eye(count)[distances.argmin(axis=1)]
+            mixture, logs = split.evaluate(nearest, _POOLED[0] * d)
+            bar.update()
+            if logs.mean() < held_out.mean() + _MIN_GAIN:
+                break
+            best, held_out, initial = mixture, logs, nearest
+        for pooled in _POOLED[1:] if initial.shape[1] > 1 else ():
+            mixture, logs = split.evaluate(initial, pooled * d)
+            bar.update()
+            if logs.mean() > held_out.mean() + _MIN_GAIN:
+                best, held_out = mixture, logs
     assert best is not None
     norms = np.linalg.norm(points, axis=1)
     if fresh is not None:

@@ -70,7 +70,8 @@ class Latent(Space):
             models compare designs by them. Default: the designs, if they are arrays of numbers.
         seed: seed of cross-validation folds, draws and inversion starts.
         device: device of torch modules; default: their present device.
-        progress: show a progress bar while ``data`` without an encoder are inverted.
+        progress: show progress bars while data without an encoder are inverted and while the
+            measure is fitted.
 
     Raises:
         InvalidInputError: shapes do not match, values are not finite, or ``data`` has no encoder.
@@ -132,21 +133,22 @@ class Latent(Space):
         self, dim: int, data: Designs | None, codes: ArrayLike | None, draw: Draw | None, seed: int
     ) -> Measure | None:
         """Fit the reference measure in the coordinates in which the prior is N(0, I)."""
+        fit = partial(fit_measure, seed=seed, progress=self._progress)
         if codes is not None:
-            return fit_measure(self._points(as_codes(codes, dim, "Latent: codes")), seed)
+            return fit(self._points(as_codes(codes, dim, "Latent: codes")))
         if data is None:
             if draw is None:
                 return None
             rng = np.random.default_rng(np.random.SeedSequence(seed))
             made = call_user_code(draw, rng, _FIT_DRAWS + _CALIBRATION_DRAWS)
             drawn = as_codes(made, dim, "Latent: draws of the prior")
-            return fit_measure(drawn[:_FIT_DRAWS], seed, fresh=drawn[_FIT_DRAWS:])
+            return fit(drawn[:_FIT_DRAWS], fresh=drawn[_FIT_DRAWS:])
         if len(data) == 0:
             raise InvalidInputError(
                 "Latent: data must not be empty. Pass real designs, or omit data to use the prior."
             )
         if self._encoder is not None:
-            return fit_measure(self._points(_encoded(self._encoder, data, dim)), seed)
+            return fit(self._points(_encoded(self._encoder, data, dim)))
         if not self.differentiable:
             raise InvalidInputError(
                 "Latent: data has no codes: there is no encoder and the decoder has no gradient. "
@@ -158,7 +160,7 @@ class Latent(Space):
             rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
         self._searched = True
         found = self._invert(rows, gaussian_domain(dim), None).points
-        return fit_measure(found, seed, designs=rows)
+        return fit(found, designs=rows)
 
     @own_settings()
     def invert(self, designs: Designs) -> Inversion:

@@ -176,7 +176,7 @@ def test_many_codes_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outside(fit_measure(copies), curved) < 0.03
 
 
-def test_an_inversion_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inversion_and_fit_show_their_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
     designs = np.random.default_rng(0).random((12, 3))
@@ -184,3 +184,4 @@ def test_an_inversion_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> Non
     assert shown.getvalue() == ""
     bi.Latent(torch.nn.Linear(2, 3), 2, data=designs, progress=True)
     assert "inverting designs" in shown.getvalue()
+    assert "fitting the latent prior" in shown.getvalue()
