@@ -175,7 +175,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _OWN_MODULE.match(frame.f_globals.get("__name__", "")):
         frame, level = frame.f_back, level + 1
-    warn(message, category, stacklevel=level)
+    warn(printable(message), category, stacklevel=level)
 
 
 _OWN_MODULE = re.compile(r"(bo_invert|contextlib|functools)(\.|$)")
@@ -235,8 +235,12 @@ def deprecated_names(
     return find
 
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, changes of the writing direction and surrogates."""
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters, changes of the writing direction, line separators and surrogates."""
+_INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"
+"""Characters without a mark that Unicode counts as letters and symbols."""
 _PLAIN = str.maketrans(
     {"─": "-", "–": "-", "…": "...", "“": '"', "”": '"', "·": "|", "²": "^2", "µ": "u"}
 )
@@ -254,6 +258,13 @@ def printable(text: str) -> str:
         return text
     plain = text.translate(_PLAIN)
     return "".join(one if _encodable(one, encoding) else _escaped(one) for one in plain)
+
+
+def blank(text: str) -> bool:
+    """Return True for text without a visible character, also of spaces without width."""
+    return not any(
+        char.isprintable() and not char.isspace() and char not in _INVISIBLE for char in text
+    )
 
 
 def _escaped(char: str) -> str:

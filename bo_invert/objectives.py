@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, printable
 from bo_invert.parameters import snapped
 from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array
@@ -116,7 +116,7 @@ class _OneOutput(Objective):
         return {"type": type(self).__name__.lower(), "output": self.output}
 
     def __str__(self) -> str:
-        return f"{type(self).__name__}({self.output or ''})"
+        return printable(f"{type(self).__name__}({self.output or ''})")
 
 
 class Minimize(_OneOutput):
@@ -286,7 +286,7 @@ class Composite(Objective):
         return {"type": "composite", "name": name, "outputs": list(self.outputs)}
 
     def __str__(self) -> str:
-        return f"Composite({self.to_json()['name']})"
+        return printable(f"Composite({self.to_json()['name']})")
 
 
 def objective_from_json(data: JSON) -> Minimize | Maximize | Target:
@@ -361,7 +361,7 @@ class OutcomeConstraint:
         return {"output": self.output, "sense": self.sense, "bound": self.bound}
 
     def __str__(self) -> str:
-        return f"{self.output} {self.sense} {self.bound:g}"
+        return printable(f"{self.output} {self.sense} {self.bound:g}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ from bo_invert.types import printable
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 MARKUP = "[red]r[/red] [link=http://evil.example]l[/link]"
-ESCAPES = "\x1b[31m\x1b]0;owned\x07\x1b]8;;http://evil.example\x1b\\x \x9b2J\x7f\r\u202e\ud800"
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800]")
+ESCAPES = "\x1b[31m\x1b]0;owned\x07\x1b]8;;http://evil.example\x1b\\x \x9b2J\x7f\r\u202e\u200f\u2028\ud800"
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200f\u2028\u202e\ud800]")
 
 
 def searched(text: str, storage: str | None = None) -> bi.Study:
@@ -178,6 +178,30 @@ def test_progress_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().err.replace("\r", "").replace("\x1b[A", "")
     assert "best y" in printed
     assert not OBEYED.search(printed)
+
+
+OBJECTS: dict[str, Callable[[], object]] = {
+    "box": lambda: bi.Box({ESCAPES: (0.0, 1.0)}),
+    "objective": lambda: bi.Minimize(ESCAPES),
+    "composite": lambda: bi.Composite(lambda y: y, name=ESCAPES),
+    "constraint": lambda: bi.OutcomeConstraint(ESCAPES, "<=", 1.0),
+    "error": lambda: bi.InvalidInputError(ESCAPES),
+}
+
+
+@pytest.mark.parametrize("what", OBJECTS)
+def test_objects_print_names_as_text(what: str) -> None:
+    assert not OBEYED.search(str(OBJECTS[what]()))
+
+
+def test_warnings_are_text() -> None:
+    def oracle(design: object) -> float:
+        raise RuntimeError(ESCAPES)
+
+    problem = bi.Problem(bi.Box([0.0], [1.0]), oracle, bi.Minimize())
+    with pytest.warns(UserWarning, match="u001b") as caught:
+        bi.Study.create("s", problem, "random").run(3)
+    assert not any(OBEYED.search(str(one.message)) for one in caught)
 
 
 def test_lines_stay_lines() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Beginnings of cells that spreadsheets run (OWASP, "CSV Injection"), also as wide characters."""
+_SKIPPED = "".join(map(chr, range(33))) + "\x7f\x85\xa0\u200b\u3000\ufeff"
+"""Characters that readers of CSV may remove at the beginning of a cell."""
 
 
 def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
@@ -37,7 +39,7 @@ def escaped(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
     cell = cell.replace("\r\n", "\n").replace("\r", "\n")
-    if not cell.startswith(_FORMULA):
+    if not cell.lstrip(_SKIPPED).startswith(_FORMULA) and not cell.startswith(_FORMULA):
         return cell
     try:
         float(cell)

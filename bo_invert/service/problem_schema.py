@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from bo_invert.errors import blank
 from bo_invert.reference_measure import DATA_REALISM, REALISM
 from bo_invert.types import JSON
 
@@ -75,6 +76,12 @@ def _few(most: int, value: object) -> object:
     return value
 
 
+def _visible(name: str) -> str:
+    if blank(name):
+        raise ValueError("name must have a visible character")
+    return name
+
+
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 StudyTitle = Annotated[
     str,
@@ -82,8 +89,9 @@ StudyTitle = Annotated[
         min_length=1, max_length=200,
         pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
     ),
+    AfterValidator(_visible),
 ]  # fmt: skip
-"""Name of a study: not blank."""
+"""Name of a study: not blank, also of characters without width."""
 Text = Annotated[str, Field(max_length=200)]
 Vector = Annotated[list[FiniteFloat], Field(max_length=VECTOR)]
 Integer = Annotated[int, BeforeValidator(_integer)]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 
-from bo_invert.errors import InvalidInputError, SchemaTooNewError, StudyDamagedError
+from bo_invert.errors import InvalidInputError, SchemaTooNewError, StudyDamagedError, blank
 from bo_invert.storage.base import CHECKSUMS, SCHEMA, Store
 from bo_invert.storage.checksum_chain import Chain, ChainError, link, seal, split
 from bo_invert.storage.event_validation import EventRules, check_header
@@ -140,7 +140,7 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
         )
     with _invalid(f"the first line of {str(path)!r} describes no study"):
         check_header(head.get("header"))
-        if not isinstance(head.get("name"), str) or not head["name"].strip():
+        if not isinstance(head.get("name"), str) or blank(head["name"]):
             raise ValueError(f"name must be a text, got {head.get('name')!r:.80}")
     ends = [i for i, line in enumerate(lines) if isinstance(line, dict) and "end" in line]
     end = ends[0] if ends else len(lines)
@@ -162,7 +162,7 @@ def import_study(store: Store, path: str | Path, name: str | None = None) -> str
     if len(lines) > end + 1:
         raise InvalidInputError(f"import: {str(path)!r} continues after its end, in line {end + 2}")
     chosen = head["name"] if name is None else name
-    if not chosen.strip():
+    if blank(chosen):
         raise InvalidInputError(f"import: the name must not be blank, got {chosen!r}")
     store.create(chosen, head["header"], events)
     return chosen

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.errors import EvaluationError, StudyExistsError, require
+from bo_invert.errors import EvaluationError, StudyExistsError, blank, require
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import warn_of_changes
@@ -115,7 +115,7 @@ class Study(CopiedByReopening, StudyResults):
             InvalidInputError: Invalid argument.
         """
         require(
-            isinstance(name, str) and name.strip(),
+            isinstance(name, str) and not blank(name),
             f"Study: the name must be a non-empty string, got {name!r}",
         )
         seed = whole_number("Study", "seed", seed, least=0)

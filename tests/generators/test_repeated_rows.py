@@ -76,6 +76,15 @@ def test_copies_change_no_calibration(draw: Draw, copies: int, noise: float) -> 
     assert outside(measure, draw, 0.1) == pytest.approx(0.1, abs=0.05)
 
 
+@pytest.mark.parametrize(("d", "noise"), [(8, 0.15), (16, 0.3), (32, 0.5)])
+def test_noise_of_copies_up_to_the_distance_of_codes(d: int, noise: float) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.standard_normal((200, d))
+    copies = [codes + noise * rng.standard_normal(codes.shape) for _ in range(4)]
+    measure = fit_measure(np.concatenate([codes, *copies]))
+    assert outside(measure, normal(d)) < 0.05  # 0.3 to 0.5 if copies are held out
+
+
 def test_frames_of_a_video_are_in_one_fold() -> None:
     codes = video(1200, np.random.default_rng(0))
     groups = row_groups(codes)

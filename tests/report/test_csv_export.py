@@ -37,6 +37,7 @@ def test_rows_and_non_finite_values():
 
 
 FORMULAS = ["=1+1", "+1+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
+HIDDEN = [" =1", "\ufeff=1", "\x00@a", "\u200b=1", "\xa0+a"]
 NUMBERS = ["-5", "+5", "-1e-3", "-inf"]
 
 
@@ -72,6 +73,12 @@ def written(text, tmp_path, capsys, monkeypatch):
         "list": command(["list", *shape], capsys, monkeypatch),
         "show": command(["show", *shape, "--", study.name], capsys, monkeypatch),
     }
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_characters_that_readers_remove_hide_no_formula(text):
+    assert rows_csv([text], [[text]]).count(f"'{text}") == 2
+    assert rows_csv(["a"], [[" -5"]]) == "a\n -5\n"
 
 
 @pytest.mark.parametrize("text", FORMULAS)

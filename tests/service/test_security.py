@@ -381,7 +381,9 @@ def test_two_hosts_in_one_request_are_refused(inside: Inside) -> None:
     assert inside.request("GET", "/healthz", None).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["", " ", "   ", "\t", "\u00a0", "\u2003 \u3000"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "   ", "\t", "\u00a0", "\u2003 \u3000", "\u200b", "\ufeff", "\u2800"]
+)
 def test_blank_names_of_studies_are_refused(name: str, inside: Inside) -> None:
     problem = {
         "space": {"type": "box", "parameters": {"x": {"type": "float", "low": 0, "high": 1}}},
