@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from marked_page import replace_marked
 from suite_tables import (
     BASELINES,
     choices_table,
@@ -38,12 +39,15 @@ from bo_invert.benchmark.resumable_runs import run_missing
 from bo_invert.benchmark.single_run import ProblemSource
 from bo_invert.benchmark.suite import own_labels
 from bo_invert.cli.bench import parse_methods
-from bo_invert.report.benchmark_tables import BenchmarkRuns, bench_markdown
+from bo_invert.report.benchmark_tables import BenchmarkRuns, benchmark_tables
 from bo_invert.report.runs import Run
+from bo_invert.report.table import Table
 
 CALLS = (25, 50, 100, 200)
 METHODS = "auto,random,prior,cmaes,optuna tpe"
 DRAWS = ("development", "acceptance")
+#: Widest table on a page of the docs; wider ones have one column per problem.
+MAX_COLUMNS = 14
 
 
 @dataclass(frozen=True)
@@ -132,12 +136,13 @@ def stored(results: Results, suite: Suite, calls: int) -> list[Run]:
     return sorted(results.runs(keys).values(), key=lambda run: order.index(run.problem))
 
 
-def report(suite: Suite, runs: list[Run], options: argparse.Namespace) -> str:
-    """Return all tables as Markdown."""
+def tables(suite: Suite, runs: list[Run], options: argparse.Namespace) -> list[Table]:
+    """Return ranks, tests and medians, then the tables of a suite."""
     calls = (*(number for number in CALLS if number < options.calls), options.calls)
     specs = {run.label: run.strategy for run in runs}
     data = BenchmarkRuns(tuple(runs), calls, options.against, suite.optima, own_labels(specs))
     tables = [
+        *benchmark_tables(data),
         medians_table(runs, calls),
         margins_table(runs, calls, options.against, [p for p in BASELINES if p in specs]),
         gaps_table(runs, calls, options.against, BASELINES, suite.limit),
@@ -158,7 +163,11 @@ def report(suite: Suite, runs: list[Run], options: argparse.Namespace) -> str:
         from coco_reference import best_2009, reference_table
 
         tables.append(reference_table(runs, best_2009(options.reference)))
-    return "\n\n".join([bench_markdown(data), *(t.markdown() for t in tables if t.rows)]) + "\n"
+    return [table for table in tables if table.rows]
+
+
+def markdown(made: list[Table]) -> str:
+    return "\n\n".join(table.markdown() for table in made) + "\n"
 
 
 def run(suite: Suite, options: argparse.Namespace) -> None:
@@ -197,6 +206,7 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, help="minutes after which no run starts")
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--report", action="store_true", help="print tables of the stored runs")
+    parser.add_argument("--page", type=Path, help="page of the docs to fill, with --report")
     parser.add_argument("--reference", type=Path, help="best2009-bbob.tar.gz of cocopp")
     parser.add_argument("--against", default="auto", help="method that is tested")
     options = parser.parse_args()
@@ -208,7 +218,11 @@ def main() -> None:
     runs = [one for one in runs if chosen(one.problem, options.only)]
     if not runs:
         raise SystemExit(f"{options.results} holds no runs of this suite with this budget")
-    print(report(suite, runs, options))
+    made = tables(suite, runs, options)
+    print(markdown(made))
+    if options.page is not None:
+        narrow = [table for table in made if len(table.columns) <= MAX_COLUMNS]
+        replace_marked(options.page, options.suite, markdown(narrow))
 
 
 if __name__ == "__main__":

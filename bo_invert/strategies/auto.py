@@ -193,7 +193,7 @@ def _selections(
         yield {"name": "spherical"}, "spherical: better leave-one-out predictions than gp"
     data = not domain.latent and domain.reference is not None
     choices = domain.has_unordered and domain.has_real
-    if not noisy and (domain.continuous or data or choices):
+    if not noisy and (not domain.has_unordered or data or choices):
         wide = wide_sampler(history, data=data, choices=choices)
         if wide is not None:
             yield WIDE[wide], f"{wide}: a wide sample, because asks bring nothing new"

@@ -88,6 +88,16 @@ def test_plateaus_are_left_by_wide_samples() -> None:
     assert [t.point.tolist() for t in resumed.trials] == [t.point.tolist() for t in study.trials]
 
 
+def test_plateaus_among_integers_are_left_by_wide_samples() -> None:
+    space = bi.Box({"whole": bi.Int(0, 1000), **dict.fromkeys("abcd", (0.0, 1.0))})
+
+    def steps_of(design: Any) -> float:
+        return float(round(4.0 * design["a"]) + round(4.0 * design["b"]) + design["whole"] // 300)
+
+    study = bi.Study.create("s", bi.Problem(space, steps_of, bi.Maximize()), seed=0).run(40)
+    assert "pcn" in {trial.origin for trial in study.trials}
+
+
 def test_no_wide_samples_while_a_search_gains() -> None:
     def slope(x: Any) -> float:
         return float(np.exp(-3.0 * np.asarray(x).sum()))
