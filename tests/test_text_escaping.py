@@ -22,7 +22,10 @@ from bo_invert.types import printable
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 MARKUP = "[red]r[/red] [link=http://evil.example]l[/link]"
-ESCAPES = "\x1b[31m\x1b]0;owned\x07\x1b]8;;http://evil.example\x1b\\x \x9b2J\x7f\r\u202e\u200f\u2028\ud800"
+ESCAPES = (
+    "\x1b[31m\x1b]0;owned\x07\x1b]8;;http://evil.example\x1b\\x "
+    "\x9b2J\x7f\r\u202e\u200f\u2028\ud800"
+)
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200f\u2028\u202e\ud800]")
 
 

@@ -7,7 +7,7 @@ densities are calibrated on held-out codes: plausibility 0.05 marks the outer 5 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -104,13 +104,21 @@ def as_codes(codes: ArrayLike, dim: int | None = None, who: str = "codes") -> Ar
     return array
 
 
+def shown_components() -> Iterable[int]:
+    """Return the candidate numbers of components with a progress bar."""
+    bar: Iterable[int] = tqdm(
+        _COMPONENTS, desc="fitting the latent prior", unit="mixture", leave=False,
+        **bar_options(True),
+    )  # fmt: skip
+    return bar
+
+
 def fit_measure(
     codes: ArrayLike,
     seed: int = 0,
-    components: Sequence[int] = _COMPONENTS,
+    components: Iterable[int] = _COMPONENTS,
     fresh: ArrayLike | None = None,
     designs: ArrayLike | None = None,
-    progress: bool = False,
 ) -> Measure:
     """Fit whitening and Gaussian mixture to codes, and calibrate the mixture's densities.
 
@@ -128,11 +136,10 @@ def fit_measure(
     Args:
         codes: shape ``(n, d)``, ``n >= 2 (d + 1)``.
         seed: seed of folds and initial means. Equal seeds give equal measures.
-        components: candidate numbers of components, ascending.
+        components: candidate numbers of components, ascending; see ``shown_components``.
         fresh: further codes ``(m, d)`` for the calibration instead of the held-out codes.
         designs: designs of the codes, shape ``(n, ...)``, if copies are to be found among these.
             Codes from a search have starts in common. Default: copies are found among the codes.
-        progress: show a progress bar of the candidate mixtures.
 
     Raises:
         InvalidInputError: there are too few codes, all are equal, or values are not finite.
@@ -151,26 +158,20 @@ def fit_measure(
     split = _Split.of(points, alike, rng)
     rows = split.rows
     # Each component needs 2 (d + 1) codes in every training part.
-    affordable = [c for c in components if c == 1 or c * 2 * (d + 1) <= split.trained]
+    affordable = (c for c in components if c == 1 or c * 2 * (d + 1) <= split.trained)
     initial: Array = np.ones((len(rows), 1))
     best, held_out = None, np.full(1, -np.inf)
-    with tqdm(
-        total=len(affordable) + len(_POOLED) - 1, desc="fitting the latent prior", unit="mixture",
-        leave=False, **bar_options(progress),
-    ) as bar:  # fmt: skip
-        for count in affordable:
-            distances = ((rows[:, None] - initial_means(rows, count, rng)) ** 2).sum(-1)
-            nearest = np.eye(count)[distances.argmin(axis=1)]
-            mixture, logs = split.evaluate(nearest, _POOLED[0] * d)
-            bar.update()
-            if logs.mean() < held_out.mean() + _MIN_GAIN:
-                break
-            best, held_out, initial = mixture, logs, nearest
-        for pooled in _POOLED[1:] if initial.shape[1] > 1 else ():
-            mixture, logs = split.evaluate(initial, pooled * d)
-            bar.update()
-            if logs.mean() > held_out.mean() + _MIN_GAIN:
-                best, held_out = mixture, logs
+    for count in affordable:
+        distances = ((rows[:, None] - initial_means(rows, count, rng)) ** 2).sum(-1)
+        nearest = np.eye(count)[distances.argmin(axis=1)]
+        mixture, logs = split.evaluate(nearest, _POOLED[0] * d)
+        if logs.mean() < held_out.mean() + _MIN_GAIN:
+            break
+        best, held_out, initial = mixture, logs, nearest
+    for pooled in _POOLED[1:] if initial.shape[1] > 1 else ():
+        mixture, logs = split.evaluate(initial, pooled * d)
+        if logs.mean() > held_out.mean() + _MIN_GAIN:
+            best, held_out = mixture, logs
     assert best is not None
     norms = np.linalg.norm(points, axis=1)
     if fresh is not None:

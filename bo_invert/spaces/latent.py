@@ -13,7 +13,12 @@ from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
-from bo_invert.generators.latent_plausibility import Measure, as_codes, fit_measure
+from bo_invert.generators.latent_plausibility import (
+    Measure,
+    as_codes,
+    fit_measure,
+    shown_components,
+)
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
 from bo_invert.generators.wrapped import Frozen, as_function, checked_length
 from bo_invert.hashing import Digest, design_name, digest
@@ -133,7 +138,8 @@ class Latent(Space):
         self, dim: int, data: Designs | None, codes: ArrayLike | None, draw: Draw | None, seed: int
     ) -> Measure | None:
         """Fit the reference measure in the coordinates in which the prior is N(0, I)."""
-        fit = partial(fit_measure, seed=seed, progress=self._progress)
+        shown = {"components": shown_components()} if self._progress else {}
+        fit = partial(fit_measure, seed=seed, **shown)
         if codes is not None:
             return fit(self._points(as_codes(codes, dim, "Latent: codes")))
         if data is None:
