@@ -7,7 +7,7 @@ densities are calibrated on held-out codes: plausibility 0.05 marks the outer 5 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from bo_invert.types import Array, Indices
 from bo_invert.user_data import columns, real_array, require_names
 
 # Engineering choice: candidate numbers of mixture components, doubled each time.
-_COMPONENTS = (1, 2, 4, 8, 16)
+COMPONENTS = (1, 2, 4, 8, 16)
 # Engineering choice: number of cross-validation folds.
 _FOLDS = 5
 # Engineering choice: smallest gain of a larger mixture in held-out log likelihood, nats per code.
@@ -104,19 +104,18 @@ def as_codes(codes: ArrayLike, dim: int | None = None, who: str = "codes") -> Ar
     return array
 
 
-def shown_components() -> Iterable[int]:
-    """Return the candidate numbers of components with a progress bar."""
-    bar: Iterable[int] = tqdm(
-        _COMPONENTS, desc="fitting the latent prior", unit="mixture", leave=False,
+def shown_components() -> Iterator[int]:
+    """Yield the candidate numbers of components with a progress bar."""
+    yield from tqdm(
+        COMPONENTS, desc="fitting the latent prior", unit="mixture", leave=False,
         **bar_options(True),
     )  # fmt: skip
-    return bar
 
 
 def fit_measure(
     codes: ArrayLike,
     seed: int = 0,
-    components: Iterable[int] = _COMPONENTS,
+    components: Iterable[int] = COMPONENTS,
     fresh: ArrayLike | None = None,
     designs: ArrayLike | None = None,
 ) -> Measure:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
 from bo_invert.generators.latent_plausibility import (
+    COMPONENTS,
     Measure,
     as_codes,
     fit_measure,
@@ -138,8 +139,8 @@ class Latent(Space):
         self, dim: int, data: Designs | None, codes: ArrayLike | None, draw: Draw | None, seed: int
     ) -> Measure | None:
         """Fit the reference measure in the coordinates in which the prior is N(0, I)."""
-        shown = {"components": shown_components()} if self._progress else {}
-        fit = partial(fit_measure, seed=seed, **shown)
+        components = shown_components() if self._progress else COMPONENTS
+        fit = partial(fit_measure, seed=seed, components=components)
         if codes is not None:
             return fit(self._points(as_codes(codes, dim, "Latent: codes")))
         if data is None:
