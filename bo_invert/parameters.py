@@ -93,9 +93,17 @@ class _Range:
             )
         return found
 
+    def read_all(self, values: Sequence[object]) -> Sequence[object]:
+        """Return values of the user as ``read`` does."""
+        numbers = cast("Sequence[float]", values)
+        usual = self._type is float and set(map(type, numbers)) == {float}
+        if usual and all(self.low <= one <= self.high for one in numbers):
+            return numbers
+        return [self.read(value) for value in values]
+
     def encode(self, values: Sequence[Any]) -> Array:
         """Encode values of the user as unit coordinates ``(n, 1)``."""
-        return self.coordinates([self.read(value) for value in values])
+        return self.coordinates(self.read_all(values))
 
     def coordinates(self, values: Sequence[Any]) -> Array:
         """Return the unit coordinates ``(n, 1)`` of values that ``read`` has returned."""
@@ -202,8 +210,12 @@ class Choice:
                 return cast("Value", known)
         raise InvalidInputError(f"{value!r:.200} is not one of {list(self.values)}")
 
+    def read_all(self, values: Sequence[object]) -> Sequence[object]:
+        """Return values of the user as ``read`` does."""
+        return [self.read(value) for value in values]
+
     def encode(self, values: Sequence[Any]) -> Array:
-        return self.coordinates([self.read(value) for value in values])
+        return self.coordinates(self.read_all(values))
 
     def coordinates(self, values: Sequence[Any]) -> Array:
         """Return the unit coordinates of values that ``read`` has returned."""
@@ -286,11 +298,11 @@ def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dic
     return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
 
 
-class RealDecoder:
-    """Function from points ``(n, d)`` to vectors of real parameters, equal to ``decode_named``.
+class RealVectors:
+    """Vectors of real parameters and their points ``(n, d)``; results equal those by name.
 
     Args:
-        parameters: n real parameters.
+        parameters: d real parameters.
     """
 
     def __init__(self, parameters: Sequence[Float]) -> None:
@@ -300,12 +312,37 @@ class RealDecoder:
         self._limits = np.array([(p.low, p.high) for p in parameters], dtype=float).T
         self._logarithmic = [i for i, parameter in enumerate(parameters) if parameter.log]
 
-    def __call__(self, points: Array) -> Array:
-        t = self._lower + np.clip(points, 0.0, 1.0) * self._width
+    def decode(self, points: Array) -> Array:
+        t = self._lower + np.minimum(np.maximum(points, 0.0), 1.0) * self._width
         for i in self._logarithmic:
             t[:, i] = np.exp(t[:, i].copy())
-        found: Array = np.clip(t, *self._limits)
+        low, high = self._limits
+        found: Array = np.minimum(np.maximum(t, low), high)
         return found
+
+    def valid(self, designs: object) -> Array | None:
+        """Return designs that are an array ``(n, d)`` within the bounds; None for all others."""
+        if type(designs) is not np.ndarray or designs.dtype != np.float64 or designs.ndim != 2:
+            return None
+        low, high = self._limits
+        inside = designs.shape[1] == len(low) and ((low <= designs) & (designs <= high)).all()
+        return designs if inside else None
+
+    def encode(self, designs: Array) -> Array:
+        v = designs.copy()
+        for i in self._logarithmic:
+            v[:, i] = np.log(v[:, i].copy())
+        found: Array = (v - self._lower) / self._width
+        return found
+
+    def exact(self, designs: Array, points: Array) -> list[JSON]:
+        """Return the designs that differ from the decodings of their points, None for others."""
+        decoded = self.decode(points)
+        same = (decoded == designs) & (np.signbit(decoded) == np.signbit(designs))
+        return [
+            None if equal else row
+            for equal, row in zip(same.all(axis=1).tolist(), designs.tolist(), strict=True)
+        ]
 
 
 def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[str, Any]]) -> Array:
@@ -315,8 +352,13 @@ def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[s
         InvalidInputError: a name is missing or unknown, or a value is out of range.
     """
     rows = read_named(parameters, values)
+    return coordinates(parameters, {name: [row[name] for row in rows] for name in parameters})
+
+
+def coordinates(parameters: Mapping[str, Parameter], columns: Mapping[str, Sequence[Any]]) -> Array:
+    """Return the points ``(n, d)`` of columns of values that parameters have read."""
     return np.concatenate(
-        [one.coordinates([row[name] for row in rows]) for name, one in parameters.items()], axis=1
+        [one.coordinates(columns[name]) for name, one in parameters.items()], axis=1
     )
 
 
@@ -328,16 +370,17 @@ def read_named(
     Raises:
         InvalidInputError: a name is missing or unknown, or a value is out of range.
     """
-    found = []
     for row in values:
         require_names("parameters", parameters, row)
-        found.append({name: _read(name, one, row[name]) for name, one in parameters.items()})
-    return found
+    columns = {
+        name: _read(name, one, [row[name] for row in values]) for name, one in parameters.items()
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _read(name: str, parameter: Parameter, value: object) -> Value:
+def _read(name: str, parameter: Parameter, values: Sequence[object]) -> Sequence[Any]:
     try:
-        return parameter.read(value)
+        return parameter.read_all(values)
     except InvalidInputError as error:
         raise InvalidInputError(f"parameter {name!r}: {error}") from None
 
@@ -359,6 +402,8 @@ def named_rows(
     if named is not None:
         return named
     listed = without_names(designs)
+    if type(listed) is np.ndarray and listed.dtype == np.float64 and listed.ndim == 2:
+        listed = listed.tolist()  # numbers of Python are read faster
     ordered = isinstance(listed, Iterable) and not isinstance(listed, Set)
     rows: list[Any] = list(cast("Iterable[Any]", listed)) if ordered else [listed]
     if not vectors:

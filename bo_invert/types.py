@@ -102,6 +102,9 @@ class Cost:
         return Cost(int(data["values"]), int(data["gradients"]), float(data["seconds"]))
 
 
+_VALUE, _WITH_GRADIENT = Cost(1, 0), Cost(1, 1)
+
+
 class State(StrEnum):
     """State of a trial or fate of an attempt."""
 
@@ -171,7 +174,7 @@ class Query:
         """Largest cost of one attempt at this query."""
         if self.descent is not None:
             return Cost(self.descent.steps, self.descent.steps)
-        return Cost(1, int(self.gradient))
+        return _WITH_GRADIENT if self.gradient else _VALUE
 
     def to_json(self) -> JSON:
         return {

@@ -105,7 +105,7 @@ def as_outputs(raw: object, outputs: Sequence[str], own: Sequence[str] | None = 
         EvaluationError: ``raw`` itself.
     """
     y = shaped_outputs(raw, outputs, own)
-    if not np.isfinite(y).all():
+    if not all(np.isfinite(y).tolist()):
         raise FailedError(f"an output is not finite: {dict(zip(outputs, y.tolist(), strict=True))}")
     return y
 

@@ -228,10 +228,10 @@ class Problem:
         try:
             y = as_outputs(answer, self.outputs)
             loss = number(self.objective.loss(y))
-            if not np.isfinite(loss):
+            if not math.isfinite(loss):
                 raise FailedError(f"the objective's loss of y = {y.tolist()} is {loss}")
             violation = self.violation(y)
-            if not np.isfinite(violation):
+            if not math.isfinite(violation):
                 raise FailedError(f"the constraint violation of y = {y.tolist()} is {violation}")
             return Outcome(State.COMPLETED, y, loss, violation, cost, **extra)
         except EvaluationError as error:
@@ -244,7 +244,7 @@ class Problem:
 
     def violation(self, y: Array) -> float:
         """Sum the constraint violations of outputs ``(m,)``; 0 if all constraints hold."""
-        return float(self.violations(y))
+        return float(self.violations(y)) if self.constraints else 0.0
 
     def violations(self, y: Array) -> Array:
         """Sum the constraint violations of outputs ``(..., m)``, shape ``(...)``."""

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.data_plausibility import fit_data_prior
-from bo_invert.parameters import Choice, Float, Int, Parameter, RealDecoder, named_rows
+from bo_invert.parameters import Choice, Float, Int, Parameter, RealVectors, coordinates, named_rows
 from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space, exact_rows
-from bo_invert.spaces.box_data import bounds_of, checked, read_columns, rows_of
+from bo_invert.spaces.box_data import bounds_of, checked, read_columns, some_rows
 from bo_invert.types import JSON, Array, Design, Designs
 from bo_invert.user_code import DeviceConstants
 from bo_invert.user_data import real, record, require_names, scalar, vector
@@ -75,7 +75,7 @@ class Box(Space):
         self._data_digest = None
         if columns is not None:
             columns, self._data_digest = checked(columns, parameters)
-            points = self.domain.encode(rows_of(columns))
+            points = coordinates(parameters, some_rows(columns))
             self.domain = box_domain(parameters, fit_data_prior(points))
         self.differentiable = not self.named and self.domain.continuous
         self.unnamed = not self.named and list(parameters) == [*_default_names(len(parameters))]
@@ -83,27 +83,32 @@ class Box(Space):
 
     def decode(self, points: Array) -> Sequence[Design]:
         points = np.atleast_2d(points)
-        if self._decode_reals is not None:
-            return cast("Sequence[Design]", self._decode_reals(points))
+        if self._reals is not None:
+            return cast("Sequence[Design]", self._reals.decode(points))
         values = self.domain.values(points)
         if self.named:
             return values
         return cast("Sequence[Design]", np.array([[*row.values()] for row in values], dtype=float))
 
     @cached_property
-    def _decode_reals(self) -> RealDecoder | None:
-        """Decoder of vectors of real parameters; None for other designs."""
+    def _reals(self) -> RealVectors | None:
+        """Vectors of real parameters; None if designs are of another kind."""
         reals = [one for one in self.domain.parameters.values() if isinstance(one, Float)]
-        vectors = self.domain.continuous and not self.named
-        return RealDecoder(reals) if vectors else None
+        return None if self.named or not self.domain.continuous else RealVectors(reals)
 
     def encode(self, designs: Sequence[Design]) -> Array:
+        vectors = None if self._reals is None else self._reals.valid(designs)
+        if self._reals is not None and vectors is not None:
+            return self._reals.encode(vectors)
         return self.domain.encode(self._rows(designs))
 
     def _rows(self, designs: Sequence[Design]) -> list[dict[str, Any]]:
         return named_rows(self.domain.parameters, designs, vectors=not self.named)
 
     def exact(self, designs: Sequence[Design], points: Array) -> list[JSON]:
+        vectors = None if self._reals is None else self._reals.valid(designs)
+        if self._reals is not None and vectors is not None:
+            return self._reals.exact(vectors, points)
         return exact_rows(self.domain, self._rows(designs), points, vectors=not self.named)
 
     @property

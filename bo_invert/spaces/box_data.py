@@ -137,16 +137,17 @@ def checked(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Colu
     return found, total.hexdigest()
 
 
-def rows_of(columns: Columns, seed: int = 0) -> list[dict[str, Any]]:
-    """Return rows as dicts, at most ``_ENCODED_ROWS`` drawn ones."""
+def some_rows(columns: Columns, seed: int = 0) -> Columns:
+    """Return the columns of at most ``_ENCODED_ROWS`` rows, which are drawn if there are more."""
     count = len(next(iter(columns.values())))
-    chosen = np.arange(count)
-    if count > _ENCODED_ROWS:
-        drawn = np.random.default_rng(np.random.SeedSequence(seed)).choice(
-            count, _ENCODED_ROWS, replace=False
-        )
-        chosen = np.sort(drawn)
-    return [{name: values[i] for name, values in columns.items()} for i in chosen]
+    if count <= _ENCODED_ROWS:
+        return columns
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    chosen = np.sort(rng.choice(count, _ENCODED_ROWS, replace=False))
+    return {
+        name: values[chosen] if isinstance(values, np.ndarray) else [values[i] for i in chosen]
+        for name, values in columns.items()
+    }
 
 
 def _numbers(name: str, values: Sequence[object] | Array) -> Array:

@@ -51,7 +51,8 @@ class Journal(JournalBase):
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         known: Collection[int] | None = None,
     ) -> list[Trial]:
-        assignment = replace(assignment, under_way=frozenset(self.under_way))
+        if self.under_way:
+            assignment = replace(assignment, under_way=frozenset(self.under_way))
         request = TakeRequest(count, retries, assignment, known)
         trials, complete = self.take_ready(request, budget)
         requests = [(request, trials)]
@@ -68,7 +69,7 @@ class Journal(JournalBase):
             before (same key), if there are enough trials, or if a round is not over.
         """
         assignment, known, worker = request.assignment, request.known, request.assignment.worker
-        answered = self._answered(assignment.key)
+        answered = None if assignment.key is None else self._answered(assignment.key)
         if answered is not None:
             return answered, True
         running = [] if known is None or worker is None else self.running_of(worker, known)
@@ -125,9 +126,9 @@ class Journal(JournalBase):
         ]
 
     @locked
-    def _answered(self, key: str | None) -> list[Trial] | None:
+    def _answered(self, key: str) -> list[Trial] | None:
         """Return the trials of an earlier request with this key; None if there was none."""
-        numbers = None if key is None else self.read().keys.get(key)
+        numbers = self.read().keys.get(key)
         return None if numbers is None else [self._log[number] for number in numbers]
 
     def _record_ask(
@@ -213,7 +214,7 @@ class Journal(JournalBase):
     def _create(self, entry: JSON, count: int, key: str | None) -> list[Trial]:
         if self._commit(lambda log: transitions.create(log, entry, count, key)):
             return [self._log[i] for i in range(-count, 0)]
-        return self._answered(key) or []
+        return (key is not None and self._answered(key)) or []
 
     @locked
     def _commit(self, decide: Decide) -> list[JSON] | None:

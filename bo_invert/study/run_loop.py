@@ -30,6 +30,7 @@ from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.storage.worker_id import is_gone
 from bo_invert.study.failing_runs import Watchdog
 from bo_invert.study.interrupts import deferred
+from bo_invert.study.outcome_messages import log_outcome, note_unrecorded
 from bo_invert.study.pacing import Pacing, TimeLimit
 from bo_invert.study.progress_bar import RunProgressBar
 from bo_invert.study.run_options import RunOptions, Take
@@ -185,7 +186,7 @@ class RunLoop:
             del self.answers[0]
             self._forget(trial)
             self.pacing.answered(outcome.cost.seconds)
-            self._log_outcome(trial, outcome)
+            log_outcome(self.journal.name, trial, outcome)
             if recorded.number != trial.number:
                 _log.warning(
                     "study %r: the lease of trial %d ended before its answer, as after a pause of "
@@ -203,14 +204,6 @@ class RunLoop:
             meta = {"trial": trial.number, "attempt": attempt}
             late = Query(end, origin=LATE, meta=meta)
             return self.journal.add([late], [replace(outcome, cost=Cost(), point=None)])[0]
-
-    def _log_outcome(self, trial: Trial, outcome: Outcome) -> None:
-        failed = outcome.state is State.FAILED
-        _log.log(
-            logging.WARNING if failed else logging.DEBUG, "study %r: trial %d %s, attempt %d%s",
-            self.journal.name, trial.number, outcome.state, len(trial.attempts),
-            f": {outcome.reason}" if failed else f", loss {outcome.loss}",
-        )  # fmt: skip
 
     def _close(self, error: BaseException) -> None:
         """Record the answers that there are, and return all other trials.
@@ -233,7 +226,7 @@ class RunLoop:
             # Trials that an interrupted take started.
             for trial in self.journal.running_of(self.journal.worker, self.journal.under_way):
                 self.journal.release(trial.number, len(trial.attempts) - 1, Cost())
-        _add_notes(error, self.answers)
+        note_unrecorded(error, self.answers)
 
     def _release_queued(self) -> None:
         """Return the trials whose calls did not start; they are not billed."""
@@ -297,13 +290,3 @@ class RunLoop:
             return True
         best = self.journal.best if self.options.stop_when_hit else None
         return best is not None and self.problem.objective.satisfied(best.y)
-
-
-def _add_notes(error: BaseException, answers: Sequence[tuple[Trial, Outcome]]) -> None:
-    """Note outputs that were not recorded on the error, so that the user can tell them."""
-    for trial, outcome in answers:
-        if outcome.y is not None:
-            error.add_note(
-                f"not recorded: call study.tell({trial.number}, {outcome.y.tolist()!r}, "
-                f"attempt={len(trial.attempts) - 1}) when the storage works again"
-            )

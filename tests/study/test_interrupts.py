@@ -423,3 +423,44 @@ def test_a_run_waits_for_the_lease_of_a_process_that_it_cannot_see(
     elsewhere.journal.beat("lab-2")
     elsewhere.run(3)
     assert elsewhere.trials[0].state is State.RUNNING, "a chosen name is no process"
+
+
+LINES = {run_loop.RunLoop._tell.__code__, run_loop.RunLoop._record.__code__}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_interrupt_at_any_line_of_a_record_loses_no_answer(batch: int) -> None:
+    undisturbed = described(begin().run(6, batch=batch))
+    place, reached = 0, True
+    while reached:
+        place, reached = place + 1, False
+        calls: list[int] = []
+
+        def oracle(x: Any, calls: list[int] = calls) -> float:
+            calls.append(1)
+            return value(x)
+
+        study, lines = begin(oracle), 0
+
+        def trace(frame: Any, event: str, _: object, place: int = place) -> Any:
+            nonlocal lines, reached
+            if frame.f_code not in LINES:
+                return None
+            lines += event == "line"
+            if lines == place and not reached:
+                reached = True
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            study.run(6, batch=batch)
+        except KeyboardInterrupt:
+            assert study.journal.read().counts[State.COMPLETED] == len(calls)
+        finally:
+            sys.settrace(before)
+        study.run(6, batch=batch)
+        assert (len(calls), study.spent.values, study.spent.lost) == (6, 6, 0)
+        assert described(study) == undisturbed
+    assert place > 50
