@@ -59,14 +59,14 @@ class _Range:
         if self.log and self.low <= 0:
             raise InvalidInputError(f"{where}: a log scale needs a positive lower bound")
 
-    def _edges(self) -> tuple[float, float]:
+    def edges(self) -> tuple[float, float]:
         """Return the ends of the unit interval, on the scale of the search."""
         low, high = self.low - self._half_cell, self.high + self._half_cell
         return (math.log(low), math.log(high)) if self.log else (low, high)
 
     def decode(self, u: Array) -> list[Any]:
         """Decode unit coordinates ``(n, 1)`` to values."""
-        low, high = self._edges()
+        low, high = self.edges()
         t = low + np.clip(u[:, 0], 0.0, 1.0) * (high - low)
         value = np.exp(t) if self.log else t
         rounded = np.rint(value) if self._half_cell else value
@@ -108,7 +108,7 @@ class _Range:
     def coordinates(self, values: Sequence[Any]) -> Array:
         """Return the unit coordinates ``(n, 1)`` of values that ``read`` has returned."""
         v = np.array(values, dtype=float)
-        low, high = self._edges()
+        low, high = self.edges()
         return (((np.log(v) if self.log else v) - low) / (high - low))[:, None]
 
     def project(self, u: Array) -> Array:
@@ -296,53 +296,6 @@ def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dic
     columns = parameter_columns(parameters)
     decoded = {name: p.decode(points[:, columns[name]]) for name, p in parameters.items()}
     return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
-
-
-class RealVectors:
-    """Vectors of real parameters and their points ``(n, d)``; results equal those by name.
-
-    Args:
-        parameters: d real parameters.
-    """
-
-    def __init__(self, parameters: Sequence[Float]) -> None:
-        ends = [parameter._edges() for parameter in parameters]
-        self._lower = np.array([low for low, _ in ends], dtype=float)
-        self._width = np.array([high - low for low, high in ends], dtype=float)
-        self._limits = np.array([(p.low, p.high) for p in parameters], dtype=float).T
-        self._logarithmic = [i for i, parameter in enumerate(parameters) if parameter.log]
-
-    def decode(self, points: Array) -> Array:
-        t = self._lower + np.minimum(np.maximum(points, 0.0), 1.0) * self._width
-        for i in self._logarithmic:
-            t[:, i] = np.exp(t[:, i].copy())
-        low, high = self._limits
-        found: Array = np.minimum(np.maximum(t, low), high)
-        return found
-
-    def valid(self, designs: object) -> Array | None:
-        """Return designs that are an array ``(n, d)`` within the bounds; None for all others."""
-        if type(designs) is not np.ndarray or designs.dtype != np.float64 or designs.ndim != 2:
-            return None
-        low, high = self._limits
-        inside = designs.shape[1] == len(low) and ((low <= designs) & (designs <= high)).all()
-        return designs if inside else None
-
-    def encode(self, designs: Array) -> Array:
-        v = designs.copy()
-        for i in self._logarithmic:
-            v[:, i] = np.log(v[:, i].copy())
-        found: Array = (v - self._lower) / self._width
-        return found
-
-    def exact(self, designs: Array, points: Array) -> list[JSON]:
-        """Return the designs that differ from the decodings of their points, None for others."""
-        decoded = self.decode(points)
-        same = (decoded == designs) & (np.signbit(decoded) == np.signbit(designs))
-        return [
-            None if equal else row
-            for equal, row in zip(same.all(axis=1).tolist(), designs.tolist(), strict=True)
-        ]
 
 
 def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[str, Any]]) -> Array:

@@ -61,10 +61,8 @@ def _typed(value: JSON, like: Design) -> Design:
 
 def _listed(array: Array | None) -> JSON:
     """Return nested lists; JSON has no NaN and no infinities, they become null."""
-    if array is None:
-        return None
-    if array.ndim > 1:
-        return [_listed(row) for row in array]
+    if array is None or array.ndim > 1:
+        return None if array is None else [_listed(row) for row in array]
     return [value if math.isfinite(value) else None for value in array.tolist()]
 
 
