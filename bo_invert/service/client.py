@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from bo_invert.errors import InvalidInputError, StorageError
@@ -14,7 +15,9 @@ from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 
 _PAGE = 1000
-"""Events or studies in one request, the largest number that the HTTP API allows."""
+"""Events, studies or observations in one request, the largest number that the HTTP API allows."""
+_PAGE_BYTES = 2 * 1024 * 1024
+"""Bytes of observations in one request. Engineering choice: half the largest body."""
 
 
 class RemoteStore(ServerConnection):
@@ -141,11 +144,13 @@ class RemoteJournal(JournalBase):
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
     ) -> list[Trial]:
-        if not queries:
-            return []
-        body = {"observations": list(map(_observation, queries, outcomes))}
-        added = self._store.post(self.name, "observations", body, key or uuid.uuid4().hex)
-        return self._read([trial["number"] for trial in added["trials"]])
+        numbers: list[int] = []
+        key = key or uuid.uuid4().hex
+        for i, batch in enumerate(_batches(map(_observation, queries, outcomes))):
+            part = f"{key}-{i}" if i else key
+            added = self._store.post(self.name, "observations", {"observations": batch}, part)
+            numbers += [trial["number"] for trial in added["trials"]]
+        return self._read(numbers)
 
     def enqueue(self, query: Query, key: str | None = None) -> Trial:
         return self._change("enqueue", _located(query), key or uuid.uuid4().hex)
@@ -192,6 +197,20 @@ def _located(query: Query) -> dict[str, JSON]:
     """Return point and exact design of a query; servers of version 0.1 know points only."""
     point: dict[str, JSON] = {"point": query.point.tolist()}
     return point if query.design is None else {**point, "design": query.design}
+
+
+def _batches(observations: Iterable[JSON]) -> Iterator[list[JSON]]:
+    """Divide observations into requests that the server accepts."""
+    batch, size = list[JSON](), 0
+    for one in observations:
+        length = len(json.dumps(one))
+        if batch and (len(batch) == _PAGE or size + length > _PAGE_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(one)
+        size += length
+    if batch:
+        yield batch
 
 
 def _observation(query: Query, outcome: Outcome) -> JSON:

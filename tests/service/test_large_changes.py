@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from inside import Inside
 from pydantic import BaseModel, ValidationError
+from servers import Served
 
 import bo_invert as bi
 from bo_invert.execution.threads import ThreadExecutor
@@ -109,6 +111,17 @@ def test_a_large_change_is_repeated_with_its_key(tmp_path: Path) -> None:
     answer = inside.post("/s/trials/0/tell", b'{"outputs": 3.0}')
     assert answer.json()["loss"] == 3.0, "this process knows of the change"
     assert inside.request("GET", "/v1/studies/s").json()["trials"] == 901
+
+
+@pytest.mark.parametrize(("count", "dim"), [(1500, 1), (900, 400)])
+def test_the_client_divides_large_additions(server: Served, count: int, dim: int) -> None:
+    problem = bi.Problem(bi.Box([0.0] * dim, [1.0] * dim), None, bi.Minimize())
+    name = f"divided {dim}"
+    study = bi.Study.create(name, problem, "random", 0, server.url, token=server.token)
+    points = np.random.default_rng(0).random((count, dim))
+    added = study.add(points, points[:, 0])
+    assert [trial.number for trial in added] == list(range(count))
+    assert [trial.loss for trial in study.trials] == points[:, 0].tolist()
 
 
 def bodies(base: type[BaseModel] = RequestBody) -> Iterator[type[BaseModel]]:
