@@ -239,7 +239,7 @@ def _usual(torch: ModuleType) -> bool:
     return (
         torch.is_grad_enabled()
         and not torch.is_inference_mode_enabled()
-        and torch.empty(0).device.type == "cpu"
+        and torch.empty(0).is_cpu
     )
 
 

@@ -279,7 +279,8 @@ def listing(client: httpx.Client, process: psutil.Process) -> Figures:
     """Request the list of studies five times."""
     before, began = cpu_seconds(process), time.monotonic()
     for _ in range(5):
-        assert len(client.get("/v1/studies").raise_for_status().json()["studies"]) == STUDIES
+        answer = client.get("/v1/studies", params={"limit": STUDIES}).raise_for_status()
+        assert len(answer.json()["studies"]) == STUDIES
     spent, cpu = time.monotonic() - began, cpu_seconds(process) - before
     return {
         f"list of {STUDIES} studies: ms": [1e3 * spent / 5],
