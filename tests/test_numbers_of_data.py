@@ -349,6 +349,41 @@ def test_complex_arguments_are_an_error(argument: str, value: str) -> None:
         REAL_ARGUMENTS[argument](WRONG[value])
 
 
+@pytest.mark.filterwarnings("ignore:study ")
+@pytest.mark.parametrize("value", [np.ma.masked, math.nan, 1j, np.datetime64("NaT")])
+@pytest.mark.parametrize("entry", ["objective", "constraint"])
+def test_losses_and_violations_that_are_no_numbers_fail(entry: str, value: Any) -> None:
+    class Excess(bi.OutcomeConstraint):
+        """Constraint of a user."""
+
+        def excess(self, y: Any) -> Any:
+            return value
+
+    problem = bi.Problem(
+        SPACE, bowl, bi.Composite(lambda y: value) if entry == "objective" else bi.Minimize("y"),
+        outputs=["y"], constraints=[Excess("y", "<=", 9.0)] if entry == "constraint" else (),
+    )  # fmt: skip
+    (trial,) = study(problem).run(1).trials
+    assert trial.state is bi.State.FAILED
+    assert any(word in trial.reason for word in ("nan", "complex"))
+
+
+@pytest.mark.parametrize(
+    "make", [np.array, lambda x: torch.tensor(x, requires_grad=True), torch.tensor]
+)
+def test_pictures_and_plausibility_of_any_kind(make: Any) -> None:
+    picture, shares = make([[0.0, 1.0], [0.5, 0.25]]), make([0.5, 0.5])
+    problem = bi.Problem(
+        SPACE, bowl, bi.Minimize(), draw=lambda x: picture, plausibility=lambda designs: shares
+    )
+    made = study(problem).run(2)
+    assert "img" in made._repr_html_()
+    assert [one.plausibility for one in made.solutions(2)] == [0.5, 0.5]
+    problem = bi.Problem(SPACE, bowl, bi.Minimize(), plausibility=lambda designs: 0.5)
+    with pytest.raises(bi.InvalidInputError, match=r"each of 2 designs, got shape \(\)"):
+        study(problem).run(2).solutions(2)
+
+
 LATENT = {
     "codes": lambda bad: bi.Latent(lambda z: z, 2, codes=bad),
     "draws": lambda bad: bi.Latent(lambda z: z, 2, prior=lambda rng, n: bad),

@@ -29,7 +29,7 @@ from bo_invert.spaces.base import Space
 from bo_invert.spaces.box import Box
 from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, State
 from bo_invert.user_code import own_settings, user_function
-from bo_invert.user_data import number, require_names, scalar, whole_number
+from bo_invert.user_data import number, numbers, require_names, scalar, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -320,7 +320,8 @@ def _violation(constraint: OutcomeConstraint, y: Array) -> Array:
     with np.errstate(over="ignore"):
         single = value.astype(np.float32)
         equal = (single == value) & (single == np.float32(constraint.bound))
-    return np.where(equal, 0.0, np.fmax(0.0, constraint.excess(y)))
+    # A missing excess of a user's class is no 0.
+    return np.where(equal, 0.0, np.maximum(0.0, numbers(constraint.excess(y))))
 
 
 def designs_by_name(space: Space, oracle: Oracle) -> bool:

@@ -32,7 +32,7 @@ def data_uri(content: bytes, kind: str = "image/png") -> str:
 
 def image_tag(picture: ArrayLike, alt: str, width: int = 112) -> str:
     """Return an ``<img>`` of a picture of numbers in [0, 1] or bytes; ``alt`` must be escaped."""
-    array = np.asarray(picture)
-    shown = array if array.dtype == np.uint8 else as_picture(array)
+    finished = str(getattr(picture, "dtype", "")).endswith("uint8")
+    shown = np.asarray(picture) if finished else as_picture(picture)
     style = f"width:{width}px;image-rendering:pixelated;border-radius:6px"
     return f'<img src="{data_uri(png(shown))}" alt="{alt}" style="{style}">'

@@ -107,7 +107,7 @@ def _coordinates(space: Space, points: object) -> Array:
         points = [[row[name] for name in axes] for row in named]
     try:
         if isinstance(points, (list, tuple)):
-            points = [vector(point) for point in points]
+            points = [vector(p) if isinstance(p, (list, tuple)) else p for p in points]
         coordinates = numbers(points)
     except TypeError as error:
         raise InvalidInputError(f"points must be numbers: one of them {error}") from None

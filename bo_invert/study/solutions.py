@@ -8,6 +8,7 @@ from typing import overload
 
 import numpy as np
 
+from bo_invert.errors import require
 from bo_invert.history import History
 from bo_invert.objectives import ProblemStatement
 from bo_invert.problems.problem import Problem
@@ -186,6 +187,11 @@ def solutions(problem: Problem, history: History, count: int, noisy: bool = Fals
         plausible = problem.space.plausibility(np.array([trial.point for trial in trials]))
     else:
         plausible = real_array("plausibility", problem.plausibility(designs))
+        require(
+            plausible.shape == (len(designs),),
+            f"plausibility: must be one number for each of {len(designs)} designs, got shape "
+            f"{plausible.shape}",
+        )
     found = tuple(
         Solution(
             trial,
