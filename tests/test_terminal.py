@@ -214,14 +214,13 @@ def test_errors_print_in_every_encoding(
 
 
 WITHOUT_STREAMS = """
+import os
 import numpy as np
 import bo_invert as bi
 
+os.closerange(0, 3)  # imports may have opened files with these numbers
 asked = bi.Problem(bi.Box([0, 0], [1, 1]), bi.Isolated(np.sum), bi.Minimize())
-studies = [bi.Study.create("s", asked, "random").run(2)]
-asked = bi.Problem(bi.Box([0, 0], [1, 1]), np.sum, bi.Minimize())
-studies += [bi.Study.create("s", asked, "random").run(2, batch=2, executor="processes")]
-raise SystemExit(sum(study.spent.failed for study in studies))
+raise SystemExit(bi.Study.create("s", asked, "random").run(1).spent.failed)
 """
 
 
