@@ -261,13 +261,11 @@ class Log:
         return self._update_best(changed)
 
     def _update_best(self, trial: Trial) -> Trial:
-        if trial.feasible and trial.loss is not None:
+        loss = trial.loss
+        if loss is not None and trial.feasible:
             best = self.best
-            if (
-                best is None
-                or best.loss is None
-                or (trial.loss, trial.number) < (best.loss, best.number)
-            ):
+            known = None if best is None else best.loss
+            if best is None or known is None or (loss, trial.number) < (known, best.number):
                 self._best = trial.number
         return trial
 
