@@ -237,9 +237,7 @@ def own_settings() -> Callable[[Callable[P, T]], Callable[P, T]]:
 def _usual(torch: ModuleType) -> bool:
     """Return True if the present settings are those of the package."""
     return (
-        torch.is_grad_enabled()
-        and not torch.is_inference_mode_enabled()
-        and torch.empty(0).is_cpu
+        torch.is_grad_enabled() and not torch.is_inference_mode_enabled() and torch.empty(0).is_cpu
     )
 
 
