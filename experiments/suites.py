@@ -40,6 +40,7 @@ from bo_invert.benchmark.single_run import ProblemSource
 from bo_invert.benchmark.suite import own_labels
 from bo_invert.cli.bench import parse_methods
 from bo_invert.report.benchmark_tables import BenchmarkRuns, benchmark_tables
+from bo_invert.report.provenance import MIXED
 from bo_invert.report.runs import Run
 from bo_invert.report.table import Table
 
@@ -144,7 +145,6 @@ def tables(suite: Suite, runs: list[Run], options: argparse.Namespace) -> list[T
     tables = [
         *benchmark_tables(data),
         medians_table(runs, calls),
-        margins_table(runs, calls, options.against, [p for p in BASELINES if p in specs]),
         gaps_table(runs, calls, options.against, BASELINES, suite.limit),
         gaps_table(
             runs, calls, options.against,
@@ -164,6 +164,13 @@ def tables(suite: Suite, runs: list[Run], options: argparse.Namespace) -> list[T
 
         tables.append(reference_table(runs, best_2009(options.reference)))
     return [table for table in tables if table.rows]
+
+
+def further_tables(runs: list[Run], options: argparse.Namespace) -> list[Table]:
+    """Return tables that a page of the docs omits."""
+    calls = (*(number for number in CALLS if number < options.calls), options.calls)
+    peers = [label for label in BASELINES if label in {run.label for run in runs}]
+    return [margins_table(runs, calls, options.against, peers)]
 
 
 def markdown(made: list[Table]) -> str:
@@ -219,10 +226,10 @@ def main() -> None:
     if not runs:
         raise SystemExit(f"{options.results} holds no runs of this suite with this budget")
     made = tables(suite, runs, options)
-    print(markdown(made))
+    print(markdown([*made, *further_tables(runs, options)]))
     if options.page is not None:
-        narrow = [table for table in made if len(table.columns) <= MAX_COLUMNS]
-        replace_marked(options.page, options.suite, markdown(narrow))
+        page = [t for t in made if len(t.columns) <= MAX_COLUMNS and t.caption != MIXED]
+        replace_marked(options.page, options.suite, markdown(page))
 
 
 if __name__ == "__main__":
