@@ -133,7 +133,7 @@ def fit_measure(
     bootstrap then gives the densities and norms of new codes, if one component is selected.
 
     Args:
-        codes: shape ``(n, d)``, ``n >= 2 (d + 1)``.
+        codes: shape ``(n, d)``, at least ``2 (d + 1)`` different rows.
         seed: seed of folds and initial means. Equal seeds give equal measures.
         components: candidate numbers of components, ascending; see ``shown_components``.
         fresh: further codes ``(m, d)`` for the calibration instead of the held-out codes.
@@ -141,14 +141,16 @@ def fit_measure(
             Codes from a search have starts in common. Default: copies are found among the codes.
 
     Raises:
-        InvalidInputError: there are too few codes, all are equal, or values are not finite.
+        InvalidInputError: there are too few different codes, or values are not finite.
     """
     array = as_codes(codes)
     n, d = array.shape
-    if n < 2 * (d + 1):
+    different = len(np.unique(array, axis=0))
+    if different < 2 * (d + 1):
+        copies = f" among {n}" if different < n else ""
         raise InvalidInputError(
-            f"codes must have at least {2 * (d + 1)} rows to fit a {d}-dimensional latent space, "
-            f"got {n}"
+            f"codes must have at least {2 * (d + 1)} different rows to fit a {d}-dimensional latent "
+            f"space, got {different}{copies}"
         )
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     # In whitened coordinates one prior covariance I suits all coordinates.

@@ -34,8 +34,9 @@ def inside(tmp_path: Path) -> Inside:
 
 
 def operations(inside: Inside) -> Iterator[tuple[str, str]]:
-    described = inside.request("GET", "/openapi.json").json()
-    for path, methods in described["paths"].items():
+    described = inside.request("GET", "/openapi.json")
+    assert described.status_code == 200, described.text
+    for path, methods in described.json()["paths"].items():
         for method in methods:
             yield method.upper(), path.replace("{study}", "s").replace("{number}", "0")
 

@@ -244,7 +244,7 @@ def broken(z):
         (lambda: Latent(Coder(), 5), "length of a code"),
         (lambda: Latent(Coder(), DIM, level=0.0), "level"),
         (lambda: Latent(Coder(), DIM, codes=codes()[:, :2]), r"shape \(n, 3\)"),
-        (lambda: Latent(Coder(), DIM, codes=codes(4)), "at least 8 rows"),
+        (lambda: Latent(Coder(), DIM, codes=codes(4)), "at least 8 different rows"),
         (
             lambda: Latent(Coder(), DIM, codes=codes(), data=codes()),
             "codes and data|data and codes",
