@@ -212,7 +212,7 @@ def require_package(user: str, package: str, extra: str) -> Iterator[None]:
         yield
     except ImportError:
         raise MissingExtraError(
-            f"{user} needs the package {package}. Install it with: pip install 'bo-invert[{extra}]'"
+            f"{user} needs {package}. Install it with: pip install 'bo-invert[{extra}]'"
         ) from None
 
 

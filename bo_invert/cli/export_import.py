@@ -64,7 +64,8 @@ def backup(
     damaged = [one for _, one in found if isinstance(one, StudyDamagedError)]
     for error in damaged:
         say(f"bo-invert: {error}")
-    say(f"{len(found)} studies copied to {file}, {len(damaged)} of them damaged")
+    studies = "1 study" if len(found) == 1 else f"{len(found)} studies"
+    say(f"{studies} copied to {file}, {len(damaged)} damaged")
     if damaged:
         raise typer.Exit(1)
 

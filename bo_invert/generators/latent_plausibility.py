@@ -149,8 +149,8 @@ def fit_measure(
     if different < 2 * (d + 1):
         copies = f" among {n}" if different < n else ""
         raise InvalidInputError(
-            f"codes must have at least {2 * (d + 1)} different rows to fit a {d}-dimensional latent "
-            f"space, got {different}{copies}"
+            f"codes must have at least {2 * (d + 1)} different rows to fit a {d}-dimensional "
+            f"latent space, got {different}{copies}"
         )
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     # In whitened coordinates one prior covariance I suits all coordinates.

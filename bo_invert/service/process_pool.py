@@ -58,9 +58,10 @@ class ProcessPool(Generic[Request, Reply]):
             self._idle.append(process)
 
     def stop(self) -> None:
-        """Kill the processes."""
+        """Kill the processes, and wait for their end."""
         for process in self._all:
-            process.executor.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
+            # A killed process holds its locks on the database until it has ended.
+            process.executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
         self._all.clear()
         self._idle.clear()
         for *_, turn in self._waiting:

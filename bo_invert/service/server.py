@@ -210,6 +210,12 @@ def _run(
             studies.closing = True  # live streams would delay the shutdown
             super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
+        async def shutdown(self, sockets: object = None) -> None:
+            await super().shutdown(sockets)  # type: ignore[arg-type]
+            # uvicorn ends this process by the signal. SQLite copies its -wal into the database
+            # when the last connection closes.
+            store.close()
+
         async def startup(self, sockets: object = None) -> None:
             await super().startup(sockets)  # type: ignore[arg-type]
             if self.servers:

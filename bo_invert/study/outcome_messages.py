@@ -22,6 +22,16 @@ def log_outcome(study: str, trial: Trial, outcome: Outcome) -> None:
         )  # fmt: skip
 
 
+def note_interrupted(error: BaseException, study: str, lost: int) -> None:
+    """Note on an interrupt how the study continues."""
+    if isinstance(error, KeyboardInterrupt):
+        calls = "1 call was" if lost == 1 else f"{lost} calls were"
+        error.add_note(
+            f"study {study!r}: all complete results are recorded; {calls} interrupted and billed. "
+            "Run again with the same arguments to continue"
+        )
+
+
 def note_unrecorded(error: BaseException, answers: Sequence[tuple[Trial, Outcome]]) -> None:
     """Note outputs that were not recorded on the error, so that the user can tell them."""
     for trial, outcome in answers:

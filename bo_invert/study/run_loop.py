@@ -30,7 +30,7 @@ from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.storage.worker_id import is_gone
 from bo_invert.study.failing_runs import Watchdog
 from bo_invert.study.interrupts import deferred
-from bo_invert.study.outcome_messages import log_outcome, note_unrecorded
+from bo_invert.study.outcome_messages import log_outcome, note_interrupted, note_unrecorded
 from bo_invert.study.pacing import Pacing, TimeLimit
 from bo_invert.study.progress_bar import RunProgressBar
 from bo_invert.study.run_options import RunOptions, Take
@@ -222,6 +222,7 @@ class RunLoop:
             if not isinstance(error, StorageError):
                 self._record()
             self._release_queued()
+            note_interrupted(error, self.journal.name, sum(map(len, self.running.values())))
             self.journal.abandon(self.under_way)
             # Trials that an interrupted take started.
             for trial in self.journal.running_of(self.journal.worker, self.journal.under_way):

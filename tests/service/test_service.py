@@ -208,6 +208,16 @@ def post(
     return answer
 
 
+def test_a_stopped_server_leaves_one_complete_file(tmp_path: Path) -> None:
+    file = tmp_path / "runs.db"
+    served = Served(tmp_path, f"sqlite:///{file}")
+    assert post(served, "/v1/studies", {**DECLARED, "name": "whole"}).status_code == 201
+    assert post(served, "/v1/studies/whole/ask", {"worker": "lab"}).status_code == 200
+    served.stop()
+    assert [path.name for path in tmp_path.glob("runs.db*")] == ["runs.db"]
+    assert len(bi.Study.open("whole", f"sqlite:///{file}").trials) == 1
+
+
 def test_a_whole_search_in_plain_http(server: Served) -> None:
     assert (
         post(server, "/v1/studies", {**DECLARED, "name": "plain", "strategy": GP}).status_code

@@ -303,10 +303,10 @@ def test_the_command_backup(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["backup", copy, "--storage", url])
     assert (done.exit_code, done.output.strip()) == (
         0,
-        f"1 studies copied to {copy}, 0 of them damaged",
+        f"1 study copied to {copy}, 0 damaged",
     )
     SqlStore(url).append("s", [{"kind": "nonsense", "at": 0.0}], len(SqlStore(url).events("s")))
     done = CliRunner().invoke(app, ["backup", copy, "--storage", url, "--overwrite"])
     assert done.exit_code == 1
     assert "study 's' is damaged: event" in done.output
-    assert "1 studies copied" in done.output
+    assert "1 study copied" in done.output
