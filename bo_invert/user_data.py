@@ -302,7 +302,10 @@ def columns(given: object) -> dict[str, Sequence[Any]] | None:
     """
     value: Any = _native(given)
     if isinstance(value, Mapping):
-        found: dict[str, Any] = {str(name): _column(one) for name, one in value.items()}
+        aligned = _aligned(list(value.values()))
+        found: dict[str, Any] = {
+            str(name): _column(one) for name, one in zip(value, aligned, strict=True)
+        }
         sizes = {length(column) for column in found.values()}
         return found if len(sizes) == 1 and None not in sizes else None
     if isinstance(value, np.ndarray) and value.dtype.names is not None:
@@ -347,6 +350,31 @@ def table(value: object) -> list[dict[str, Any]] | None:
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
+def _aligned(given: list[Any]) -> list[Any]:
+    """Return columns, pandas Series in the order of the row labels of the first one.
+
+    Raises:
+        InvalidInputError: Series have different row labels, or repeated ones in different order.
+    """
+    labels = [row_labels(one) if getattr(one, "ndim", 0) == 1 else None for one in given]
+    first = next((one for one in labels if one is not None), None)
+    columns = list(given)
+    for i, own in enumerate(labels):
+        if own is None or own == first:
+            continue
+        if (
+            first is None
+            or len(set(first)) < len(first)
+            or sorted(map(repr, own)) != sorted(map(repr, first))
+        ):
+            raise InvalidInputError(
+                f"table: columns have different row labels, {first!r} and {own!r}. Write a data "
+                "frame, or arrays without labels"
+            )
+        columns[i] = given[i].loc[first]
+    return columns
+
+
 def _column(value: object) -> object:
     """Return an array ``(n, 1)`` as ``(n,)``, such as an output of a network."""
     flat = hasattr(value, "reshape") and getattr(value, "shape", ())[1:] == (1,)
@@ -365,7 +393,9 @@ def without_names(value: object) -> object:
 
 
 def row_labels(value: object) -> list[Any] | None:
-    """Return the row labels of a pandas object; None without labels."""
+    """Return the row labels of a pandas object, or of a dict of Series; None without labels."""
+    if isinstance(value, Mapping):
+        return next((found for one in value.values() if (found := row_labels(one))), None)
     index = getattr(value, "index", None)
     return list(index) if hasattr(value, "iloc") and index is not None else None
 

@@ -91,6 +91,19 @@ def test_rows_are_matched_by_their_labels() -> None:
         study().add(X, Y.set_axis([3, 4, 5]))
 
 
+def test_columns_are_matched_by_their_row_labels() -> None:
+    """A dict of Series is read as pandas reads it."""
+    X = {"b": pd.Series([6.0, 2.0], index=["second", "first"]),
+         "a": pd.Series([1.0, 5.0], index=["first", "second"])}  # fmt: skip
+    Y = {"q": pd.Series([20.0, 60.0], index=["first", "second"]),
+         "p": pd.Series([50.0, 10.0], index=["second", "first"])}  # fmt: skip
+    added = study().add(X, Y)
+    assert [values(trial.design) for trial in added] == [[5.0, 6.0], [1.0, 2.0]]
+    assert [trial.y.tolist() for trial in added] == [[50.0, 60.0], [10.0, 20.0]]
+    with pytest.raises(bi.InvalidInputError, match=r"different row labels.*'third'"):
+        study().add({**X, "a": pd.Series([1.0, 5.0], index=["first", "third"])}, Y)
+
+
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_column_has_the_name_of_the_output(column: str) -> None:
     problem = bi.Problem(SPACES["named"](), None, bi.Minimize("p"))

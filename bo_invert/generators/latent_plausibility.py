@@ -146,10 +146,12 @@ def fit_measure(
     array = as_codes(codes)
     n, d = array.shape
     different = len(np.unique(array, axis=0))
-    if different < 2 * (d + 1):
-        copies = f" among {n}" if different < n else ""
+    copies = f" among {n}" if different < n else ""
+    # Copies share a fold; with fewer than two different rows in each fold they cannot.
+    least = max(2 * (d + 1), 2 * _FOLDS) if copies else 2 * (d + 1)
+    if different < least:
         raise InvalidInputError(
-            f"codes must have at least {2 * (d + 1)} different rows to fit a {d}-dimensional "
+            f"codes must have at least {least} different rows to fit a {d}-dimensional "
             f"latent space, got {different}{copies}"
         )
     rng = np.random.default_rng(np.random.SeedSequence(seed))

@@ -31,7 +31,8 @@ def link(previous: str, text: str) -> str:
         previous: Checksum before it; empty for the first one.
         text: Text without checksum.
     """
-    return hashlib.blake2b((previous + text).encode(), digest_size=_DIGITS // 2).hexdigest()
+    # Damage can change the type of a stored value; the checksum then differs.
+    return hashlib.blake2b(f"{previous}{text}".encode(), digest_size=_DIGITS // 2).hexdigest()
 
 
 def first_link(name: str, header: str) -> str:
@@ -41,6 +42,7 @@ def first_link(name: str, header: str) -> str:
 
 def split(text: str) -> tuple[str, str | None]:
     """Return the text of an event without its checksum, and the checksum; None without one."""
+    text = str(text)  # damage can change the type of a stored value
     if text[-_TAIL:-_END] == _MARK:
         return text[:-_TAIL] + "}", text[-_END:-2]
     if text[:-_END] == "{" + _MARK[2:]:
@@ -118,6 +120,8 @@ class Chain:
         self.position += 1
         if seq != self.position:
             raise ChainError(self.position, f"is missing, the next one is event {seq}")
+        if not isinstance(text, str):
+            raise ChainError(seq, "is not stored as text")
         body, checksum = split(text)
         self.checksum = link(self.checksum, body)
         if checksum is not None:

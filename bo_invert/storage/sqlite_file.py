@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -103,12 +104,21 @@ class SqliteFile:
         """Open a connection; it never creates the file.
 
         Raises:
+            StorageError: The file does not exist, or has hard links.
             StorageReplacedError: The path leads to another file than the earlier connections.
             sqlite3.Error: SQLite cannot open the file.
         """
-        before = _identity(self._stat(""))
-        if before is None:
+        main = self._stat("")
+        before = _identity(main)
+        if main is None:
             raise StorageError(f"storage {self.path} does not exist")
+        if stat.S_ISREG(main.st_mode) and main.st_nlink > 1 and self.writable:
+            raise StorageError(
+                f"storage {self.path} is one of {main.st_nlink} names (hard links) of a file. "
+                "SQLite keeps the latest results in a file beside the name in use, so programs "
+                "with different names would lose them. Delete the other names, or use a copy: "
+                f"cp {self.path.name} copy.db"
+            )
         connection = self._open() if self.writable else self._open_read_only()
         found = _identity(self._stat(""))
         if found is None or found != before or self._known.setdefault("", found) != found:

@@ -129,10 +129,11 @@ def test_few_codes_of_many_dimensions_stay_finite():
 @pytest.mark.parametrize(
     ("codes", "message"),
     [
-        (np.zeros((5, 3)), "at least 8 different rows.*got 1 among 5"),
+        (np.zeros((5, 3)), "at least 10 different rows.*got 1 among 5"),
         (np.arange(21.0).reshape(7, 3), "at least 8 different rows.*got 7$"),
         (np.repeat(np.arange(21.0).reshape(7, 3), 9, axis=0), "got 7 among 63"),
         (np.ones((50, 3)), "got 1 among 50"),
+        (np.repeat(np.eye(9)[:, :3] + np.arange(9)[:, None], 9, 0), "at least 10 .* got 9 among"),
         (np.full((50, 3), np.nan), "must be finite"),
         (np.zeros(50), "shape"),
     ],

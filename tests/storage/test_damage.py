@@ -82,6 +82,23 @@ DAMAGES: dict[str, tuple[Callable[[sqlite3.Connection], object], str]] = {
         "event 5 is no JSON object",
     ),
     "empty": (sql(f"UPDATE events SET data = '' {OF} = 5"), "event 5 is no JSON object"),
+    "blob": (
+        sql(f"UPDATE events SET data = CAST(data AS BLOB) {OF} = 5"),
+        "event 5 is not stored as text",
+    ),
+    "blob in the last": (
+        sql(f"UPDATE events SET data = CAST(data AS BLOB) {OF} = 12"),
+        "event 12 is not stored as text",
+    ),
+    "number": (sql(f"UPDATE events SET data = 5 {OF} = 5"), "event 5 is no JSON object"),
+    "blob as header": (
+        sql("UPDATE studies SET header = CAST(header AS BLOB) WHERE id = :id"),
+        "its header does not match",
+    ),
+    "blobs as head": (
+        sql("UPDATE heads SET checksum = CAST(checksum AS BLOB) WHERE study = :id"),
+        "event 12 does not match",
+    ),
     "deleted": (sql(f"DELETE FROM events {OF} = 5"), "event 5 is missing"),
     "first deleted": (sql(f"DELETE FROM events {OF} = 1"), "event 1 is missing"),
     "last deleted": (sql(f"DELETE FROM events {OF} = 12"), "event 12 is missing"),

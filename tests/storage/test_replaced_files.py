@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 import bo_invert as bi
-from bo_invert.errors import BoInvertError, StorageReplacedError, StudyNotFoundError
+from bo_invert.errors import (
+    BoInvertError,
+    StorageError,
+    StorageReplacedError,
+    StudyNotFoundError,
+)
 from bo_invert.storage.backup import backup
 from bo_invert.storage.log_replay import Log
 from bo_invert.storage.log_summary import LogSummary
@@ -294,3 +299,15 @@ def test_threads_do_not_mistake_each_other_for_a_copy(tmp_path: Path) -> None:
     ended.set()
     reader.join()
     assert errors == []
+
+
+def test_another_name_of_a_file_in_use_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    store = SqlStore(path)
+    store.create("s", {})
+    os.link(path, tmp_path / "other.db")
+    with pytest.raises(StorageError, match="one of 2 names"):
+        SqlStore(tmp_path / "other.db").create("t", {})
+    (tmp_path / "other.db").unlink()
+    store.append("s", [event(0)], after=0)
+    assert store.names() == ["s"]
