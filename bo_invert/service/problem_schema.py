@@ -58,15 +58,20 @@ def _bound_errors(schema: object) -> None:
         for part in schema:
             _bound_errors(part)
     elif isinstance(schema, dict):
+        # Each application builds on the schemas of the models; bounds are set once.
+        before = schema.get("function")
+        check = before.get("function") if isinstance(before, dict) else None
+        if isinstance(check, partial) and check.func is _few:
+            return
         for part in list(schema.values()):
             _bound_errors(part)
         if schema.get("type") == "list":
             schema["fail_fast"] = True
         elif schema.get("type") == "dict":
             items = cast(core_schema.DictSchema, dict(schema))
-            check = partial(_few, items.get("max_length", VECTOR))
+            few = partial(_few, items.get("max_length", VECTOR))
             schema.clear()
-            schema.update(core_schema.no_info_before_validator_function(check, items))
+            schema.update(core_schema.no_info_before_validator_function(few, items))
 
 
 def _few(most: int, value: object) -> object:

@@ -19,7 +19,7 @@ from bo_invert.execution.threads import ThreadExecutor
 from bo_invert.service import request_process
 from bo_invert.service.app import create_app
 from bo_invert.service.middleware import LOOPBACK
-from bo_invert.service.problem_schema import FIELDS, RequestBody
+from bo_invert.service.problem_schema import FIELDS, RequestBody, _bound_errors
 from bo_invert.service.process_pool import ProcessPool
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.service.remote_requests import RemoteReply, RemoteRequest
@@ -195,3 +195,13 @@ def test_few_of_many_errors_are_found(what: str) -> None:
     with pytest.raises(ValidationError) as found:
         model.model_validate(INVALID[what])
     assert found.value.error_count() <= 1000
+
+
+def test_bounds_are_set_once() -> None:
+    """Each application builds on the schemas of the models; repeated bounds would nest."""
+    schema = {"type": "dict", "values_schema": {"type": "list"}}
+    _bound_errors(schema)
+    before = repr(schema)
+    _bound_errors({"type": "model", "schema": schema})
+    assert repr(schema) == before
+    assert "fail_fast" in before
