@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bo_invert.models.gp import derivative_gp
+from bo_invert.models.gp import derivative_data, derivative_gp
+from bo_invert.models.gp.derivative_data import DerivativeData
 from bo_invert.models.gp.derivative_gp import (
-    DerivativeData,
     DerivativeGP,
     condition,
     fit_derivative_gp,
@@ -113,7 +113,7 @@ def test_false_derivatives_count_little() -> None:
 
 
 def test_many_derivatives_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(derivative_gp, "_MAX_ROWS", 36)
+    monkeypatch.setattr(derivative_data, "_MAX_ROWS", 36)
     some = data(12)
     assert some.directions.shape == (2, 3)
     eye = torch.eye(2, dtype=torch.float64)
