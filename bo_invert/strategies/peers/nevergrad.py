@@ -123,8 +123,15 @@ def _import() -> ModuleType:
         _seeded_global_generators(0),
     ):
         import nevergrad
+        from nevergrad.optimization import metamodel
+    # Metamodels convert arrays of one number with ``float``, which numpy 2.4 refuses.
+    metamodel.float = _one_number
     module: ModuleType = nevergrad
     return module
+
+
+def _one_number(value: Any) -> float:
+    return float(np.asarray(value).item())
 
 
 def _as_daemon(work: Callable[[], _Result]) -> _Result:

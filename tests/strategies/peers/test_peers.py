@@ -40,6 +40,7 @@ def run(
         ("optuna", 15, 10, {}),
         ("optuna", 40, 10, {"sampler": "tpe"}),
         ("nevergrad", 40, 10, {}),
+        ("nevergrad", 40, 10, {"optimizer": "MetaModel"}),
         ("nevergrad", 40, 10, {"optimizer": "CMA"}),
         ("trust_bo", 40, 10, {}),
         ("botorch", 9, 2, {}),
