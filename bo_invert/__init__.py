@@ -19,9 +19,9 @@ _HOME = {
     "Box": "spaces.box",
     "Latent": "spaces.latent",
     "Pixels": "spaces.pixels",
-    "Float": "parameters",
-    "Int": "parameters",
-    "Choice": "parameters",
+    "Float": "domains.parameters",
+    "Int": "domains.parameters",
+    "Choice": "domains.parameters",
     "Oracle": "oracles.base",
     "Function": "oracles.function",
     "TorchModule": "oracles.torch",
@@ -32,11 +32,11 @@ _HOME = {
     "Http": "oracles.http",
     "Onnx": "oracles.onnx",
     "Cached": "oracles.cached",
-    "Minimize": "objectives",
-    "Maximize": "objectives",
-    "Target": "objectives",
-    "Composite": "objectives",
-    "OutcomeConstraint": "objectives",
+    "Minimize": "objectives.single_output",
+    "Maximize": "objectives.single_output",
+    "Target": "objectives.target",
+    "Composite": "objectives.composite",
+    "OutcomeConstraint": "objectives.outcome_constraint",
     "Problem": "problems.problem",
     "Study": "study.study",
     "Trial": "types",
@@ -47,8 +47,8 @@ _HOME = {
     "Strategy": "strategies.base",
     "Proposal": "strategies.base",
     "Request": "strategies.base",
-    "ProblemStatement": "objectives",
-    "Domain": "search_domain",
+    "ProblemStatement": "objectives.problem_statement",
+    "Domain": "domains.search_domain",
     "FailedError": "errors",
     "InfeasibleError": "errors",
     "BoInvertError": "errors",
@@ -90,7 +90,7 @@ _MOVED = {
     "declared": "problems.json_declaration",
     "demo": "cli.demo",
     "digests": "hashing",
-    "domain": "search_domain",
+    "domain": "domains.search_domain",
     "duels": "report.pairwise_comparison",
     "examples.ackley": "problems.examples.synthetic_functions",
     "examples.branin": "problems.examples.synthetic_functions",
@@ -110,6 +110,7 @@ _MOVED = {
     "mlflow_bridge": "report.mlflow.tracking",
     "models.botorch": "models.botorch_adapter",
     "oracles.twin": "oracles.gradient_proxy",
+    "parameters": "domains.parameters",
     "performance": "report.performance",
     "problem": "problems.problem",
     "provenance": "problems.recorded_versions",
@@ -117,7 +118,8 @@ _MOVED = {
     "realism.designs": "generators.design_plausibility",
     "realism.reference": "generators.latent_plausibility",
     "recommendation": "study.recommendation",
-    "reference": "reference_measure",
+    "reference": "domains.reference_measure",
+    "reference_measure": "domains.reference_measure",
     "report.curves": "report.figures",
     "report.notebook": "report.study_view",
     "report.profiles": "report.figures",
@@ -125,9 +127,10 @@ _MOVED = {
     "rng": "strategies.base",
     "runner": "study.runner",
     "runs": "report.runs",
+    "search_domain": "domains.search_domain",
     "solutions": "study.solutions",
     "sources": "problems.loading",
-    "statement": "objectives",
+    "statement": "objectives.problem_statement",
     "statistics": "report.statistical_tests",
     "stores": "storage",
     "strategies.prior": "strategies.sampling",
@@ -143,6 +146,8 @@ if TYPE_CHECKING:
     from importlib.abc import Loader  # importing it at run time costs 15 ms
 
     from bo_invert.benchmark.compare import Comparison as Comparison, compare as compare
+    from bo_invert.domains.parameters import Choice as Choice, Float as Float, Int as Int
+    from bo_invert.domains.search_domain import Domain as Domain
     from bo_invert.errors import (
         BoInvertError as BoInvertError,
         FailedError as FailedError,
@@ -151,14 +156,11 @@ if TYPE_CHECKING:
         UnsuitableStrategyError as UnsuitableStrategyError,
     )
     from bo_invert.history import Ledger as Ledger
-    from bo_invert.objectives import (
-        Composite as Composite,
-        Maximize as Maximize,
-        Minimize as Minimize,
-        OutcomeConstraint as OutcomeConstraint,
-        ProblemStatement as ProblemStatement,
-        Target as Target,
-    )
+    from bo_invert.objectives.composite import Composite as Composite
+    from bo_invert.objectives.outcome_constraint import OutcomeConstraint as OutcomeConstraint
+    from bo_invert.objectives.problem_statement import ProblemStatement as ProblemStatement
+    from bo_invert.objectives.single_output import Maximize as Maximize, Minimize as Minimize
+    from bo_invert.objectives.target import Target as Target
     from bo_invert.oracles.base import Oracle as Oracle
     from bo_invert.oracles.cached import Cached as Cached
     from bo_invert.oracles.command import Command as Command
@@ -169,7 +171,6 @@ if TYPE_CHECKING:
     from bo_invert.oracles.isolated import Isolated as Isolated
     from bo_invert.oracles.onnx import Onnx as Onnx
     from bo_invert.oracles.torch import TorchModule as TorchModule
-    from bo_invert.parameters import Choice as Choice, Float as Float, Int as Int
     from bo_invert.problem_doctor.doctor import doctor as doctor
     from bo_invert.problem_doctor.findings import DoctorReport as DoctorReport
     from bo_invert.problems.examples.base import ready_problem as ready_problem
@@ -178,7 +179,6 @@ if TYPE_CHECKING:
         mlflow_tracking as mlflow_tracking,
         to_mlflow as to_mlflow,
     )
-    from bo_invert.search_domain import Domain as Domain
     from bo_invert.spaces.box import Box as Box
     from bo_invert.spaces.latent import Latent as Latent
     from bo_invert.spaces.pixels import Pixels as Pixels

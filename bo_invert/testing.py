@@ -30,6 +30,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from bo_invert.domains.parameters import Choice, Float, Int
 from bo_invert.errors import (
     FailedError,
     InfeasibleError,
@@ -40,8 +41,8 @@ from bo_invert.errors import (
     TellConflictError,
 )
 from bo_invert.history import History
-from bo_invert.objectives import Maximize, Minimize, Target
-from bo_invert.parameters import Choice, Float, Int
+from bo_invert.objectives.single_output import Maximize, Minimize
+from bo_invert.objectives.target import Target
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 from bo_invert.storage.base import Store

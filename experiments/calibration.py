@@ -33,7 +33,7 @@ from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.prediction_intervals import interval_coverage
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.report.table import Table
 from bo_invert.storage.log_replay import Log
 from bo_invert.storage.open import open_store

@@ -20,10 +20,10 @@ ROOT = Path(bo_invert.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 VOCABULARY = {
-    "errors", "hashing", "history", "objectives", "parameters",
-    "reference_measure", "registry", "search_domain", "types", "user_code", "user_data",
+    "domains", "errors", "hashing", "history", "objectives", "registry", "types", "user_code",
+    "user_data", "user_tables",
 }  # fmt: skip
-"""Root files that every package may import; they import only one another."""
+"""Modules of the vocabulary: every package may import them; they import only one another."""
 
 MAY_IMPORT = {
     "execution": set(),

@@ -22,6 +22,8 @@ FORMER = [
     ("domain", "Domain"),
     ("statement", "ProblemStatement"),
     ("stores.sql", "SqlStore"),
+    ("parameters", "Float"),
+    ("search_domain", "Domain"),
 ]
 
 
@@ -44,6 +46,11 @@ def test_a_former_name_returns_the_present_object(former: str, present: str) -> 
 def test_realism_is_a_namespace_and_a_former_package() -> None:
     assert bi.realism.DesignRealism.__module__ == "bo_invert.generators.design_plausibility"
     assert "fit_measure" in dir(bi.realism)
+
+
+def test_objectives_were_a_module() -> None:
+    with pytest.warns(DeprecationWarning, match=r"use bo_invert\.Target"):
+        assert importlib.import_module("bo_invert.objectives").Target is bi.Target
 
 
 def test_an_unknown_module_is_not_found() -> None:

@@ -24,13 +24,13 @@ from inside import Inside
 
 import bo_invert as bi
 from bo_invert import registry
+from bo_invert.domains.search_domain import stored_domain
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import fit_measure
 from bo_invert.generators.vae import VAEConfig
 from bo_invert.problems.problem import Problem
 from bo_invert.report.csv_export import records_csv
 from bo_invert.report.dataframe import trial_record
-from bo_invert.search_domain import stored_domain
 from bo_invert.service.client import RemoteStore
 from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.memory import MemoryStore

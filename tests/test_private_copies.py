@@ -16,11 +16,11 @@ import pytest
 import torch
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import gaussian_domain
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import fit_measure
 from bo_invert.generators.priors import Prior
 from bo_invert.problem_doctor.control_regressors import control_regressors
-from bo_invert.search_domain import gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.user_code import private
 

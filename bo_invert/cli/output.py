@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from bo_invert.cli.terminal import print_error
+from bo_invert.domains.search_domain import stored_domain
 from bo_invert.errors import printable
 from bo_invert.report.csv_export import finite, records_csv
 from bo_invert.report.dataframe import trial_record
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.table import Table, applicable, shown, terminal_width
-from bo_invert.search_domain import stored_domain
 from bo_invert.types import Trial
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bo_invert.domains.reference_measure import DataPrior, Reference
 from bo_invert.generators.latent_plausibility import Measure, fit_measure, whitening
 from bo_invert.generators.repeated_rows import grouped_folds, row_groups
-from bo_invert.reference_measure import DataPrior, Reference
 from bo_invert.types import Array
 
 # Rows that the mixture is fitted to, and points and numbers of the data that are stored.

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from bo_invert.domains.reference_measure import Reference
 from bo_invert.errors import InvalidInputError, bar_options
 from bo_invert.generators.mixture_em import fit_mixture, initial_means, log_components
 from bo_invert.generators.repeated_rows import grouped_folds, row_groups
-from bo_invert.reference_measure import Reference
 from bo_invert.types import Array, Indices
-from bo_invert.user_data import columns, real_array, require_names
+from bo_invert.user_data import real_array
+from bo_invert.user_tables import columns, require_names
 
 # Engineering choice: candidate numbers of mixture components, doubled each time.
 COMPONENTS = (1, 2, 4, 8, 16)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from bo_invert.reference_measure import Reference
+from bo_invert.domains.reference_measure import Reference
 from bo_invert.types import Array
 
 

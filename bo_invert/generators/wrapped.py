@@ -14,7 +14,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.hashing import Digest, digest
 from bo_invert.types import Array, Designs
 from bo_invert.user_code import UserFunction, torch_module, user_settings
-from bo_invert.user_data import table
+from bo_invert.user_tables import table
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bo_invert.search_domain import Domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.types import Array
 
 KERNELS = {"rbf": ("rbf",), "matern": ("matern",), "auto": ("rbf", "matern")}

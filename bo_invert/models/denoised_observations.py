@@ -17,7 +17,7 @@ from bo_invert.models.gp.hyperparameter_fit import MEASURED
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import Array, Indices
 
 _SAMPLES = 256

@@ -17,7 +17,7 @@ from bo_invert.models.data_subset import select_subset
 from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.surrogate import Surrogate
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import Array, Trial
 from bo_invert.user_code import own_settings
 

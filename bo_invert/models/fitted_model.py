@@ -18,7 +18,7 @@ from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array, Indices, Mask
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.models.base import to_unit
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import Array, Mask
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.linear.spherical_gp import fit_spherical_gp
 from bo_invert.models.observed_derivatives import observed_derivatives
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array
 
 _MAX_POINTS = 300

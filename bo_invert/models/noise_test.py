@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import Array
 
 _NEIGHBOURS = 3

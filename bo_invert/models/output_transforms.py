@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
-from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement
+from bo_invert.objectives.base import Objective
+from bo_invert.objectives.outcome_constraint import OutcomeConstraint
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import Array
 
 _HUGE, _FAR = 1e100, 1e9

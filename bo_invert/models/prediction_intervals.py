@@ -20,7 +20,7 @@ import numpy as np
 
 from bo_invert.errors import deprecated_names
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS, Z_90
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array, State, Trial
 from bo_invert.user_code import own_settings
 

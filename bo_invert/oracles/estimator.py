@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bo_invert.errors import require
 from bo_invert.oracles.base import Oracle, RawOutputs
 from bo_invert.types import JSON, Design
-from bo_invert.user_data import columns, record, require_names, table, whole_number
+from bo_invert.user_data import whole_number
+from bo_invert.user_tables import columns, record, require_names, table
 
 
 class Estimator(Oracle):

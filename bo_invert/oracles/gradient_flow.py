@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bo_invert.user_data import record
+from bo_invert.user_tables import record
 
 _CUTS = {
     "no_grad", "inference_mode", "set_grad_enabled", "requires_grad_", "detach", "detach_", "data",

@@ -10,15 +10,8 @@ import numpy as np
 
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require
 from bo_invert.types import Array
-from bo_invert.user_data import (
-    number,
-    record,
-    require_names,
-    row_labels,
-    table,
-    vector,
-    without_names,
-)
+from bo_invert.user_data import number, vector
+from bo_invert.user_tables import record, require_names, row_labels, table, without_names
 
 #: Prefix of failure reasons that concern names, shapes and types instead of one design.
 MISMATCH = "mismatch with the problem: "

@@ -17,7 +17,7 @@ from bo_invert.errors import FailedError, require
 from bo_invert.oracles.base import MISMATCH, Oracle, RawOutputs
 from bo_invert.oracles.gradient_flow import passes_gradients
 from bo_invert.types import JSON, Array, Design
-from bo_invert.user_data import record
+from bo_invert.user_tables import record
 
 _lock = threading.Lock()
 _active: WeakKeyDictionary[torch.nn.Module, tuple[int, list[torch.nn.Module]]] = WeakKeyDictionary()

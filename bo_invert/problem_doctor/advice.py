@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bo_invert.errors import BoInvertError
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problem_doctor.call_budget import CallBudget
 from bo_invert.problem_doctor.findings import Finding, advice, every, first, seconds
 from bo_invert.problem_doctor.outputs import FAILURES

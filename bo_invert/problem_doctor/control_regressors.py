@@ -15,10 +15,10 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.parameters import Parameter
 from bo_invert.errors import EvaluationError, InvalidInputError
 from bo_invert.oracles.base import Oracle, as_oracle
 from bo_invert.oracles.raw_outputs import as_outputs
-from bo_invert.parameters import Parameter
 from bo_invert.report.table import Table
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array, Designs, Indices

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.objectives import Target
+from bo_invert.objectives.target import Target
 from bo_invert.problem_doctor.call_budget import Call
 from bo_invert.problem_doctor.design_distance import name_of
 from bo_invert.problem_doctor.findings import (

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.oracles.base import Oracle
 from bo_invert.problems.descent_results import DescentResults, EvaluatedProblem
 from bo_invert.problems.feasible_region import FeasibleLatent, feasible_region
 from bo_invert.problems.loss_gradient import Evaluation, LossGradient, MinimisedLoss
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Indices, Outcome, Query
 
 # Largest number of steps in a block, and of coordinates in its points. Engineering choice: the work

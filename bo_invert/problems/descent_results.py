@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
-from bo_invert.objectives import Objective
+from bo_invert.objectives.base import Objective
 from bo_invert.types import Array, Cost, Indices, Mask, Outcome, Query, State
 
 

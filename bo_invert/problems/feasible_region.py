@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bo_invert.domains.reference_measure import DataPrior, Reference
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.optim.feasible_box import ActiveSet, FeasibleBox, FeasibleRegion
-from bo_invert.reference_measure import DataPrior, Reference
-from bo_invert.search_domain import Domain
 
 # Relative distance from the sphere at which a point lies on it. Engineering choice: above the
 # rounding error of single precision, 6e-8, in a norm of some thousand coordinates.

@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from bo_invert.domains.named_points import named_rows
+from bo_invert.domains.parameters import parameter_from_json
+from bo_invert.domains.reference_measure import DataPrior, Reference
+from bo_invert.domains.search_domain import Domain, box_domain, gaussian_domain
 from bo_invert.errors import InvalidInputError
-from bo_invert.objectives import objective_from_json
-from bo_invert.parameters import named_rows, parameter_from_json
+from bo_invert.objectives.from_json import objective_from_json
 from bo_invert.problems.problem import Problem
-from bo_invert.reference_measure import DataPrior, Reference
-from bo_invert.search_domain import Domain, box_domain, gaussian_domain
 from bo_invert.spaces.base import Space, exact_rows
 from bo_invert.types import JSON, Array, Design, frozen
 from bo_invert.user_data import real_array

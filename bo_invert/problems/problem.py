@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import (
     EvaluationError,
     FailedError,
@@ -21,15 +22,17 @@ from bo_invert.errors import (
     printable,
     warn_user,
 )
-from bo_invert.objectives import Objective, OutcomeConstraint, ProblemStatement
+from bo_invert.objectives.base import Objective
+from bo_invert.objectives.outcome_constraint import OutcomeConstraint
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
 from bo_invert.oracles.raw_outputs import as_outputs, output_positions
-from bo_invert.search_domain import Domain
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.box import Box
 from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, State
 from bo_invert.user_code import own_settings, user_function
-from bo_invert.user_data import number, numbers, require_names, scalar, whole_number
+from bo_invert.user_data import number, numbers, scalar, whole_number
+from bo_invert.user_tables import require_names
 
 if TYPE_CHECKING:
     import torch

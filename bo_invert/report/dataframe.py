@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bo_invert.search_domain import Domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.types import Trial
 
 if TYPE_CHECKING:

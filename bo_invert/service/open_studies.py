@@ -18,9 +18,9 @@ import anyio
 import anyio.to_thread
 
 from bo_invert import registry
+from bo_invert.domains.search_domain import Domain, stored_domain
 from bo_invert.errors import BoInvertError, StudyNotFoundError
 from bo_invert.problems.problem import Problem
-from bo_invert.search_domain import Domain, stored_domain
 from bo_invert.service.ask_queue import AskProcesses, AskQueue
 from bo_invert.service.lru_cache import LRUCache, journal_bytes
 from bo_invert.service.registered_problems import RegisteredProblems

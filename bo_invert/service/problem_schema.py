@@ -17,8 +17,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from bo_invert.domains.reference_measure import DATA_REALISM, REALISM
 from bo_invert.errors import blank
-from bo_invert.reference_measure import DATA_REALISM, REALISM
 from bo_invert.types import JSON
 
 VECTOR = 10_000

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import Ledger
 from bo_invert.problems.recorded_versions import noted
 from bo_invert.report.dataframe import trial_values
 from bo_invert.report.objective_view import Goal
-from bo_invert.search_domain import Domain
 from bo_invert.service.open_studies import OpenStudy
 from bo_invert.storage.log_summary import LogSummary
 from bo_invert.types import JSON, State, Trial

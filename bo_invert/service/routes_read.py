@@ -13,6 +13,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from bo_invert.domains.search_domain import BoxDomain, GaussianDomain
 from bo_invert.errors import (
     StorageBusyError,
     StorageError,
@@ -22,7 +23,6 @@ from bo_invert.errors import (
 from bo_invert.history import History, best_so_far
 from bo_invert.report.pictures import data_uri, png
 from bo_invert.report.runs import as_picture
-from bo_invert.search_domain import BoxDomain, GaussianDomain
 from bo_invert.service import responses
 from bo_invert.service.dependencies import (
     PAGE,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bo_invert.domains.named_points import read_named
+from bo_invert.domains.reference_measure import DATA_REALISM, REALISM
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, printable
-from bo_invert.parameters import read_named
-from bo_invert.reference_measure import DATA_REALISM, REALISM
-from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, Design
 from bo_invert.user_code import guard_methods
 from bo_invert.user_data import numbers

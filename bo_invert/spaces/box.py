@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.named_points import coordinates, named_rows
+from bo_invert.domains.parameters import Choice, Float, Int, Parameter
+from bo_invert.domains.search_domain import box_domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.data_plausibility import fit_data_prior
-from bo_invert.parameters import Choice, Float, Int, Parameter, coordinates, named_rows
-from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space, exact_rows
 from bo_invert.spaces.box_data import bounds_of, checked, read_columns, some_rows
 from bo_invert.spaces.real_vectors import RealVectors
 from bo_invert.types import JSON, Array, Design, Designs
 from bo_invert.user_code import DeviceConstants
-from bo_invert.user_data import real, record, require_names, scalar, vector
+from bo_invert.user_data import real, scalar, vector
+from bo_invert.user_tables import record, require_names
 
 if TYPE_CHECKING:
     import torch

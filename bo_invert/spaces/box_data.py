@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.parameters import Choice, Int, Parameter
 from bo_invert.errors import InvalidInputError, warn_user
-from bo_invert.parameters import Choice, Int, Parameter
 from bo_invert.types import Array, Designs
-from bo_invert.user_data import columns as columns_of, number, numbers, read_once, without_names
+from bo_invert.user_data import number, numbers
+from bo_invert.user_tables import columns as columns_of, read_once, without_names
 
 Columns = dict[str, Any]
 """Columns of data by name; each has one value per row."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.search_domain import Domain, gaussian_domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
 from bo_invert.generators.latent_plausibility import (
@@ -23,7 +24,6 @@ from bo_invert.generators.latent_plausibility import (
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
 from bo_invert.generators.wrapped import Frozen, as_function, checked_length
 from bo_invert.hashing import Digest, design_name, digest
-from bo_invert.search_domain import Domain, gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design, Designs
 from bo_invert.user_code import DeviceConstants, call_user_code, own_settings, user_function

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bo_invert.parameters import Float
+from bo_invert.domains.parameters import Float
 from bo_invert.types import JSON, Array
 
 

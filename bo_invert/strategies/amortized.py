@@ -18,11 +18,14 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.ensemble import fit_ensemble
-from bo_invert.objectives import Minimize, Objective, OutcomeConstraint, ProblemStatement
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.base import Objective
+from bo_invert.objectives.outcome_constraint import OutcomeConstraint
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.single_output import Minimize
 from bo_invert.strategies.base import (
     Proposal,
     Request,

@@ -11,7 +11,8 @@ import numpy as np
 
 from bo_invert.history import History
 from bo_invert.models.least_squares.target_reached import target_reached
-from bo_invert.objectives import ProblemStatement, Target
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, from_spec
 from bo_invert.strategies.search_turns import WIDE, search_turn, share_of_forest, wide_sampler
 from bo_invert.strategies.target_and_gradient_turns import (

@@ -18,7 +18,7 @@ import numpy as np
 
 from bo_invert import registry
 from bo_invert.errors import InvalidInputError
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Query, Trial
 from bo_invert.user_data import plain_options
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Indices, Trial
 
 KEY = "basin"

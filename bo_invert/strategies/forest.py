@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.forest import fit_forest, forest_inputs
 from bo_invert.models.optim.duplicates import duplicate_filter
-from bo_invert.objectives import ProblemStatement
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, draw_seed, option
 from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import Array, Query

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS, to_unit
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 from bo_invert.models.optim.initial_design import count_design_points, initial_design_size
-from bo_invert.objectives import ProblemStatement, Target
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, draw_seed, option
 from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import JSON, Array

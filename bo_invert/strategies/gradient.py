@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.requirements import require_gradients
 from bo_invert.types import Array, Descent, Query, Trial

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.optim.duplicates import duplicate_filter
 from bo_invert.models.optim.initial_design import limit_to_budget
-from bo_invert.objectives import ProblemStatement
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, option
 from bo_invert.strategies.basins import KEY, REACH, basin_starts, running_basin
 from bo_invert.strategies.phases import SurrogateStrategy

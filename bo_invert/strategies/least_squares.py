@@ -14,7 +14,8 @@ from bo_invert.models.least_squares.gauss_newton import GaussNewtonSettings, Gau
 from bo_invert.models.least_squares.residual_gp import fit_residual_model, sums_of_squares
 from bo_invert.models.least_squares.residual_minima import ResidualSearch
 from bo_invert.models.least_squares.target_reached import rounding_loss, target_reached
-from bo_invert.objectives import ProblemStatement, Target
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, option
 from bo_invert.strategies.replay import key, replay
 from bo_invert.strategies.requirements import require_residuals

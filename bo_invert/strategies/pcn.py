@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bo_invert.domains.reference_measure import DataPrior
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
@@ -18,9 +20,7 @@ from bo_invert.models.design_features import principal_components
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 from bo_invert.models.optim.initial_design import initial_design_size, needs_initial_design
 from bo_invert.models.optim.pcn_sampler import sample_pcn
-from bo_invert.objectives import ProblemStatement
-from bo_invert.reference_measure import DataPrior
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import JSON, Array, Indices, Query, Trial
 

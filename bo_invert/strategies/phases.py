@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.blas_threads import one_thread
@@ -20,8 +21,7 @@ from bo_invert.models.optim.initial_design import (
     needs_initial_design,
 )
 from bo_invert.models.prediction_intervals import predict_intervals
-from bo_invert.objectives import ProblemStatement
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import JSON, Array, Query, Trial
 

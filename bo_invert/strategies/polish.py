@@ -16,7 +16,7 @@ from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.optim.optimize_acquisition import optimize_in_box
 from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, from_spec, option
 from bo_invert.strategies.phases import TwoPhaseStrategy, ask_with_memo
 from bo_invert.types import Array, Descent, Query

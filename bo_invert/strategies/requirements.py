@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bo_invert.errors import UnsuitableStrategyError
-from bo_invert.objectives import ProblemStatement, Target
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.target import Target
 
 
 def require_gradients(name: str, statement: ProblemStatement) -> None:

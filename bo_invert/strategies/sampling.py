@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from bo_invert.history import History
 from bo_invert.models.optim.duplicates import DuplicateFilter
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, option
 from bo_invert.types import Array, Query, Trial
 

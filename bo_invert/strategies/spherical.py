@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.linear.sphere import minimise_distance, minimise_linear
 from bo_invert.models.linear.spherical_gp import SphericalLinearGP, fit_spherical_gp
-from bo_invert.objectives import ProblemStatement, Target
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, option
 from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import Array, Query

@@ -14,7 +14,7 @@ import numpy as np
 from bo_invert.history import History
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.models.least_squares.target_reached import target_reached
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 
 # Engineering choice: factor of the best loss that counts as a gain towards a target.
 _TARGET_GAIN = 0.9

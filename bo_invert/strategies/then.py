@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bo_invert.history import History
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, from_spec, option
 from bo_invert.strategies.phases import TwoPhaseStrategy, ask_with_memo
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS, to_unit
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter, plateau_width
 from bo_invert.models.optim.initial_design import initial_design, initial_design_size
 from bo_invert.models.optim.trust_region import MAX_LENGTH, MIN_LENGTH, TrustRegionState
-from bo_invert.objectives import ProblemStatement
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, draw_seed, option
 from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import Array, Query

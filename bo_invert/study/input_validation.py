@@ -8,23 +8,21 @@ from typing import Any, cast
 
 import numpy as np
 
+from bo_invert.domains.named_points import named_rows
 from bo_invert.errors import EvaluationError, FailedError, InvalidInputError, require, warn_user
 from bo_invert.oracles.raw_outputs import MISMATCH, answer_rows, shaped_outputs
-from bo_invert.parameters import named_rows
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, Trial
-from bo_invert.user_data import (
+from bo_invert.user_data import numbers, vector, whole_number
+from bo_invert.user_tables import (
     columns,
-    numbers,
     read_once,
     record,
     require_names,
     row_labels,
     table,
-    vector,
-    whole_number,
 )
 
 MAX_ROUNDING = 1e-9

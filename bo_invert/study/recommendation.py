@@ -12,7 +12,7 @@ import numpy as np
 from bo_invert.errors import InvalidInputError, printable, require
 from bo_invert.history import History
 from bo_invert.models.base import Z_90
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.report.objective_view import Goal
 from bo_invert.types import JSON, Trial
 

@@ -7,13 +7,13 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
+from bo_invert.domains.search_domain import stored_domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History, Ledger
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.dataframe import trials_frame
 from bo_invert.report.study_view import study_html, study_text
-from bo_invert.search_domain import stored_domain
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.input_validation import study_key
 from bo_invert.study.recommendation import (

@@ -10,7 +10,7 @@ import numpy as np
 
 from bo_invert.errors import require
 from bo_invert.history import History
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import image_tag

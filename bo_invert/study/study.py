@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import EvaluationError, StudyExistsError, blank, require
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import warn_of_changes
-from bo_invert.search_domain import Domain
 from bo_invert.storage.base import Store
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.open import open_store

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models import fitted_model
 from bo_invert.models.data_subset import MAX_POINTS, select_subset
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.optim.duplicates import DuplicateFilter
-from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.gp import GP
 from bo_invert.types import Outcome, Query, State, Trial

@@ -25,7 +25,7 @@ from bo_invert.models.prediction_intervals import (
     interval_coverage,
     predict_intervals,
 )
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import Outcome, Query, State, Trial
 
 RNG = np.random.default_rng

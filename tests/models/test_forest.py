@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.acquisition.forest_ei import log_expected_improvement
 from bo_invert.models.forest import Forest, fit_forest, forest_inputs
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import Minimize, OutcomeConstraint, ProblemStatement
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.outcome_constraint import OutcomeConstraint
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.single_output import Minimize
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array
 

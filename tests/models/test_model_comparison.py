@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.model_comparison import compare_forest, linear_is_better
-from bo_invert.objectives import Minimize, ProblemStatement
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.single_output import Minimize
 from bo_invert.spaces.box import Box
 from bo_invert.types import Array, Outcome, Query, State, Trial
 

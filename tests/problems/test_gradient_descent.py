@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import bo_invert as bi
-from bo_invert.search_domain import Domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import Outcome, Query
 

@@ -16,7 +16,9 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from bo_invert.history import Ledger
-from bo_invert.objectives import Composite, Maximize, Minimize, Target
+from bo_invert.objectives.composite import Composite
+from bo_invert.objectives.single_output import Maximize, Minimize
+from bo_invert.objectives.target import Target
 from bo_invert.report.comparison_tables import comparison_tables, runs_table
 from bo_invert.report.figures import curves_figure
 from bo_invert.report.gallery import gallery_png

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.gp.derivative_gp import fit_derivative_gp
 from bo_invert.models.model_comparison import derivatives_predict
 from bo_invert.models.observed_derivatives import observed_derivatives
-from bo_invert.search_domain import Domain
 from bo_invert.strategies.basins import KEY, Basin, basin_starts, running_basin
 from bo_invert.strategies.gradient_gp import GradientGP
 from bo_invert.types import Outcome, Query, State, Trial

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.objectives import ProblemStatement
+from bo_invert.domains.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.examples import arm, sine
-from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.least_squares import LeastSquares
 from bo_invert.types import Outcome, Query, State, Trial

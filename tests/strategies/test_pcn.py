@@ -16,7 +16,7 @@ from bo_invert.models.design_features import principal_components
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.optim.pcn_sampler import sample_pcn
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Request, from_spec
 from bo_invert.types import Array
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import bo_invert as bi
+from bo_invert.domains.reference_measure import Reference
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.acquisition.linear_thompson import fit_linear_feasibility, thompson_score
 from bo_invert.models.base import to_unit
@@ -21,9 +23,9 @@ from bo_invert.models.linear.spherical_gp import (
     fit_spherical_gp,
 )
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import Maximize, ProblemStatement, Target
-from bo_invert.reference_measure import Reference
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.single_output import Maximize
+from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.spherical import Spherical
 from bo_invert.types import Outcome, Query, State, Trial

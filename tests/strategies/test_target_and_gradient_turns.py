@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
-from bo_invert.objectives import Minimize, ProblemStatement, Target
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.single_output import Minimize
+from bo_invert.objectives.target import Target
 from bo_invert.strategies.target_and_gradient_turns import (
     descents_gain,
     gradients_gain,

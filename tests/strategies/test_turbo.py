@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models import fitted_model
 from bo_invert.models.acquisition.thompson_sample_paths import thompson_scores
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.optim.local_search import TrustRegion, trust_region_sides
 from bo_invert.models.optim.trust_region import INITIAL_LENGTH, MIN_LENGTH, TrustRegionState
-from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.turbo import Turbo
 from bo_invert.types import Array, Outcome, Query, State, Trial

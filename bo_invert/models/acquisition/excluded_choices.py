@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import to_unit
 from bo_invert.models.gp.mixed_kernel import ColumnStructure, column_structure
 from bo_invert.models.optim.score import DifferentiableScore, Score, SumScore, differentiable
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Indices, Mask
 
 _PENALTY = 1e15

@@ -32,7 +32,7 @@ from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import Target
+from bo_invert.objectives.target import Target
 from bo_invert.types import Array, Mask
 
 _MISFIT_RADIUS = 0.1

@@ -16,7 +16,7 @@ from bo_invert.models.gp.mixed_kernel import ColumnStructure, column_structure
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.optim.score import Score, SumScore, differentiable
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array, Indices, State, Trial
 
 _RECENT = 20

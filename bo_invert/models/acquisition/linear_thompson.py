@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.acquisition.log_ei import log_fat_softplus
 from bo_invert.models.linear.sphere import SphereProjection
 from bo_invert.models.linear.spherical_gp import fit_spherical_gp
 from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, State
 
 _LABEL_STD = 0.02

@@ -10,8 +10,8 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from bo_invert.reference_measure import Reference
-from bo_invert.search_domain import Domain
+from bo_invert.domains.reference_measure import Reference
+from bo_invert.domains.search_domain import Domain
 
 _SLOPE = 1e6
 """Slope of the penalty, dimensionless, per interquartile range of the log density. Engineering

@@ -13,10 +13,10 @@ from typing import Generic, NamedTuple
 
 import numpy as np
 
+from bo_invert.domains.parameters import Choice
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.array_module import A, array_module, clamp, clamp_below_, matching
 from bo_invert.models.gp.kernels import Kernel, KernelCache, lengthscale_prior
-from bo_invert.parameters import Choice
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Indices
 
 _MIN_LENGTHSCALE, _MAX_LENGTHSCALE = 0.3, 8.0

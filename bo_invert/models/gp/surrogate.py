@@ -24,7 +24,7 @@ from bo_invert.models.gp.model_selection import (
 from bo_invert.models.gp.output_warp import Warp
 from bo_invert.models.gp.posterior import GPPosterior, condition
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import Target
+from bo_invert.objectives.target import Target
 from bo_invert.types import JSON, Array
 
 

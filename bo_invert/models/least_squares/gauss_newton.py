@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.least_squares.target_reached import ROUNDING_SHARE
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 Evaluate = Callable[[Sequence[Array]], list[Array | None]]

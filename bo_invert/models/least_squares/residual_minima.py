@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.least_squares.residual_gp import ResidualModel
 from bo_invert.models.optim.levenberg_marquardt import levenberg_marquardt
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Mask
 
 _BASIN_RADIUS = 0.05

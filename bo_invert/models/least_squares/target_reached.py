@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bo_invert.history import History
-from bo_invert.objectives import Objective, Target
+from bo_invert.objectives.base import Objective
+from bo_invert.objectives.target import Target
 
 NEGLIGIBLE_SHARE = 1e-12
 """Share of an ordinary loss that counts as zero. Engineering choice: a millionth of an ordinary

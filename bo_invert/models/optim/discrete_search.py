@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.parameters import Choice, Float, Parameter
-from bo_invert.search_domain import Domain
+from bo_invert.domains.parameters import Choice, Float, Parameter
+from bo_invert.domains.search_domain import Domain
 from bo_invert.types import Array, Indices
 
 _MAX_VALUES = 64

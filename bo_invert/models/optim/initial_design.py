@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.models.optim.trust_region import distant
-from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array, Query
 
 _MANY_FAILURES = 5

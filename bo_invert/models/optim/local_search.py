@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bo_invert.domains.parameters import Choice
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.optim.optimize_acquisition import evaluate_scores, gradient_ascent
 from bo_invert.models.optim.score import Score, at_valid, differentiable
-from bo_invert.parameters import Choice
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 _CHUNK = 128

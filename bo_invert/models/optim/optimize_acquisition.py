@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.parameters import Float
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 from bo_invert.models.optim.discrete_search import climb, discrete_configurations
 from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.models.optim.score import DifferentiableScore, Score, at_valid, differentiable
-from bo_invert.parameters import Float
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Indices
 
 _SIGMAS = (1e-3, 1e-2, 1e-1)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bo_invert.domains.parameters import Float
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.array_module import as_array
-from bo_invert.parameters import Float
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Indices
 
 Score = Callable[[Tensor], Tensor]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array, Mask, State, Trial
 
 _ENDED = (State.COMPLETED, State.FAILED, State.INFEASIBLE)

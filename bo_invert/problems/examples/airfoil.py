@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from bo_invert.errors import InvalidInputError, one_of
-from bo_invert.objectives import Maximize, Minimize, Objective
+from bo_invert.objectives.base import Objective
+from bo_invert.objectives.single_output import Maximize, Minimize
 from bo_invert.oracles.torch import TorchModule
 from bo_invert.problems.examples.airfoil_networks import OUTPUTS, SIZES, NeuralFoil
 from bo_invert.problems.examples.airfoil_shapes import Database, crossing, database, draw, surfaces

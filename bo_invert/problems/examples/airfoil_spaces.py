@@ -11,9 +11,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from bo_invert.domains.parameters import Int
+from bo_invert.domains.search_domain import box_domain
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import Measure
-from bo_invert.parameters import Int
 from bo_invert.problems.examples.airfoil_shapes import (
     CROSSING,
     KULFAN,
@@ -24,7 +25,6 @@ from bo_invert.problems.examples.airfoil_shapes import (
     surfaces,
     thickness,
 )
-from bo_invert.search_domain import box_domain
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.box import Box
 from bo_invert.spaces.latent import Latent

@@ -28,7 +28,9 @@ from bo_invert.generators.layers import dense
 from bo_invert.generators.storage import cached_generator
 from bo_invert.generators.training import fresh, in_batches
 from bo_invert.generators.vae import VAE, VAEConfig
-from bo_invert.objectives import Maximize, Minimize, Objective, Target
+from bo_invert.objectives.base import Objective
+from bo_invert.objectives.single_output import Maximize, Minimize
+from bo_invert.objectives.target import Target
 from bo_invert.oracles.estimator import Estimator
 from bo_invert.oracles.gradient_proxy import GradientProxy
 from bo_invert.oracles.torch import TorchModule

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.objectives import Maximize, Minimize
+from bo_invert.domains.parameters import Choice, Float, Int
+from bo_invert.objectives.single_output import Maximize, Minimize
 from bo_invert.oracles.function import Function
-from bo_invert.parameters import Choice, Float, Int
 from bo_invert.problems.examples.synthetic_functions import ackley, generator, spot
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box

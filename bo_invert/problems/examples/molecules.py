@@ -24,7 +24,9 @@ from bo_invert.generators.base import TrainingReport
 from bo_invert.generators.selfies import SelfiesConfig, SelfiesVAE
 from bo_invert.generators.selfies.vocabulary import canonical
 from bo_invert.generators.storage import cached_generator
-from bo_invert.objectives import Maximize, Minimize, Objective, Target
+from bo_invert.objectives.base import Objective
+from bo_invert.objectives.single_output import Maximize, Minimize
+from bo_invert.objectives.target import Target
 from bo_invert.oracles.base import Oracle
 from bo_invert.oracles.function import Function
 from bo_invert.problems.examples.base import OncePerKey

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import spherical_jn, spherical_yn
 
-from bo_invert.objectives import Target
+from bo_invert.objectives.target import Target
 from bo_invert.oracles.function import Function
 from bo_invert.problems.examples.synthetic_functions import generator
 from bo_invert.problems.problem import Problem

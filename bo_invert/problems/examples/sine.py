@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.objectives import Target
+from bo_invert.objectives.target import Target
 from bo_invert.problems.examples.synthetic_functions import Batch, formula_oracle
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box

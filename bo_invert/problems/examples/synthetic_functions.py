@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from bo_invert.objectives import Minimize
+from bo_invert.objectives.single_output import Minimize
 from bo_invert.oracles.function import Function
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box

@@ -11,10 +11,10 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import Any
 
+from bo_invert.domains.search_domain import stored_domain
 from bo_invert.history import result_order
 from bo_invert.report.dataframe import trial_values
 from bo_invert.report.objective_view import Goal
-from bo_invert.search_domain import stored_domain
 from bo_invert.types import JSON, Attempt, State, Trial
 
 Point = tuple[Mapping[str, float], int, int]

@@ -16,9 +16,10 @@ from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 from ax.utils.common.string_utils import SYMPY_GLOBALS
 
-from bo_invert.objectives import Maximize, Minimize, ProblemStatement
-from bo_invert.parameters import Choice, Float, Int, Parameter
-from bo_invert.search_domain import Domain
+from bo_invert.domains.parameters import Choice, Float, Int, Parameter
+from bo_invert.domains.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.single_output import Maximize, Minimize
 from bo_invert.strategies.base import draw_seed, stream_generator
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Array, State, Trial

@@ -25,18 +25,14 @@ from ax.core.types import ComparisonOp
 from ax.exceptions.core import DataRequiredError, OptimizationComplete
 from ax.generation_strategy.external_generation_node import ExternalGenerationNode
 
+from bo_invert.domains.parameters import Choice, Float, Int, Parameter
+from bo_invert.domains.search_domain import box_domain
 from bo_invert.errors import InvalidInputError
-from bo_invert.objectives import (
-    Composite,
-    Maximize,
-    Minimize,
-    Objective,
-    OutcomeConstraint,
-    ProblemStatement,
-    Tensor,
-)
-from bo_invert.parameters import Choice, Float, Int, Parameter
-from bo_invert.search_domain import box_domain
+from bo_invert.objectives.base import Objective, Tensor
+from bo_invert.objectives.composite import Composite
+from bo_invert.objectives.outcome_constraint import OutcomeConstraint
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.single_output import Maximize, Minimize
 from bo_invert.strategies.ax.conversion import Frame
 from bo_invert.strategies.base import Request, Strategy, from_spec
 from bo_invert.types import JSON, Array, Outcome, Query, State, Trial

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bo_invert.domains.parameters import Choice
 from bo_invert.errors import UnsuitableStrategyError
-from bo_invert.objectives import ProblemStatement
-from bo_invert.parameters import Choice
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Query, Trial

@@ -28,7 +28,7 @@ from bo_invert.models.optim.initial_design import (
     needs_initial_design,
 )
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Array, Query, Trial

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bo_invert.objectives import ProblemStatement
-from bo_invert.search_domain import Domain
+from bo_invert.domains.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, option
 from bo_invert.strategies.replay import ReplayCache, start_trial
 from bo_invert.types import Array, Query, Trial

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from bo_invert.domains.parameters import Choice, Float
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, require_package
-from bo_invert.objectives import ProblemStatement
-from bo_invert.parameters import Choice, Float
-from bo_invert.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.replay import ReplayCache, key
 from bo_invert.types import Array, Query, Trial

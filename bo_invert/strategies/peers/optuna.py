@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from bo_invert.domains.parameters import Choice, Int, Parameter
 from bo_invert.errors import require_package
 from bo_invert.models.blas_threads import one_thread
-from bo_invert.objectives import ProblemStatement
-from bo_invert.parameters import Choice, Int, Parameter
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Query, State, Trial

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from bo_invert.objectives import ProblemStatement, Target
-from bo_invert.search_domain import Domain
+from bo_invert.domains.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, option
 from bo_invert.strategies.replay import Evaluate, Losses, key, next_queries, penalised
 from bo_invert.strategies.requirements import require_residuals

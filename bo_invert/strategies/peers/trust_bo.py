@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
+from bo_invert.domains.parameters import Choice, Int, Parameter
 from bo_invert.errors import require_package
-from bo_invert.objectives import ProblemStatement
-from bo_invert.parameters import Choice, Int, Parameter
+from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.types import Query, State, Trial
 

@@ -10,6 +10,7 @@ import torch
 from scipy import special
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.acquisition import expected_improvement as acquisition
 from bo_invert.models.acquisition.expected_improvement import AcquisitionData
 from bo_invert.models.blas_threads import one_thread
@@ -18,7 +19,6 @@ from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.optim import duplicates as spacing, optimize_acquisition as search
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.search_domain import Domain
 from bo_invert.types import Array
 
 NOTHING = np.empty((0, 2))

@@ -11,11 +11,11 @@ import torch
 
 import bo_invert as bi
 from bo_invert import registry
+from bo_invert.domains.reference_measure import Reference
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import ProblemChangedError
 from bo_invert.models.acquisition.plausibility_penalty import plausibility_penalty
 from bo_invert.models.base import to_unit
-from bo_invert.reference_measure import Reference
-from bo_invert.search_domain import Domain
 from bo_invert.storage.open import open_store
 from bo_invert.types import JSON
 

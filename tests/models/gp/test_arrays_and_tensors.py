@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import box_domain
 from bo_invert.models.gp.cholesky import cholesky, invert, invert_triangles
 from bo_invert.models.gp.hyperparameter_fit import (
     EXACT,
@@ -16,7 +17,6 @@ from bo_invert.models.gp.hyperparameter_fit import (
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel
 from bo_invert.models.gp.mixed_kernel import MixedKernel, column_structure
 from bo_invert.models.gp.posterior import condition
-from bo_invert.search_domain import box_domain
 from bo_invert.types import Array
 
 DOMAIN = box_domain(

@@ -18,7 +18,8 @@ from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.posterior import GPPosterior, condition
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives import Minimize, ProblemStatement
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.single_output import Minimize
 from bo_invert.types import Array
 
 

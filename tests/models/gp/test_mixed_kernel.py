@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import Domain, box_domain
 from bo_invert.models.acquisition.thompson_sample_paths import draw_paths
 from bo_invert.models.base import to_unit
 from bo_invert.models.gp.hyperparameter_fit import (
@@ -20,7 +21,6 @@ from bo_invert.models.gp.hyperparameter_fit import (
 from bo_invert.models.gp.kernels import MATERN, RBF, Kernel
 from bo_invert.models.gp.mixed_kernel import MixedKernel, column_structure
 from bo_invert.models.gp.posterior import condition
-from bo_invert.search_domain import Domain, box_domain
 
 MIXED = box_domain(
     {

@@ -5,6 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from bo_invert.domains.parameters import Float
+from bo_invert.domains.search_domain import Domain, box_domain
 from bo_invert.models.base import to_unit
 from bo_invert.models.least_squares.residual_gp import (
     _select_evaluations,
@@ -12,8 +14,6 @@ from bo_invert.models.least_squares.residual_gp import (
     sums_of_squares,
 )
 from bo_invert.models.least_squares.residual_minima import ResidualSearch, _distances
-from bo_invert.parameters import Float
-from bo_invert.search_domain import Domain, box_domain
 from bo_invert.types import Array
 
 BOX = box_domain({"a": Float(0.0, 1.0), "b": Float(0.0, 1.0)})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.optim.duplicates import DuplicateFilter
-from bo_invert.search_domain import Domain
 from bo_invert.types import JSON, Array
 
 _MIXING = np.random.default_rng(7).standard_normal((4, 4))

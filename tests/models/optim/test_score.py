@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import box_domain, gaussian_domain
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 from bo_invert.models.optim.score import DifferentiableScore, SumScore, at_valid, differentiable
-from bo_invert.search_domain import box_domain, gaussian_domain
 from bo_invert.types import Array, Indices
 
 BOX = box_domain({"x": bi.Float(0.0, 1.0), "n": bi.Int(0, 4), "kind": bi.Choice("a", "b", "c")})

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from bo_invert.errors import InvalidInputError, MissingExtraError
-from bo_invert.objectives import Maximize, Minimize, Target
+from bo_invert.objectives.single_output import Maximize, Minimize
+from bo_invert.objectives.target import Target
 from bo_invert.types import Descent, Query, State
 
 pytest.importorskip("sklearn")

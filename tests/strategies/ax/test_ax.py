@@ -17,8 +17,8 @@ import pytest
 from forked import ends, start
 
 import bo_invert as bi
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import MissingExtraError
-from bo_invert.search_domain import Domain
 from bo_invert.strategies.ax.strategy import Ax
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.types import Outcome, Query, State, Trial

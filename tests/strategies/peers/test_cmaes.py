@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.objectives import Minimize, ProblemStatement
+from bo_invert.domains.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.single_output import Minimize
 from bo_invert.problems.examples import mixed
-from bo_invert.search_domain import Domain
 from bo_invert.strategies.base import Request
 from bo_invert.strategies.peers import cmaes
 from bo_invert.strategies.peers.cmaes import CMAES

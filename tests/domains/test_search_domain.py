@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from bo_invert.domains.parameters import Choice, Float, Int
+from bo_invert.domains.reference_measure import Reference
+from bo_invert.domains.search_domain import BoxDomain, Domain, GaussianDomain, box_domain
 from bo_invert.errors import InvalidInputError
-from bo_invert.parameters import Choice, Float, Int
-from bo_invert.reference_measure import Reference
-from bo_invert.search_domain import BoxDomain, Domain, GaussianDomain, box_domain
 
 MIXED = box_domain(
     {"rate": Float(1e-4, 1.0, log=True), "kind": Choice("a", "b", "c"), "n": Int(1, 9)}

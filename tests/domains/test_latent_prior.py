@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.search_domain import Domain
+from bo_invert.domains.search_domain import Domain
 
 RNG = np.random.default_rng(0)
 CODES = np.concatenate([RNG.normal(-2.0, 0.5, (400, 3)), RNG.normal(2.0, 0.3, (400, 3))])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from bo_invert.domains.parameters import Choice, Float, Int, Parameter, parameter_from_json
 from bo_invert.errors import InvalidInputError
-from bo_invert.parameters import Choice, Float, Int, Parameter, parameter_from_json
 
 finite = st.floats(-1e6, 1e6)
 

@@ -9,15 +9,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.objectives import (
-    Composite,
-    Maximize,
-    Minimize,
-    Objective,
-    OutcomeConstraint,
-    Target,
-    objective_from_json,
-)
+from bo_invert.objectives.base import Objective
+from bo_invert.objectives.composite import Composite
+from bo_invert.objectives.from_json import objective_from_json
+from bo_invert.objectives.outcome_constraint import OutcomeConstraint
+from bo_invert.objectives.single_output import Maximize, Minimize
+from bo_invert.objectives.target import Target
 
 Y = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 NAMES = ("a", "b", "c")

@@ -15,18 +15,20 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from bo_invert.errors import InvalidInputError
-from bo_invert.parameters import (
-    Choice,
-    Float,
-    Parameter,
+from bo_invert.domains.named_points import (
     decode_named,
     encode_named,
     parameter_columns,
-    parameter_from_json,
     parameter_quantiles,
 )
-from bo_invert.reference_measure import DataPrior, Reference, normal_quantiles, plausible_draws
+from bo_invert.domains.parameters import Choice, Float, Parameter, parameter_from_json
+from bo_invert.domains.reference_measure import (
+    DataPrior,
+    Reference,
+    normal_quantiles,
+    plausible_draws,
+)
+from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array, frozen
 
 # Engineering choice: relative distance from the edge of the ball. It exceeds the rounding error

@@ -1,0 +1,1 @@
+"""Search domains: typed parameters, points in unit coordinates, reference measures."""

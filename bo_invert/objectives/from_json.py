@@ -1,0 +1,28 @@
+"""Objectives of JSON data."""
+
+from __future__ import annotations
+
+from bo_invert.errors import InvalidInputError
+from bo_invert.objectives.single_output import Maximize, Minimize
+from bo_invert.objectives.target import Target
+from bo_invert.types import JSON
+
+
+def objective_from_json(data: JSON) -> Minimize | Maximize | Target:
+    """Return the objective of a ``to_json`` dict; a ``Composite`` has none, because it is code.
+
+    Optional keys: ``output``; of a target also ``outputs``, ``tolerance`` and ``scale``.
+
+    Raises:
+        InvalidInputError: a target has other than one value per output.
+    """
+    kinds: dict[str, type[Minimize | Maximize]] = {"minimize": Minimize, "maximize": Maximize}
+    if data["type"] in kinds:
+        return kinds[data["type"]](data.get("output"))
+    value, names, scale = data["value"], data.get("outputs") or (), data.get("scale")
+    if names and len(names) != len(value):
+        raise InvalidInputError(
+            f"Target: value must have one number per output of {list(names)}, got {len(value)}"
+        )
+    named = dict(zip(names, value, strict=True)) if names else value
+    return Target(named, data.get("tolerance", 0.0), 1.0 if scale is None else scale)
