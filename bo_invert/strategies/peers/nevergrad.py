@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bo_invert.domains.parameters import Choice, Float
 from bo_invert.domains.search_domain import Domain
@@ -130,7 +131,7 @@ def _import() -> ModuleType:
     return module
 
 
-def _one_number(value: Any) -> float:
+def _one_number(value: ArrayLike) -> float:
     return float(np.asarray(value).item())
 
 
