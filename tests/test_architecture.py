@@ -60,6 +60,7 @@ MODEL_LAYERS = (
     {"gp", "linear", "least_squares", "forest"},
     {"acquisition"},
     {"fitted_model", "observed_derivatives"},
+    {"model_comparison", "noise_test"},
 )
 """Layers of ``models`` from the lowest; other files are at the top. Imports go downwards."""
 

@@ -72,6 +72,11 @@ class ModelledOutputs:
         return None if none else self._loss_term
 
     @property
+    def loss_position(self) -> int:
+        """Modelled value that is the loss up to its sign; not defined for composite losses."""
+        return self._loss_term[0]
+
+    @property
     def warp_directions(self) -> tuple[int, ...]:
         """Direction of bad values of each modelled output: 1 high, -1 low, 0 unknown."""
         # Constrained outputs and those of a composite have no direction of their own.

@@ -95,6 +95,26 @@ def user_queries(
     ]
 
 
+def design_points(space: Space, designs: object, points: object, where: str) -> Array:
+    """Return the points ``(n, d)`` of designs, or of points, of the user; exactly one is given.
+
+    Args:
+        space: Space of the problem.
+        designs: Designs, or one record of parameters, or None.
+        points: Points ``(n, d)``, or None.
+        where: Function that received them, for messages.
+
+    Raises:
+        InvalidInputError: Both or neither are given, there is none, or one is outside the space.
+    """
+    designs = read_once(designs)
+    single = record(designs) is not None and columns(designs) is None
+    queries = user_queries(space, [designs] if single else designs, points, where)
+    require(queries, f"{where}: there must be at least one design, got none")
+    coordinates = np.array([query.point for query in queries])
+    return coordinates if space.domain.latent else space.domain.project(coordinates)
+
+
 def _coordinates(space: Space, points: object) -> Array:
     """Return points as an array ``(n, d)``; coordinates with names are matched by name."""
     axes = list(space.domain.axes)

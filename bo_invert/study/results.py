@@ -15,7 +15,8 @@ from bo_invert.problems.problem import Problem
 from bo_invert.report.dataframe import trials_frame
 from bo_invert.report.study_view import study_html, study_text
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.study.input_validation import study_key
+from bo_invert.study.input_validation import design_points, study_key
+from bo_invert.study.predictions import Predictions, PredictorCache, predictions
 from bo_invert.study.recommendation import (
     NOISE_NOTE,
     Recommendation,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from ax.api.client import Client
 
+    from bo_invert.models.prediction.predictor import Predictor
+
 
 class StudyResults:
     """Read access to a study.
@@ -47,6 +50,7 @@ class StudyResults:
         self.journal = journal
         self.problem = problem
         self.seed: int = journal.header["seed"]
+        self._predictors = PredictorCache()
 
     @property
     def statement(self) -> ProblemStatement:
@@ -91,6 +95,29 @@ class StudyResults:
         return recommend(self.statement, self.history, noisy)
 
     @own_settings()
+    def predict(
+        self, X: object = None, *, points: object = None, noise: bool = True
+    ) -> Predictions:
+        """Predict outputs and loss at designs, without a call.
+
+        The models learn from all observations. A call after new ones fits them again, others take
+        milliseconds. The 90 % intervals are calibrated on left-out observations.
+
+        Args:
+            X: n designs, or one dict of parameters.
+            points: Points ``(n, d)`` instead of designs.
+            noise: Predict single outcomes with the noise of the oracle; False: expected outputs.
+
+        Raises:
+            InvalidInputError: There are fewer than two observations, a design is outside the space,
+                or the study was opened without its problem.
+        """
+        problem = self._require_problem()
+        at = design_points(problem.space, X, points, "predict")
+        statement, history = self.statement, History(self.journal.trials)
+        return predictions(statement, self._predictor(statement, history), at, noise)
+
+    @own_settings()
     def solutions(self, count: int = 1) -> Solutions:
         """Return the best ``count`` different designs with verdicts of the judge and plausibility.
 
@@ -132,6 +159,13 @@ class StudyResults:
         from bo_invert.strategies.ax.conversion import to_ax
 
         return to_ax(self.statement, self.trials, self.seed)
+
+    def _predictor(self, statement: ProblemStatement, history: History) -> Predictor:
+        """Return models of the log, fitted again after new outcomes."""
+        noisy = known_noisy(self.journal.header["strategy"], history)
+        return self._predictors.get(
+            statement, history, noisy or suspected_noisy(statement, history)
+        )
 
     def _with_designs(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         decode = None if self.problem is None else self.problem.decode

@@ -141,7 +141,7 @@ class SphericalLinearGP:
         root = solve_triangular(
             factor, np.eye(len(factor)), lower=True, trans="T", check_finite=False
         )
-        return np.asarray(math.sqrt(self._noise()[output]) * root)
+        return np.asarray(math.sqrt(self.noise()[output]) * root)
 
     def condition_locally(self, weights: Array, centre: Array) -> Array:
         """Condition sampled weights ``(k, D + 1)`` on the observations near a unit vector ``(D,)``.
@@ -169,7 +169,7 @@ class SphericalLinearGP:
     def posterior(self, points: Array) -> tuple[Array, Array]:
         """Return mean and noise-free variance ``(m, k)`` at points ``(m, d)``."""
         rows = self.projection.features(points)
-        return rows @ self.mean.T, self._noise() * self._leverages(rows)
+        return rows @ self.mean.T, self.noise() * self._leverages(rows)
 
     def leave_one_out(self) -> tuple[Array, Array]:
         """Return leave-one-out means and variances with noise, ``(n, k)`` each.
@@ -180,9 +180,9 @@ class SphericalLinearGP:
         # A leverage of 1 means that no other observation determines the prediction.
         rest = np.maximum(1.0 - self._leverages(self.rows), 1e-12)
         errors = (self.scores - self.rows @ self._weights.T) / rest
-        return self.offset + self.spread * (self.scores - errors), self._noise() / rest
+        return self.offset + self.spread * (self.scores - errors), self.noise() / rest
 
-    def _noise(self) -> Array:
+    def noise(self) -> Array:
         """Return the noise variances of the outputs, shape ``(k,)``."""
         return np.asarray(self.spread**2 * self.amplitudes * np.array(self.settings.ratios))
 

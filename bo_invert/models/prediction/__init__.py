@@ -1,0 +1,1 @@
+"""Predictions of outputs, losses and probabilities at any points of a study."""

@@ -1,0 +1,175 @@
+"""Models of outputs behind predictions: Gaussian processes, random forest, linear process.
+
+Each predicts c values at points ``(b, d)`` of the domain as normal distributions on a warped scale,
+and forecasts each observation from the others.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bo_invert.domains.search_domain import Domain
+from bo_invert.models.base import to_unit
+from bo_invert.models.forest import Forest
+from bo_invert.models.gp.hyperparameter_averaging import HyperparameterAverage
+from bo_invert.models.gp.output_warp import Warp
+from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.linear.spherical_gp import SphericalLinearGP
+from bo_invert.types import Array
+
+_MIN_STD = 1e-3
+"""Least standard deviation where all trees agree, in standard deviations of the observations.
+Engineering choice, as in the expected improvement of a forest."""
+
+
+class Component(ABC):
+    """Model of c values.
+
+    Attributes:
+        about: Description for users.
+        values: Observed values, shape ``(n, c)``.
+        warp: Output warp; None without a warp.
+    """
+
+    about: str
+    values: Tensor
+    warp: Warp | None = None
+
+    @abstractmethod
+    def moments(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
+        """Return means and standard deviations of warped values, ``(b, c)`` each.
+
+        Args:
+            points: Points of the domain, shape ``(b, d)``.
+            noise: Predict outcomes with the noise of the oracle, instead of expected outputs.
+        """
+
+    @abstractmethod
+    def left_out(self) -> tuple[Tensor, Tensor]:
+        """Forecast each observation from the others: means and deviations, ``(n, c)`` each."""
+
+    def warped(self, values: Tensor) -> Tensor:
+        """Return warped values ``(..., c)``."""
+        return values if self.warp is None else self.warp(values)
+
+    def unwarped(self, values: Tensor) -> Tensor:
+        """Return values ``(..., c)`` of warped ones."""
+        return values if self.warp is None else self.warp.inverse(values)
+
+    def errors(self) -> Tensor:
+        """Return standardised errors of the left-out forecasts, ``(n, c)``."""
+        mean, std = self.left_out()
+        return (self.warped(self.values) - mean) / std
+
+
+@dataclass(frozen=True, eq=False)
+class GPComponent(Component):
+    """Gaussian processes of the values or of their principal components.
+
+    Args:
+        surrogate: Surrogate of the values.
+        domain: Search domain.
+        values: Observed values, shape ``(n, c)``.
+        average: Average over hyperparameters, for a noisy oracle; None for an exact one.
+    """
+
+    surrogate: Surrogate
+    domain: Domain
+    values: Tensor
+    average: HyperparameterAverage | None = None
+
+    @property
+    def about(self) -> str:  # type: ignore[override]
+        k, c = self.surrogate.weights.shape
+        parts = [f"Gaussian process, {self.surrogate.gp.kernel.name} kernel"]
+        parts += [f"{k} components of {c} outputs"] if self.projected else []
+        return ", ".join(parts)
+
+    @property
+    def warp(self) -> Warp | None:  # type: ignore[override]
+        return self.surrogate.warp
+
+    def moments(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
+        return self.surrogate.warped_moments(*self.scores(points, noise))
+
+    @property
+    def projected(self) -> bool:
+        """True if the values are modelled by their principal components."""
+        k, c = self.surrogate.weights.shape
+        return bool(k < c)
+
+    def scores(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
+        """Return means and variances ``(b, k)`` of the scores at points ``(b, d)``."""
+        inputs = torch.as_tensor(to_unit(self.domain, points))
+        if self.average is None:
+            return self.surrogate.predict(inputs)
+        mean, variance = self.average(inputs)
+        return mean, variance + self.average.noise if noise else variance
+
+    def left_out(self) -> tuple[Tensor, Tensor]:
+        moments = (
+            self.surrogate.predictive.leave_one_out()
+            if self.average is None
+            else self.average.leave_one_out()
+        )
+        return self.surrogate.warped_moments(*moments)
+
+
+@dataclass(frozen=True, eq=False)
+class ForestComponent(Component):
+    """Random forest of the values.
+
+    Args:
+        forest: Forest of the values.
+        inputs: Function from points to inputs of the forest.
+        values: Observed values, shape ``(n, c)``.
+    """
+
+    forest: Forest
+    inputs: Callable[[Array], Array]
+    values: Tensor
+    about = "random forest"
+
+    def moments(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
+        samples = self.forest.samples(self.inputs(points))
+        return torch.as_tensor(samples.mean(0)), self._std(samples.var(0))
+
+    def left_out(self) -> tuple[Tensor, Tensor]:
+        samples = self.forest.samples(self.forest.observed)
+        outside = self.forest.out_of_bag
+        weights = np.where(outside.any(axis=0), outside, True).astype(float)
+        weights = (weights / weights.sum(axis=0))[:, :, None]
+        mean = (weights * samples).sum(axis=0)
+        return torch.as_tensor(mean), self._std((weights * (samples - mean) ** 2).sum(axis=0))
+
+    def _std(self, variance: Array) -> Tensor:
+        return torch.as_tensor(np.sqrt(variance + (_MIN_STD * self.forest.spread) ** 2))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearComponent(Component):
+    """Spherical-linear process of the values.
+
+    Args:
+        process: Process of the values.
+        values: Observed values, shape ``(n, c)``.
+    """
+
+    process: SphericalLinearGP
+    values: Tensor
+    about = "linear process on a sphere"
+
+    def moments(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
+        # The residual of a linear model is curvature or noise; both are part of an outcome.
+        mean, variance = self.process.posterior(points)
+        return torch.as_tensor(mean), torch.as_tensor(np.sqrt(variance + self.process.noise()))
+
+    def left_out(self) -> tuple[Tensor, Tensor]:
+        mean, variance = self.process.leave_one_out()
+        return torch.as_tensor(mean), torch.as_tensor(np.sqrt(variance))

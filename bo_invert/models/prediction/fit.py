@@ -1,0 +1,148 @@
+"""Fit of the models behind predictions, as the strategy ``auto`` would choose them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from bo_invert.errors import InvalidInputError
+from bo_invert.history import History
+from bo_invert.models.acquisition.feasibility import fit_feasibility
+from bo_invert.models.base import to_unit
+from bo_invert.models.blas_threads import one_thread
+from bo_invert.models.data_subset import select_subset
+from bo_invert.models.forest import fit_forest, forest_inputs
+from bo_invert.models.gp.hyperparameter_averaging import average_hyperparameters
+from bo_invert.models.gp.hyperparameter_fit import MEASURED
+from bo_invert.models.gp.mixed_kernel import column_structure
+from bo_invert.models.gp.model_selection import ModelSearchSpace
+from bo_invert.models.gp.surrogate import fit_surrogate
+from bo_invert.models.linear.spherical_gp import fit_spherical_gp
+from bo_invert.models.model_comparison import compare_forest, linear_is_better
+from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
+from bo_invert.models.prediction.calibration import calibrated_factors
+from bo_invert.models.prediction.components import (
+    Component,
+    ForestComponent,
+    GPComponent,
+    LinearComponent,
+)
+from bo_invert.models.prediction.predictor import Block, Predictor
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.types import Array
+
+MIN_OBSERVATIONS = 2
+"""Least number of observations. A single one has no spread, so its interval would be empty."""
+_MIN_FOREST, _MIN_LINEAR = 20, 6
+"""Least numbers of observations of a forest and of a linear process. Engineering choice, as in the
+strategy ``auto``."""
+_MIN_LINEAR_DIM = 40
+"""Least number of latent coordinates of the linear process. Engineering choice, as in the strategy
+``auto``."""
+_SEED = 0
+"""Dimensionless seed of forests. Engineering choice: any number serves."""
+
+
+@one_thread()
+def fit_predictor(statement: ProblemStatement, history: History, *, noisy: bool) -> Predictor:
+    """Fit models of all outputs to the observations of a log.
+
+    The outputs that objective and constraints read have models of their own, so that others do not
+    change the loss. A random forest or a linear process replaces Gaussian processes where the
+    strategy ``auto`` prefers it. Beyond 1,000 observations, a subset is used.
+
+    Args:
+        statement: Problem statement.
+        history: Log with at least two observations.
+        noisy: Repeated calls at a point differ.
+
+    Raises:
+        InvalidInputError: There are fewer than two observations.
+    """
+    count = len(history.completed)
+    if count < MIN_OBSERVATIONS:
+        raise InvalidInputError(
+            f"predict: the study must have at least {MIN_OBSERVATIONS} observations, got {count}. "
+            "Run it, or add observations"
+        )
+    inputs = to_unit(statement.domain, history.points)
+    rows = select_subset(inputs, history.order)
+    if not noisy:
+        # Equal outputs of a repeated input would exclude structure finer than the lengthscales.
+        observed = np.concatenate([inputs[rows], history.y[rows]], axis=1)
+        rows = rows[np.sort(np.unique(observed, axis=0, return_index=True)[1])]
+    modelled = ModelledOutputs(statement, history.y[rows], history.losses[rows])
+    fit = _Fit(statement, history.points[rows], _kind(statement, history, noisy), noisy)
+    columns = [-1] * int(modelled.models_loss) + modelled.columns
+    blocks = [fit.block(modelled.values, columns, modelled.warp_directions)]
+    rest = [j for j in range(len(statement.outputs)) if j not in modelled.columns]
+    if rest:
+        blocks.append(fit.block(clip_outliers(history.y[rows][:, rest]), rest))
+    log_feasible, _ = fit_feasibility(
+        inputs,
+        to_unit(statement.domain, history.failed_points),
+        history.order,
+        None,
+        structure=column_structure(statement.domain),
+    )
+    return Predictor(statement, modelled, blocks, log_feasible, count)
+
+
+def _kind(statement: ProblemStatement, history: History, noisy: bool) -> str:
+    """Return the kind of model that ``auto`` would prefer: gp, forest or linear."""
+    domain, count = statement.domain, len(history.completed)
+    large = domain.latent and domain.dim >= _MIN_LINEAR_DIM and count >= _MIN_LINEAR
+    if large and linear_is_better(statement, history):
+        return "linear"
+    if noisy or domain.has_unordered or count < _MIN_FOREST:
+        return "gp"
+    forest, process = compare_forest(statement, history, None, _SEED)
+    return "forest" if forest > process else "gp"
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Fit of one kind of model to n observations.
+
+    Args:
+        statement: Problem statement.
+        points: Observed points, shape ``(n, d)``.
+        kind: Kind of model: gp, forest or linear.
+        noisy: Repeated calls at a point differ.
+    """
+
+    statement: ProblemStatement
+    points: Array
+    kind: str
+    noisy: bool
+
+    def block(
+        self, values: Array, columns: list[int], directions: tuple[int, ...] | None = None
+    ) -> Block:
+        """Fit and calibrate a model of values ``(n, c)``.
+
+        Args:
+            values: Observed values.
+            columns: Output of each value; -1 for the loss.
+            directions: Warp directions of the values; None for no warp.
+        """
+        component = self._component(values, directions)
+        return Block(component, columns, calibrated_factors(component.errors()))
+
+    def _component(self, values: Array, directions: tuple[int, ...] | None) -> Component:
+        known, points = torch.as_tensor(values), self.points
+        if self.kind == "forest":
+            inputs = forest_inputs(self.statement)
+            return ForestComponent(fit_forest(inputs(points), values, _SEED), inputs, known)
+        if self.kind == "linear":
+            return LinearComponent(fit_spherical_gp(points, values, directions=True), known)
+        domain = self.statement.domain
+        space = ModelSearchSpace.of("auto", self.noisy, directions, column_structure(domain))
+        if self.noisy:
+            # Repeated points determine the noise, so its prior is wide.
+            space = replace(space, noise_priors=(MEASURED,), averaged=False)
+        surrogate = fit_surrogate(to_unit(domain, points), values, search_space=space)
+        average = average_hyperparameters(surrogate.gp, MEASURED) if self.noisy else None
+        return GPComponent(surrogate, domain, known, average)

@@ -1,0 +1,215 @@
+"""Fitted model of all outputs of a log, with calibrated predictions of outputs and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bo_invert.models.acquisition.log_ei import sobol_normals
+from bo_invert.models.base import Z_90, to_unit
+from bo_invert.models.blas_threads import one_thread
+from bo_invert.models.optim.score import Score
+from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.models.prediction.calibration import Factors
+from bo_invert.models.prediction.components import Component, GPComponent
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.target import Target
+from bo_invert.types import Array
+
+_NODES = 64
+"""Number of quantiles that represent a distribution of a warped output. Engineering choice."""
+_SAMPLES = 512
+"""Number of samples of a loss. Engineering choice: a standard error of 4 % of the deviation."""
+_MAX_SAMPLED = 2_000_000
+"""Largest number of sampled outputs in memory, 16 MB. Engineering choice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Distributions of c quantities at b points.
+
+    Args:
+        mean: Means, shape ``(b, c)``.
+        std: Standard deviations, shape ``(b, c)``.
+        quantiles: 5 %, 50 % and 95 % quantiles, shape ``(3, b, c)``.
+    """
+
+    mean: Array
+    std: Array
+    quantiles: Array
+
+
+@dataclass(frozen=True, eq=False)
+class PointPredictions:
+    """Predictions at b points.
+
+    Args:
+        outputs: Distributions of the m outputs.
+        loss: Distribution of the loss, one column.
+        feasible: Probability that the oracle returns outputs and all constraints hold, ``(b,)``.
+        hit: Probability that all outputs of a target lie within its tolerance, shape ``(b,)``; None
+            without a tolerance.
+    """
+
+    outputs: Moments
+    loss: Moments
+    feasible: Array
+    hit: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Component with the outputs it models and the calibration of its intervals.
+
+    Args:
+        component: Model of c values.
+        columns: Output of each value; -1 for the loss.
+        factors: Factors of its standard deviations.
+    """
+
+    component: Component
+    columns: list[int]
+    factors: Factors
+
+    def distribution(self, points: Array, noise: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return medians and deviations below and above, on the warped scale, ``(b, c)`` each."""
+        centre, std = self.component.moments(points, noise)
+        return centre, std * self.factors.below, std * self.factors.above
+
+    def moments(self, points: Array, noise: bool) -> Moments:
+        """Return the distributions of the values in their units."""
+        centre, below, above = self.distribution(points, noise)
+        ends = torch.stack([centre - Z_90 * below, centre, centre + Z_90 * above])
+        # A monotone warp maps quantiles to quantiles.
+        quantiles = self.component.unwarped(ends)
+        if self.component.warp is None and bool((self.factors.below == self.factors.above).all()):
+            return Moments(centre.numpy(), below.numpy(), quantiles.numpy())
+        nodes = normal_nodes(centre)[:, None, None]
+        values = self.component.unwarped(centre + nodes * torch.where(nodes < 0.0, below, above))
+        return Moments(values.mean(0).numpy(), values.std(0, False).numpy(), quantiles.numpy())
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """Fitted models of all outputs of a log. Its methods do not change it.
+
+    Args:
+        statement: Problem statement.
+        modelled: Outputs of the first block.
+        blocks: Models; the first holds the outputs that objective and constraints read.
+        log_feasible: Log probability of outputs at unit inputs; None without failures.
+        observations: Number of observations.
+    """
+
+    statement: ProblemStatement
+    modelled: ModelledOutputs
+    blocks: list[Block]
+    log_feasible: Score | None
+    observations: int
+
+    @property
+    def about(self) -> str:
+        """Description of the models."""
+        kinds = dict.fromkeys(block.component.about for block in self.blocks)
+        return f"{'; '.join(kinds)}, {self.observations} observations"
+
+    @one_thread()
+    @torch.no_grad()
+    def predict(self, points: Array, noise: bool = True) -> PointPredictions:
+        """Predict outputs and loss at points ``(b, d)``.
+
+        Args:
+            points: Points of the domain.
+            noise: Predict outcomes with the noise of the oracle, instead of expected outputs.
+        """
+        b, m = len(points), len(self.statement.outputs)
+        outputs = Moments(np.empty((b, m)), np.empty((b, m)), np.empty((3, b, m)))
+        for block in self.blocks:
+            found = block.moments(points, noise)
+            known = [i for i, column in enumerate(block.columns) if column >= 0]
+            at = [block.columns[i] for i in known]
+            outputs.mean[:, at] = found.mean[:, known]
+            outputs.std[:, at] = found.std[:, known]
+            outputs.quantiles[..., at] = found.quantiles[..., known]
+        loss, hit = self._loss(points, noise)
+        return PointPredictions(outputs, loss, self.feasibility(points), hit)
+
+    @torch.no_grad()
+    def feasibility(self, points: Array) -> Array:
+        """Return the probability of outputs that satisfy all constraints, shape ``(b,)``."""
+        log = torch.zeros(len(points), dtype=torch.float64)
+        if self.log_feasible is not None:
+            log = log + self.log_feasible(torch.as_tensor(to_unit(self.statement.domain, points)))
+        block = self.blocks[0]
+        if self.statement.constraints:
+            centre, below, above = block.distribution(points, True)
+            # The distribution is normal on the warped scale, so the bounds are warped, too.
+            for column, sense, row in self.modelled.constraint_bounds(centre):
+                gap = block.component.warped(row)[column] - centre[:, column]
+                std = torch.where(gap < 0.0, below[:, column], above[:, column])
+                log = log + torch.special.log_ndtr(sense * gap / std)
+        return log.exp().numpy()
+
+    def _loss(self, points: Array, noise: bool) -> tuple[Moments, Array | None]:
+        """Return the distribution of the loss and the probability of hitting a target."""
+        block, ends = self.blocks[0], _tolerated(self.statement)
+        if not self.modelled.composite:  # the loss is plus or minus one modelled value
+            found = block.moments(points, noise)
+            modelled = (torch.as_tensor(found.mean), torch.as_tensor(found.quantiles))
+            mean, quantiles = (self.modelled.loss(values)[..., None] for values in modelled)
+            column = self.modelled.loss_position
+            std = found.std[:, column, None]
+            return Moments(mean.numpy(), std, quantiles.sort(0).values.numpy()), None
+        parts, hits = [], []
+        levels = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
+        for values in self._samples(points, noise):
+            sampled = self.modelled.loss(values).nan_to_num(torch.inf)  # (S, b)
+            quantiles = sampled.quantile(levels, dim=0)
+            parts.append((sampled.mean(0), sampled.std(0, False), quantiles))
+            if ends is not None:
+                columns, low, high = ends
+                inside = values[..., [block.columns.index(column) for column in columns]]
+                hits.append(((inside >= low) & (inside <= high)).all(-1).double().mean(0))
+        every = [torch.cat(part, -1)[..., None].numpy() for part in zip(*parts, strict=True)]
+        return Moments(*every), torch.cat(hits).numpy() if hits else None
+
+    def _samples(self, points: Array, noise: bool) -> Iterator[Tensor]:
+        """Yield samples ``(S, b', c)`` of the modelled outputs, for parts of the points."""
+        block = self.blocks[0]
+        step = max(1, _MAX_SAMPLED // (_SAMPLES * len(block.columns)))
+        for start in range(0, len(points), step):
+            yield _samples(block, points[start : start + step], noise)
+
+
+def _samples(block: Block, points: Array, noise: bool) -> Tensor:
+    """Return samples ``(S, b, c)`` of the values of a block."""
+    component = block.component
+    if isinstance(component, GPComponent) and component.projected:
+        # Outputs share their components, so the scores are sampled. One factor serves for all.
+        mean, variance = component.scores(points, noise)
+        factor = 0.5 * (block.factors.below + block.factors.above).median()
+        normals = sobol_normals(_SAMPLES, mean.shape[1], 0, mean)
+        return component.surrogate.values(mean + factor * variance.sqrt() * normals[:, None])
+    centre, below, above = block.distribution(points, noise)
+    normals = sobol_normals(_SAMPLES, centre.shape[1], 0, centre)[:, None]
+    return component.unwarped(centre + normals * torch.where(normals < 0.0, below, above))
+
+
+def _tolerated(statement: ProblemStatement) -> tuple[list[int], Tensor, Tensor] | None:
+    """Return the outputs of a target and their tolerated ranges; None without a tolerance."""
+    target = statement.objective
+    if not isinstance(target, Target) or target.tolerance <= 0.0:
+        return None
+    value = torch.tensor(target.value, dtype=torch.float64)
+    return list(target.indices), value - target.tolerance, value + target.tolerance
+
+
+def normal_nodes(like: Tensor) -> Tensor:
+    """Return evenly probable quantiles of a standard normal, with variance 1, shape ``(q,)``."""
+    levels = (torch.arange(_NODES).to(like) + 0.5) / _NODES
+    nodes: Tensor = torch.special.ndtri(levels)
+    return nodes / nodes.square().mean().sqrt()
