@@ -22,6 +22,7 @@ _HOME = {
     "Float": "domains.parameters",
     "Int": "domains.parameters",
     "Choice": "domains.parameters",
+    "When": "domains.conditions",
     "Oracle": "oracles.base",
     "Function": "oracles.function",
     "TorchModule": "oracles.torch",

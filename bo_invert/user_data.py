@@ -72,6 +72,12 @@ def scalar(value: object) -> object:
     return scalar(next(iter(sized))) if hasattr(value, "__len__") and len(sized) == 1 else value
 
 
+def missing(value: object) -> bool:
+    """Return True for an empty cell of a table: None, NaN, NA, NaT, or blank text."""
+    one = scalar(value)
+    return not one.strip() if isinstance(one, str) else isinstance(one, float) and math.isnan(one)
+
+
 def number(value: object) -> float:
     """Convert a value to a number; a missing value is NaN.
 

@@ -485,7 +485,7 @@ BoInvertError Box Cached Choice Command Comparison Composite Descent DoctorRepor
 Estimator FailedError Float Function GradientProxy Http InfeasibleError Int InvalidInputError
 Isolated Latent Ledger Maximize Minimize Onnx Oracle OutcomeConstraint Pixels Problem
 ProblemStatement Proposal Query Request State Strategy Study Target TorchModule Trial
-UnsuitableStrategyError __version__ compare doctor mlflow_tracking ready_problem realism
+UnsuitableStrategyError When __version__ compare doctor mlflow_tracking ready_problem realism
 to_mlflow
 """
 

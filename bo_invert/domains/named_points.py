@@ -9,10 +9,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.conditions import (
+    active_rows,
+    default_point,
+    has_conditions,
+    inactive_coordinates,
+)
 from bo_invert.domains.parameters import Parameter
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array
-from bo_invert.user_tables import length, require_names, table, without_names
+from bo_invert.user_data import missing
+from bo_invert.user_tables import length, record, require_names, table, without_names
 
 
 def parameter_columns(parameters: Mapping[str, Parameter]) -> dict[str, slice]:
@@ -37,11 +44,34 @@ def parameter_quantiles(parameters: Mapping[str, Parameter], u: Array) -> Array:
     return points
 
 
-def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dict[str, Any]]:
-    """Decode points ``(n, d)`` to named values."""
+def decode_columns(parameters: Mapping[str, Parameter], points: Array) -> dict[str, list[Any]]:
+    """Decode points ``(n, d)`` to n values of each parameter, also of inactive ones."""
     columns = parameter_columns(parameters)
-    decoded = {name: p.decode(points[:, columns[name]]) for name, p in parameters.items()}
-    return [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
+    return {name: p.decode(points[:, columns[name]]) for name, p in parameters.items()}
+
+
+def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dict[str, Any]]:
+    """Decode points ``(n, d)`` to named values of the active parameters."""
+    decoded = decode_columns(parameters, points)
+    rows = [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
+    if not has_conditions(parameters):
+        return rows
+    active = active_rows(parameters, decoded)
+    return [
+        {name: value for name, value in row.items() if name not in active or active[name][i]}
+        for i, row in enumerate(rows)
+    ]
+
+
+def project_named(parameters: Mapping[str, Parameter], points: Array) -> Array:
+    """Return the nearest points ``(n, d)`` of levels; inactive parameters have their default."""
+    columns = parameter_columns(parameters)
+    parts = [one.project(points[:, columns[name]]) for name, one in parameters.items()]
+    levels = np.concatenate(parts, axis=1)
+    if not has_conditions(parameters):
+        return levels
+    inactive = inactive_coordinates(parameters, levels)
+    return np.where(inactive, default_point(parameters), levels)
 
 
 def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[str, Any]]) -> Array:
@@ -51,7 +81,15 @@ def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[s
         InvalidInputError: a name is missing or unknown, or a value is out of range.
     """
     rows = read_named(parameters, values)
-    return coordinates(parameters, {name: [row[name] for row in rows] for name in parameters})
+    if not has_conditions(parameters):
+        return coordinates(parameters, {name: [row[name] for row in rows] for name in parameters})
+    points = np.tile(default_point(parameters), (len(rows), 1))
+    columns = parameter_columns(parameters)
+    for name, one in parameters.items():
+        active = [i for i, row in enumerate(rows) if name in row]
+        if active:
+            points[active, columns[name]] = one.coordinates([rows[i][name] for i in active])
+    return points
 
 
 def coordinates(parameters: Mapping[str, Parameter], columns: Mapping[str, Sequence[Any]]) -> Array:
@@ -61,20 +99,67 @@ def coordinates(parameters: Mapping[str, Parameter], columns: Mapping[str, Seque
     )
 
 
+def nearest_point(parameters: Mapping[str, Parameter], named: Mapping[str, Any]) -> Array:
+    """Return the point ``(d,)`` of the values nearest to given ones; inactive ones may be missing.
+
+    Other optimisers return values with rounding errors.
+    """
+    parts = [
+        np.full(one.width, 0.5)
+        if name not in named and one.when
+        else one.coordinates([one.nearest(named[name])])[0]
+        for name, one in parameters.items()
+    ]
+    return np.concatenate(parts)
+
+
 def read_named(
     parameters: Mapping[str, Parameter], values: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return named values of the user as values of the parameters, in their order.
 
+    Values of inactive parameters do not matter and are left out.
+
     Raises:
         InvalidInputError: a name is missing or unknown, or a value is out of range.
     """
+    if has_conditions(parameters):
+        return [_read_active(parameters, row) for row in values]
     for row in values:
         require_names("parameters", parameters, row)
     columns = {
         name: _read(name, one, [row[name] for row in values]) for name, one in parameters.items()
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _read_active(parameters: Mapping[str, Parameter], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the active parameters of a design."""
+    found: dict[str, Any] = {}
+
+    def active(name: str) -> bool:
+        """Return True for an active parameter, after the values that decide on it are read."""
+        return all(
+            active(one.parameter) and value(one.parameter) in one.values
+            for one in parameters[name].when
+        )
+
+    def value(name: str) -> object:
+        if name not in found:
+            if name not in row or missing(row[name]):
+                belongs = " and ".join(map(str, parameters[name].when))
+                raise InvalidInputError(
+                    f"parameters: {name!r} is missing"
+                    + (f", which belongs to {belongs}" if belongs else "")
+                    + f"; got {dict(row)!r:.200}"
+                )
+            (found[name],) = _read(name, parameters[name], [row[name]])
+        return found[name]
+
+    unknown = sorted(set(map(str, row)) - set(parameters))
+    if unknown:
+        raise InvalidInputError(f"parameters: names must be of {list(parameters)}, got {unknown}")
+    return {name: value(name) for name in parameters if active(name)}
 
 
 def _read(name: str, parameter: Parameter, values: Sequence[object]) -> Sequence[Any]:
@@ -97,7 +182,8 @@ def named_rows(
     Raises:
         InvalidInputError: a name is missing or unknown, or an array has another shape.
     """
-    named = table(designs)
+    named = _records(designs) if has_conditions(parameters) else None
+    named = table(designs) if named is None else named
     if named is not None:
         return named
     listed = without_names(designs)
@@ -113,6 +199,15 @@ def named_rows(
                 f"Box: designs must have shape (n, {len(parameters)}), got {_shape(designs)}"
             )
     return [dict(zip(parameters, row, strict=True)) for row in rows]
+
+
+def _records(designs: object) -> list[dict[str, Any]] | None:
+    """Return records whose names may differ; None for designs of another kind."""
+    if isinstance(designs, Mapping) or hasattr(designs, "columns"):
+        return None
+    rows = [record(row) for row in designs] if isinstance(designs, Iterable) else [None]
+    named = [row for row in rows if row is not None]
+    return named if rows and len(named) == len(rows) else None
 
 
 def _shape(designs: object) -> object:

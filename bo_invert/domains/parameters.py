@@ -4,28 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, TypeAlias, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self, TypeAlias, cast
 
 import numpy as np
 
+from bo_invert.domains.rounding import roundoff, snapped
+from bo_invert.domains.value_grid import ValueGrid, digits_of, step_of, value_grid
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array
 from bo_invert.user_data import number, plain_options, real, scalar
 
-# Unit roundoffs 2^-p of floating-point formats with p significant bits (IEEE 754; bfloat16: 8).
-_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
+# Distance of a value of the user from a grid that is rounding, in steps. Engineering choice.
+_GRID_ROUNDING = 1e-6
 Value: TypeAlias = str | bool | int | float
 """Value of a parameter."""
 
 
 @dataclass(frozen=True)
+class Condition:
+    """Condition of a parameter: it exists where another parameter has one of some values.
+
+    Args:
+        parameter: name of the other parameter.
+        values: its values.
+    """
+
+    parameter: str
+    values: tuple[Value, ...]
+
+    def __str__(self) -> str:
+        several = len(self.values) > 1
+        value = f"in {list(self.values)!r}" if several else f"= {self.values[0]!r}"
+        return f"{self.parameter} {value}"
+
+    def to_json(self) -> JSON:
+        return {"parameter": self.parameter, "values": list(self.values)}
+
+
+@dataclass(frozen=True, repr=False)
 class _Range:
     """Numeric parameter in ``[low, high]``, searched on a log scale if ``log``."""
 
     low: float
     high: float
     log: bool = False
+    when: tuple[Condition, ...] = field(default=(), kw_only=True)
+    """Conditions under which the parameter exists; see ``When``."""
 
     width: ClassVar[int] = 1
     """Number of coordinates in the unit cube."""
@@ -48,10 +73,21 @@ class _Range:
         if self.log and self.low <= 0:
             raise InvalidInputError(f"{where}: a log scale needs a positive lower bound")
 
+    @property
+    def continuous(self) -> bool:
+        """True if values are real numbers without a step."""
+        return math.isinf(self.levels)
+
     def edges(self) -> tuple[float, float]:
         """Return the ends of the unit interval, on the scale of the search."""
         low, high = self.low - self._half_cell, self.high + self._half_cell
-        return (math.log(low), math.log(high)) if self.log else (low, high)
+        # The cell of the first value ends at half of it, where a step is larger than the bound.
+        return (math.log(max(low, 0.5 * self.low)), math.log(high)) if self.log else (low, high)
+
+    def nearest(self, value: float) -> float:
+        """Return the value of this parameter that is nearest to a number."""
+        inside = min(max(value, self.low), self.high)
+        return self._type(round(inside)) if self._half_cell else inside
 
     def decode(self, u: Array) -> list[Any]:
         """Decode unit coordinates ``(n, 1)`` to values."""
@@ -103,15 +139,114 @@ class _Range:
     def project(self, u: Array) -> Array:
         return np.clip(u, 0.0, 1.0)
 
+    def under(self, conditions: tuple[Condition, ...]) -> Self:
+        """Return this parameter with other conditions."""
+        return replace(self, when=conditions)
+
+    def _options(self) -> dict[str, JSON]:
+        """Return the options that are set, apart from bounds and scale."""
+        return {}
+
+    def __repr__(self) -> str:
+        given = {"low": self.low, "high": self.high, "log": self.log, **self._options()}
+        text = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        return f"{type(self).__name__}({text}{_shown(self.when)})"
+
     def to_json(self) -> JSON:
-        return {"type": type(self).__name__.lower(), **asdict(self)}
+        return {
+            "type": type(self).__name__.lower(),
+            "low": self.low,
+            "high": self.high,
+            "log": self.log,
+            **self._options(),
+            **conditions_to_json(self.when),
+        }
 
 
+@dataclass(frozen=True, repr=False)
 class Float(_Range):
-    """Real parameter in ``[low, high]``, searched on a log scale if ``log``."""
+    """Real parameter in ``[low, high]``, searched on a log scale if ``log``.
+
+    With ``step``, values are ``low, low + step, ..., high``; with ``digits``, they have at most
+    this number of decimals. Each is the double nearest to its decimal number: 0.3, never
+    0.30000000000000004. Models and searches then treat the parameter like an integer.
+
+    Args:
+        low: lower bound.
+        high: upper bound; ``high - low`` is a whole number of steps.
+        log: search on a logarithmic scale.
+        step: difference of neighbouring values, in units of the parameter.
+        digits: largest number of decimals, also of the bounds; -2 stands for hundreds.
+
+    Raises:
+        InvalidInputError: bounds are no interval, or not on the grid of the values.
+    """
+
+    step: float | None = field(default=None, kw_only=True)
+    digits: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        where = f"Float({self.low!r}, {self.high!r})"
+        step, digits = step_of(where, self.step), digits_of(where, self.digits)
+        grid = value_grid(where, self.low, self.high, step, digits)
+        vars(self).update(step=step, digits=digits, _grid=grid)
+
+    @property
+    def grid(self) -> ValueGrid | None:
+        """Values of a parameter with a step; None for all real numbers."""
+        found: ValueGrid | None = vars(self)["_grid"]
+        return found
+
+    @property
+    def levels(self) -> float:  # type: ignore[override]  # a constant of the base class
+        """Number of different values."""
+        return math.inf if self.grid is None else self.grid.steps + 1
+
+    @property
+    def _half_cell(self) -> float:  # type: ignore[override]  # a constant of the base class
+        return 0 if self.grid is None else 0.5 * self.grid.step
+
+    def decode(self, u: Array) -> list[Any]:
+        if self.grid is None:
+            return super().decode(u)
+        low, high = self.edges()
+        t = low + np.clip(u[:, 0], 0.0, 1.0) * (high - low)
+        return self.grid.values(self.grid.positions(np.exp(t) if self.log else t))
+
+    def read(self, value: object) -> float:
+        found = super().read(value)
+        if self.grid is None:
+            return found
+        near = self.nearest(found)
+        rounding = max(_GRID_ROUNDING * self.grid.step, roundoff(found, value) * abs(found))
+        if abs(near - found) > rounding:
+            other = self.nearest(near + math.copysign(self.grid.step, found - near))
+            raise InvalidInputError(
+                f"{found:.12g} is not a value of the parameter, whose step is {self.grid.step!r}; "
+                f"the nearest ones are {near!r} and {other!r}"
+            )
+        return near
+
+    def read_all(self, values: Sequence[object]) -> Sequence[object]:
+        if self.grid is None:
+            return super().read_all(values)
+        return [self.read(value) for value in values]
+
+    def nearest(self, value: float) -> float:
+        if self.grid is None:
+            return super().nearest(value)
+        return self.grid.values(self.grid.positions(np.array([value], dtype=float)))[0]
+
+    def project(self, u: Array) -> Array:
+        return super().project(u) if self.grid is None else self.coordinates(self.decode(u))
+
+    def _options(self) -> dict[str, JSON]:
+        given = {"step": self.step, "digits": self.digits}
+        return {name: value for name, value in given.items() if value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Int(_Range):
     """Integer parameter in ``[low, high]``, both included, on a log scale if ``log``."""
 
@@ -146,14 +281,30 @@ class Int(_Range):
         return self.coordinates(self.decode(u))
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Choice:
-    """Categorical parameter: one coordinate if ``ordered``, otherwise one per value (one-hot)."""
+    """Categorical parameter: one of several values.
+
+    Models compare unordered values as equal or different (one coordinate per value, one-hot). With
+    ``ordered``, neighbours in the given order are similar, like levels of a number (one
+    coordinate): grades, sizes such as ``Choice(8, 16, 32, 64, ordered=True)``, or
+    ``Choice("low", "medium", "high", ordered=True)``.
+
+    Args:
+        values: at least two different str, bool, int or float, also as one list.
+        ordered: values are given in their order.
+    """
 
     values: tuple[Any, ...]
     ordered: bool
+    when: tuple[Condition, ...] = ()
 
-    def __init__(self, *values: Any, ordered: bool = False) -> None:
+    continuous: ClassVar[bool] = False
+    """True if values are real numbers."""
+
+    def __init__(
+        self, *values: Any, ordered: bool = False, when: tuple[Condition, ...] = ()
+    ) -> None:
         if len(values) == 1 and np.ndim(values[0]) == 1:
             values = tuple(values[0])
         values = tuple(plain_options(value) for value in values)
@@ -163,7 +314,14 @@ class Choice:
             )
         if len(values) < 2 or len(set(values)) != len(values):
             raise InvalidInputError(f"Choice needs at least two different values, got {values!r}")
-        vars(self).update(values=values, ordered=bool(ordered))  # the class is frozen
+        vars(self).update(values=values, ordered=bool(ordered), when=when)  # the class is frozen
+
+    def under(self, conditions: tuple[Condition, ...]) -> Choice:
+        """Return this parameter with other conditions."""
+        return Choice(*self.values, ordered=self.ordered, when=conditions)
+
+    def __repr__(self) -> str:
+        return f"Choice(values={self.values!r}, ordered={self.ordered!r}{_shown(self.when)})"
 
     @property
     def width(self) -> int:
@@ -203,6 +361,10 @@ class Choice:
         """Return values of the user as ``read`` does."""
         return [self.read(value) for value in values]
 
+    def nearest(self, value: Value) -> Value:
+        """Return the value of this parameter that equals a value."""
+        return self.read(value)
+
     def encode(self, values: Sequence[Any]) -> Array:
         return self.coordinates(self.read_all(values))
 
@@ -216,7 +378,12 @@ class Choice:
         return self.coordinates(self.decode(u))
 
     def to_json(self) -> JSON:
-        return {"type": "choice", "values": list(self.values), "ordered": self.ordered}
+        return {
+            "type": "choice",
+            "values": list(self.values),
+            "ordered": self.ordered,
+            **conditions_to_json(self.when),
+        }
 
 
 Parameter = Float | Int | Choice
@@ -224,32 +391,24 @@ Parameter = Float | Int | Choice
 
 def parameter_from_json(data: JSON) -> Parameter:
     """Return the parameter of a ``to_json`` dict."""
+    when = tuple(
+        Condition(one["parameter"], tuple(one["values"])) for one in data.get("when") or ()
+    )
     if data["type"] == "choice":
-        return Choice(*data["values"], ordered=data["ordered"])
-    kind: type[Float] | type[Int] = Int if data["type"] == "int" else Float
-    return kind(data["low"], data["high"], data["log"])
+        return Choice(*data["values"], ordered=data["ordered"], when=when)
+    if data["type"] == "int":
+        return Int(data["low"], data["high"], data["log"], when=when)
+    step, digits = data.get("step"), data.get("digits")
+    return Float(data["low"], data["high"], data["log"], step=step, digits=digits, when=when)
 
 
-def snapped(value: float, low: float, high: float, given: object = None) -> float:
-    """Return a value outside ``[low, high]`` as the bound that it equals in its own precision.
+def conditions_to_json(conditions: tuple[Condition, ...]) -> dict[str, JSON]:
+    """Return the JSON entry of conditions; none without conditions."""
+    return {"when": [one.to_json() for one in conditions]} if conditions else {}
 
-    The value 0.1 in single precision exceeds 0.1 by 1.5e-9.
 
-    Args:
-        value: value in double precision.
-        low: lower bound.
-        high: upper bound.
-        given: array, scalar or tensor that held the value. Without one of lower precision, a number
-            that single precision represents exactly counts as single precision.
-    """
-    if low <= value <= high or not math.isfinite(value):
-        return value
-    name = str(getattr(given, "dtype", "")).rpartition(".")[2]
-    with np.errstate(over="ignore"):
-        single = float(np.float32(value)) == value
-    roundoff = _ROUNDOFF.get(name, _ROUNDOFF["float32"] if single else 0.0)
-    bound = low if value < low else high
-    return bound if abs(value - bound) <= roundoff * abs(bound) else value
+def _shown(conditions: tuple[Condition, ...]) -> str:
+    return "".join(f", if {one}" for one in conditions)
 
 
 def _bound(where: str, name: str, value: object) -> float:

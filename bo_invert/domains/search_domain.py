@@ -14,12 +14,22 @@ from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bo_invert.domains.conditions import (
+    checked_conditions,
+    design_count,
+    has_conditions,
+    inactive_coordinates,
+)
 from bo_invert.domains.named_points import (
+    decode_columns,
     decode_named,
     encode_named,
+    nearest_point,
     parameter_columns,
     parameter_quantiles,
+    project_named,
 )
 from bo_invert.domains.parameters import Choice, Float, Parameter, parameter_from_json
 from bo_invert.domains.reference_measure import (
@@ -91,7 +101,12 @@ class Domain(ABC):
     @cached_property
     def continuous(self) -> bool:
         """True if every coordinate is a real number."""
-        return all(isinstance(p, Float) for p in self.parameters.values())
+        return all(p.continuous for p in self.parameters.values())
+
+    @cached_property
+    def conditional(self) -> bool:
+        """True if some parameter is active only for some values of another one."""
+        return has_conditions(self.parameters)
 
     @property
     def has_unordered(self) -> bool:
@@ -101,13 +116,12 @@ class Domain(ABC):
     @property
     def has_real(self) -> bool:
         """True if some coordinate is a real number, so that gradients are of use."""
-        return not self.parameters or any(isinstance(p, Float) for p in self.parameters.values())
+        return not self.parameters or any(p.continuous for p in self.parameters.values())
 
     @property
     def size(self) -> float:
         """Number of different designs; infinite if some coordinate is a real number."""
-        levels = (parameter.levels for parameter in self.parameters.values())
-        return math.inf if self.has_real else float(math.prod(levels))
+        return math.inf if self.has_real else design_count(self.parameters)
 
     @cached_property
     def bounds(self) -> Array:
@@ -210,8 +224,12 @@ class Domain(ABC):
         reach, low, high = self.adam
         return min(high, max(low, reach / steps))
 
+    def inactive(self, points: Array) -> NDArray[np.bool_]:
+        """Return a mask ``(n, d)`` of the coordinates of inactive parameters."""
+        return inactive_coordinates(self.parameters, points)
+
     def values(self, points: Array) -> list[dict[str, Any]]:
-        """Decode points ``(n, d)`` to named parameters."""
+        """Decode points ``(n, d)`` to named values of the active parameters."""
         return decode_named(self.parameters, points)
 
     def encode(self, values: Sequence[Mapping[str, Any]]) -> Array:
@@ -223,15 +241,17 @@ class Domain(ABC):
         return encode_named(self.parameters, values)
 
     def named(self, point: Array) -> dict[str, Any]:
-        """Decode a point ``(d,)`` to values of the ``axes``."""
+        """Decode a point ``(d,)`` to values of the ``axes``, inactive ones included."""
         if self.parameters:
-            return self.values(point[None])[0]
+            decoded = decode_columns(self.parameters, point[None])
+            return {name: column[0] for name, column in decoded.items()}
         return dict(zip(self.axes, point.tolist(), strict=True))
 
     def point(self, named: Mapping[str, Any]) -> Array:
         """Return the nearest valid point ``(d,)`` of values of the ``axes``."""
-        values = self.encode([named])[0] if self.parameters else [named[name] for name in self.axes]
-        return self.project(np.array(values, dtype=float))
+        if self.parameters:
+            return self.project(nearest_point(self.parameters, named))
+        return self.project(np.array([named[name] for name in self.axes], dtype=float))
 
     def to_json(self) -> JSON:
         """Return the JSON form that identifies the domain in a log."""
@@ -299,10 +319,7 @@ class BoxDomain(Domain):
         if self.continuous:
             return np.clip(points, 0.0, 1.0)
         flat = points.reshape(-1, self.dim)
-        parts = [
-            self.parameters[name].project(flat[:, cols]) for name, cols in self.columns.items()
-        ]
-        return np.concatenate(parts, axis=1).reshape(points.shape)
+        return project_named(self.parameters, flat).reshape(points.shape)
 
     def plausibility(self, points: Array) -> Array:
         points = np.atleast_2d(points)
@@ -382,7 +399,8 @@ def box_domain(
 ) -> Domain:
     """Return the unit cube of named parameters; the other arguments are those of ``Domain``."""
     dim = sum(p.width for p in parameters.values())
-    return BoxDomain("box", dim, dict(parameters), math.inf, reference, floor)
+    parameters = checked_conditions(parameters) if has_conditions(parameters) else dict(parameters)
+    return BoxDomain("box", dim, parameters, math.inf, reference, floor)
 
 
 def gaussian_domain(

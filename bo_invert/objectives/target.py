@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.domains.parameters import snapped
+from bo_invert.domains.rounding import snapped
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives.base import Objective, Tensor, output_columns, output_position
 from bo_invert.types import JSON

@@ -158,6 +158,10 @@ def _space(data: JSON, identity: JSON) -> Space:
             raise InvalidInputError("space: parameters must have at least one entry, got {}")
         parameters = {name: parameter_from_json(one) for name, one in data["parameters"].items()}
         domain, known = box_domain(parameters), data.get("data")
+        if domain.conditional and data.get("vector"):
+            raise InvalidInputError(
+                "space: vectors have all parameters, so none may be conditional. Remove 'vector'."
+            )
         if known is not None:
             domain = box_domain(parameters, _data_prior(known, domain.dim))
         return DeclaredSpace(domain, bool(data.get("vector", False)), identity)

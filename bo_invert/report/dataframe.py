@@ -58,7 +58,9 @@ def trial_record(
     }
     y = [None] * len(outputs) if trial.y is None else trial.y.tolist()
     named: dict[str, Any] = {}
-    for key, value in (*trial_values(trial, domain).items(), *zip(outputs, y, strict=True)):
+    # Conditional parameters that are inactive in the trial are empty cells.
+    values = {**(dict.fromkeys(domain.parameters) if domain else {}), **trial_values(trial, domain)}
+    for key, value in (*values.items(), *zip(outputs, y, strict=True)):
         while key in named or key in head or key in tail:
             key += "_"
         named[key] = value

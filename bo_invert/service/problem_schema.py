@@ -124,13 +124,35 @@ class RequestBody(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
         return _few(FIELDS, value)
 
 
+ParameterValue = Text | bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat
+
+
+class ParameterCondition(RequestBody):
+    """Condition of a parameter: another parameter has one of the values."""
+
+    parameter: Name
+    values: Annotated[list[ParameterValue], Field(min_length=1, max_length=1000)]
+
+
+Conditions = Annotated[
+    list[ParameterCondition],
+    Field(max_length=100, description="The parameter exists where all conditions hold."),
+]
+
+
 class FloatParameter(RequestBody):
-    """Real parameter in ``[low, high]``; ``log`` searches it on a logarithmic scale."""
+    """Real parameter in ``[low, high]``; ``log`` searches it on a logarithmic scale.
+
+    Values are ``low``, ``low + step``, ... with a ``step``, and have at most ``digits`` decimals.
+    """
 
     type: Literal["float"]
     low: FiniteFloat
     high: FiniteFloat
     log: bool = False
+    step: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    digits: Annotated[Integer, Field(ge=-300, le=300)] | None = None
+    when: Conditions = []
 
 
 class IntParameter(RequestBody):
@@ -140,17 +162,16 @@ class IntParameter(RequestBody):
     low: SafeInteger
     high: SafeInteger
     log: bool = False
+    when: Conditions = []
 
 
 class ChoiceParameter(RequestBody):
     """Categorical parameter, or ordinal if ``ordered``."""
 
     type: Literal["choice"]
-    values: Annotated[
-        list[Text | bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat],
-        Field(min_length=1, max_length=1000),
-    ]
+    values: Annotated[list[ParameterValue], Field(min_length=1, max_length=1000)]
     ordered: bool = False
+    when: Conditions = []
 
 
 class ReferenceMeasure(RequestBody):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.conditions import flattened
 from bo_invert.domains.named_points import coordinates, named_rows
 from bo_invert.domains.parameters import Choice, Float, Int, Parameter
 from bo_invert.domains.search_domain import box_domain
@@ -39,7 +40,7 @@ class Box(Space):
 
     Args:
         lower: lower bounds, shape ``(d,)``; or a mapping from names to ``Float``, ``Int``,
-            ``Choice`` or ``(low, high)``. Default: the least values of ``data``.
+            ``Choice``, ``(low, high)`` or ``When``. Default: the least values of ``data``.
         upper: upper bounds, shape ``(d,)``; omitted with a mapping. Default: the largest values of
             ``data``.
         names: names of a vector's coordinates; default: the columns of a data frame, or
@@ -59,6 +60,7 @@ class Box(Space):
         data: Designs | None = None,
     ) -> None:
         declared = _declared(lower, upper)
+        declared = None if declared is None else flattened(declared)
         self.named = declared is not None and (upper is None or isinstance(lower, Mapping))
         order = next((list(b) for b in (declared, record(lower), record(upper)) if b), names)
         if order is not None and names is not None:
@@ -75,14 +77,16 @@ class Box(Space):
         if not parameters:
             raise InvalidInputError("Box: at least one parameter is required")
         self.domain = box_domain(parameters)
+        parameters = dict(self.domain.parameters)
         self._data_digest = None
         if columns is not None:
             columns, self._data_digest = checked(columns, parameters)
             points = coordinates(parameters, some_rows(columns))
+            points = self.domain.project(points) if self.domain.conditional else points
             self.domain = box_domain(parameters, fit_data_prior(points))
         self.differentiable = not self.named and self.domain.continuous
         self.unnamed = not self.named and list(parameters) == [*_default_names(len(parameters))]
-        self.discrete = not any(isinstance(parameter, Float) for parameter in parameters.values())
+        self.discrete = not self.domain.has_real
 
     def decode(self, points: Array) -> Sequence[Design]:
         points = np.atleast_2d(points)
@@ -116,7 +120,7 @@ class Box(Space):
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
-        """Bytes of the projected point as a name; None if any parameter is a ``Float``."""
+        """Bytes of the projected point as a name; None if any parameter is a real number."""
         return (
             (lambda points: [row.tobytes().hex() for row in self.domain.project(points)])
             if self.discrete
@@ -158,7 +162,8 @@ def _parameter(name: str, value: object) -> Parameter:
         low, high = cast("tuple[float, float]", value)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"parameter {name!r} must be Float, Int, Choice or (low, high), got {value!r} ({error})"
+            f"parameter {name!r} must be Float, Int, Choice, When or (low, high), got {value!r} "
+            f"({error})"
         ) from None
     where = f"Box: parameter {name!r}"
     return Float(real(where, "the lower bound", low), real(where, "the upper bound", high))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.domains.parameters import Choice, Int, Parameter
+from bo_invert.domains.conditions import Masks, active_rows
+from bo_invert.domains.parameters import Choice, Float, Int, Parameter
 from bo_invert.errors import InvalidInputError, warn_user
 from bo_invert.types import Array, Designs
-from bo_invert.user_data import number, numbers
+from bo_invert.user_data import missing, number, numbers
 from bo_invert.user_tables import columns as columns_of, read_once, without_names
 
 Columns = dict[str, Any]
@@ -122,6 +123,7 @@ def checked(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Colu
     found: Columns = {}
     total = hashlib.sha256()
     constant = []
+    columns, empty = _filled(columns, parameters)
     for name, parameter in parameters.items():
         if isinstance(parameter, Choice):
             found[name], numbers = _choices(name, columns[name], parameter)
@@ -130,12 +132,32 @@ def checked(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Colu
         if np.ptp(numbers) == 0.0:
             constant.append(name)
         total.update(np.asarray(numbers, dtype="<f8").tobytes())
+    for name, active in active_rows(parameters, found).items():
+        if (active & empty[name]).any():
+            row = int(np.flatnonzero(active & empty[name])[0])
+            conditions = " and ".join(map(str, parameters[name].when))
+            raise InvalidInputError(
+                f"Box: column {name!r} of data is empty in row {row}, where {conditions}. Enter "
+                "its value, or remove the row."
+            )
     if constant:
         warn_user(
             f"Box: all rows of data have the same value of {', '.join(map(repr, constant))}. Other "
             "values are implausible, so a search hardly changes these inputs.",
         )
     return found, total.hexdigest()
+
+
+def _filled(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Columns, Masks]:
+    """Fill empty cells of conditional parameters with a value; return columns and empty cells."""
+    filled, empty = dict(columns), {}
+    for name, parameter in parameters.items():
+        if parameter.when:
+            empty[name] = np.array([missing(value) for value in columns[name]], dtype=bool)
+            (value,) = parameter.decode(np.full((1, parameter.width), 0.5))
+            cells = zip(columns[name], empty[name], strict=True)
+            filled[name] = [value if none else one for one, none in cells]
+    return filled, empty
 
 
 def some_rows(columns: Columns, seed: int = 0) -> Columns:
@@ -188,9 +210,14 @@ def _in_range(name: str, values: Array, parameter: Parameter) -> Array:
     outside = (values < parameter.low - margin) | (values > parameter.high + margin)
     if isinstance(parameter, Int):
         outside |= values != np.rint(values)
+    if isinstance(parameter, Float) and parameter.grid is not None:
+        levels = np.array(parameter.grid.values(parameter.grid.positions(values)))
+        outside |= np.abs(values - levels) > _ROUNDING * parameter.grid.step
+        values = np.where(outside, values, levels)
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
-        kind = "whole numbers" if isinstance(parameter, Int) else "values"
+        stepped = isinstance(parameter, Float) and not parameter.continuous
+        kind = "whole numbers" if isinstance(parameter, Int) else "steps" if stepped else "values"
         raise InvalidInputError(
             f"Box: column {name!r} of data must hold {kind} in [{parameter.low}, "
             f"{parameter.high}], got {values[row]:.6g} in row {row} ({int(outside.sum())} of "

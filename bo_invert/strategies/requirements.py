@@ -41,6 +41,6 @@ def require_residuals(name: str, statement: ProblemStatement, alternatives: str)
     if not statement.domain.continuous:
         raise UnsuitableStrategyError(
             f"strategy {name!r} needs finite differences, and problem {statement.name!r} has "
-            "integers or choices among its parameters. Make them Float or fix them, or use "
-            f"{alternatives}"
+            "integers, choices or steps among its parameters. Make them Float without a step, fix "
+            f"them, or use {alternatives}"
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from bo_invert.domains.parameters import Choice, Float, Parameter
+from bo_invert.domains.conditions import all_values
+from bo_invert.domains.parameters import Float, Parameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.types import Array, Indices
 
@@ -25,7 +26,7 @@ _MAX_NEIGHBOURS = 120
 
 def discrete_names(domain: Domain) -> list[str]:
     """Return the names of the parameters that are not real numbers."""
-    return [name for name, p in domain.parameters.items() if not isinstance(p, Float)]
+    return [name for name, p in domain.parameters.items() if not p.continuous]
 
 
 def discrete_configurations(domain: Domain, points: Array) -> Indices:
@@ -39,8 +40,9 @@ def discrete_configurations(domain: Domain, points: Array) -> Indices:
 def neighbours(domain: Domain, point: Array, rng: np.random.Generator) -> Array:
     """Return points ``(m, d)`` that differ in one discrete parameter, and some that differ in two.
 
-    A parameter takes all other values. If it has many, an ordered one moves by one and two and to
-    some random values, and an unordered one to random values.
+    A parameter takes all other values. If it has many, an ordered one moves by one and two (real
+    numbers with a step: by powers of two) and to some random values, and an unordered one to random
+    values. Parameters that become active are drawn.
     """
     names, columns = discrete_names(domain), domain.columns
     codes = {
@@ -54,7 +56,20 @@ def neighbours(domain: Domain, point: Array, rng: np.random.Generator) -> Array:
         pair = [names[i] for i in rng.choice(len(names), 2, replace=False)]
         changes = [(columns[n], codes[n][rng.integers(len(codes[n]))]) for n in pair]
         moved.append(_replaced(point, changes))
-    return np.array(moved)
+    return activated(domain, point, np.array(moved), rng) if domain.conditional else np.array(moved)
+
+
+def activated(domain: Domain, point: Array, moved: Array, rng: np.random.Generator) -> Array:
+    """Return valid points ``(m, d)`` after moves; parameters that become active are drawn.
+
+    Args:
+        domain: Search domain with conditional parameters.
+        point: Point before the moves, shape ``(d,)``, or one for each, ``(m, d)``.
+        moved: Points after the moves, shape ``(m, d)``.
+        rng: Random generator of the drawn values.
+    """
+    before = domain.inactive(np.atleast_2d(point))
+    return domain.project(np.where(before, rng.random(moved.shape), moved))
 
 
 def _replaced(point: Array, changes: Sequence[tuple[slice, Array]]) -> Array:
@@ -101,10 +116,10 @@ def climb(
 def _other_values(parameter: Parameter, coordinates: Array, rng: np.random.Generator) -> Array:
     """Return the coordinates ``(v, w)`` of other values of a parameter of width w."""
     here = parameter.decode(coordinates[None])[0]
-    every: Sequence[Any] = _values(parameter)
+    every = all_values(parameter)
     ordered = parameter.width == 1
     if len(every) > _MAX_VALUES and ordered:
-        near = every.index(here) + np.array([-2, -1, 1, 2])
+        near = every.index(here) + _offsets(parameter, len(every))
         jumps = rng.integers(len(every), size=_JUMPS)
         # Unique positions, so that no value is tried twice.
         every = [every[i] for i in np.unique([*near[(near >= 0) & (near < len(every))], *jumps])]
@@ -114,8 +129,12 @@ def _other_values(parameter: Parameter, coordinates: Array, rng: np.random.Gener
     return parameter.encode([value for value in every if value != here])
 
 
-def _values(parameter: Parameter) -> Sequence[Any]:
-    """Return all values of a discrete parameter, in order."""
-    if isinstance(parameter, Choice):
-        return parameter.values
-    return range(int(parameter.low), int(parameter.high) + 1)
+def _offsets(parameter: Parameter, count: int) -> Indices:
+    """Return the moves of an ordered parameter of many values, in positions.
+
+    Those of a grid of real numbers double up to half the range, as in a line search.
+    """
+    if not isinstance(parameter, Float):
+        return np.array([-2, -1, 1, 2])
+    steps = 2 ** np.arange(int(math.log2(count)))
+    return np.concatenate([-steps[::-1], steps])

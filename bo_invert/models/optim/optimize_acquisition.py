@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.domains.parameters import Float
 from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
-from bo_invert.models.optim.discrete_search import climb, discrete_configurations
+from bo_invert.models.optim.discrete_search import activated, climb, discrete_configurations
 from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.models.optim.score import DifferentiableScore, Score, at_valid, differentiable
 from bo_invert.types import Array, Indices
@@ -178,17 +177,17 @@ def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Gen
 
 def _resample_one_parameter(domain: Domain, points: Array, rng: np.random.Generator) -> Array:
     """Resample one random discrete parameter of each point."""
-    points = points.copy()
+    before, points = points, points.copy()
     discrete = [
         columns
         for name, columns in domain.columns.items()
-        if not isinstance(domain.parameters[name], Float)
+        if not domain.parameters[name].continuous
     ]
     choice = rng.integers(len(discrete), size=len(points))
     fresh = domain.uniform(rng, len(points))
     for row, which in enumerate(choice):
         points[row, discrete[which]] = fresh[row, discrete[which]]
-    return points
+    return activated(domain, before, points, rng) if domain.conditional else points
 
 
 def _best_of_each_configuration(domain: Domain, points: Array, values: Array) -> Array:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bo_invert.domains.parameters import Float
 from bo_invert.domains.search_domain import Domain
 from bo_invert.models.array_module import as_array
 from bo_invert.types import Array, Indices
@@ -147,15 +147,16 @@ class _RoundedScore(DifferentiableScore):
 
     def gradient(self, inputs: Array, functions: Indices) -> tuple[Array, Array]:
         value, slope = self.score.gradient(self._round(inputs), functions)
-        return value, np.where(self._real, slope, 0.0)
+        return value, np.where(self._real(inputs), slope, 0.0)
 
     def _round(self, inputs: Array) -> Array:
-        return np.where(self._real, inputs, self.domain.project(inputs))
+        return np.where(self._real(inputs), inputs, self.domain.project(inputs))
 
-    @property
-    def _real(self) -> Array:
+    def _real(self, inputs: Array) -> NDArray[np.bool_]:
+        """Return a mask of real coordinates of active parameters, ``(d,)`` or ``(b, d)``."""
         parameters = self.domain.parameters.values()
-        return np.array([isinstance(p, Float) for p in parameters for _ in range(p.width)])
+        real = np.array([p.continuous for p in parameters for _ in range(p.width)])
+        return real & ~self.domain.inactive(inputs) if self.domain.conditional else real
 
 
 def differentiable(score: Score) -> DifferentiableScore:

@@ -432,7 +432,7 @@ function table(rows, names, outputs, loss, target, append) {
     row.append(make("td", trial.cost.values + trial.cost.gradients, "n"));
     names.forEach((name, j) => {
       const value = trial.parameters ? trial.parameters[name] : trial.point[j];
-      row.append(make("td", plain(value), "n"));
+      row.append(make("td", value === undefined ? "" : plain(value), "n"));
     });
     row.append(make("td", trial.reason));
     body.append(row);
@@ -523,7 +523,10 @@ async function study(name, signal) {
     }
     if (!names.length && part.trials.length) {
       const trial = part.trials[0];
-      names = trial.parameters ? Object.keys(trial.parameters) : trial.point.map((_, j) => `z${j}`);
+      const domain = about.problem.space.domain;
+      // All parameters: those of one trial lack the ones that are inactive in it.
+      names = domain && domain.parameters ? Object.keys(domain.parameters) : [];
+      if (!names.length) names = trial.parameters ? Object.keys(trial.parameters) : trial.point.map((_, j) => `z${j}`);
       names = names.slice(0, 12);
     }
     const outputs = about.problem.outputs;

@@ -27,6 +27,9 @@ from bo_invert.types import Array, State, Trial
 # Least width of a range, in units of the parameter; by default Ax rejects narrower ones
 # (https://ax.dev). A narrower parameter is passed as its coordinate in [0, 1].
 _MIN_RANGE = 1.5e-5
+# Most values of a step that Ax receives as an ordered choice. Engineering choice: of more values,
+# Ax receives the range and its proposals are rounded.
+_MAX_LEVELS = 100
 # Columns of Ax's tables, which a parameter of this name would overwrite.
 _RESERVED = ("metadata", "location", "trial_index", "arm_name", "trial_status", "generation_node")
 
@@ -41,7 +44,7 @@ class Axis:
     Args:
         name: name in Ax.
         parameter: parameter of this library.
-        labels: values of a choice in Ax; empty for numbers.
+        labels: values of a choice or of a step in Ax; empty for other numbers.
         unit: Ax receives the coordinate in [0, 1] instead of the value, whose range is too narrow.
     """
 
@@ -53,9 +56,10 @@ class Axis:
     def config(self) -> RangeParameterConfig | ChoiceParameterConfig:
         """Return the argument of ``configure_experiment`` of Ax."""
         p = self.parameter
-        if isinstance(p, Choice):
+        if isinstance(p, Choice) or self.labels:
             kind = {bool: "bool", int: "int", float: "float", str: "str"}[type(self.labels[0])]
-            return ChoiceParameterConfig(self.name, list(self.labels), kind, is_ordered=p.ordered)
+            ordered = not isinstance(p, Choice) or p.ordered
+            return ChoiceParameterConfig(self.name, list(self.labels), kind, is_ordered=ordered)
         if self.unit:
             return RangeParameterConfig(self.name, (0.0, 1.0), "float")
         kind = "int" if isinstance(p, Int) else "float"
@@ -78,13 +82,17 @@ class Axis:
             return p.values[self.labels.index(value)]
         if self.unit:
             return p.decode(np.array([[float(value)]]))[0]
-        return min(max(value, p.low), p.high)
+        return p.nearest(value)
 
 
 def _axis(name: str, parameter: Parameter) -> Axis:
     name = f"{name}_" if name in _RESERVED else name
     if isinstance(parameter, Choice):
         return Axis(name, parameter, _labels(parameter))
+    grid = parameter.grid if isinstance(parameter, Float) and not parameter.log else None
+    if grid is not None and len(grid) <= _MAX_LEVELS:
+        # As Ax does for a range with a step, without the rounding errors of its sums.
+        return Axis(name, parameter, tuple(grid))
     return Axis(
         name,
         parameter,
@@ -106,7 +114,10 @@ def _labels(choice: Choice) -> tuple[Any, ...]:
 
 
 class Frame:
-    """Conversion between points and Ax parameters; those of a latent are ``z0, z1, ...``."""
+    """Conversion between points and Ax parameters; those of a latent are ``z0, z1, ...``.
+
+    Ax receives conditional parameters in all trials, inactive ones with their default value.
+    """
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain

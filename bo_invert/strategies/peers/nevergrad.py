@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.domains.parameters import Choice, Float
+from bo_invert.domains.parameters import Choice, Float, Parameter, Value
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, require_package
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -249,8 +249,12 @@ def _space(domain: Domain) -> Any:
         return p.Array(shape=(domain.dim,), **limits)
     axes: dict[str, Any] = {}
     for name, parameter in domain.parameters.items():
-        if isinstance(parameter, Float):
+        if parameter.continuous:
             axes[name] = p.Scalar(lower=0.0, upper=1.0)
+        elif isinstance(parameter, Float) and parameter.grid is not None:
+            # Positions on the grid; a scale other than linear is that of the values.
+            last = parameter.grid.steps
+            axes[name] = p.Scalar(lower=0, upper=last).set_integer_casting()
         elif isinstance(parameter, Choice):
             axes[name] = (p.TransitionChoice if parameter.ordered else p.Choice)(
                 list(parameter.values)
@@ -266,10 +270,7 @@ def _point(domain: Domain, value: Any) -> Array:
     if domain.continuous:
         return np.asarray(value, dtype=np.float64)
     return np.concatenate(
-        [
-            [value[name]] if isinstance(parameter, Float) else parameter.encode([value[name]])[0]
-            for name, parameter in domain.parameters.items()
-        ]
+        [_coordinates(parameter, value[name]) for name, parameter in domain.parameters.items()]
     )
 
 
@@ -278,12 +279,25 @@ def _value(domain: Domain, point: Array) -> Array | dict[str, Any]:
     if domain.continuous:
         return point
     columns = domain.columns
-    return {
-        name: float(point[columns[name]][0])
-        if isinstance(p, Float)
-        else p.decode(point[None, columns[name]])[0]
-        for name, p in domain.parameters.items()
-    }
+    return {name: _axis_value(p, point[columns[name]]) for name, p in domain.parameters.items()}
+
+
+def _coordinates(parameter: Parameter, value: Value) -> Array:
+    """Convert a value of an axis to the coordinates ``(w,)`` of its parameter."""
+    if parameter.continuous:
+        return np.array([value], dtype=np.float64)
+    grid = parameter.grid if isinstance(parameter, Float) else None
+    found: Array = parameter.encode([value if grid is None else grid[int(value)]])[0]
+    return found
+
+
+def _axis_value(parameter: Parameter, coordinates: Array) -> Value:
+    """Convert the coordinates ``(w,)`` of a parameter to a value of its axis."""
+    if parameter.continuous:
+        return float(coordinates[0])
+    (value,) = parameter.decode(coordinates[None])
+    grid = parameter.grid if isinstance(parameter, Float) else None
+    return value if grid is None else grid.index(value)
 
 
 @contextmanager

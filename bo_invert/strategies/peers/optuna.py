@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bo_invert.domains.parameters import Choice, Int, Parameter
+from bo_invert.domains.parameters import Choice, Float, Int, Parameter
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import require_package
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -16,9 +17,13 @@ from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Query, State, Trial
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+# Most values of a step that Optuna receives. Engineering choice: it rejects rounding errors of more
+# than 1e-8 steps; of more values, it receives the range and its proposals are rounded.
+_MAX_LEVELS = 10_000
 _SAMPLERS = {"gp": "GPSampler", "tpe": "TPESampler"}
 
 
@@ -26,9 +31,10 @@ _SAMPLERS = {"gp": "GPSampler", "tpe": "TPESampler"}
 class Optuna(Strategy):
     """Optuna study (Akiba et al. 2019) in memory, rebuilt from the log at every ask.
 
-    Parameters of a box retain their types and scales; coordinates of a latent are floats between
-    its bounds. Optuna receives the scalar loss, not the residuals of a target. Constraints and
-    pending and failed trials are passed as such. Settings of the samplers are the defaults.
+    Parameters of a box retain their types, scales and steps; conditional ones are suggested only
+    where they are active. Coordinates of a latent are floats between its bounds. Optuna receives
+    the scalar loss, not the residuals of a target. Constraints and pending and failed trials are
+    passed as such. Settings of the samplers are the defaults.
 
     Args:
         sampler: ``"gp"`` (Gaussian process, log expected improvement) or ``"tpe"`` (Bergstra et
@@ -55,8 +61,32 @@ class Optuna(Strategy):
                 sampler=sampler(seed=draw_seed(request.rng())),
             )
             study.add_trials([_trial(statement, trial, distributions) for trial in trials])
-            points = [domain.point(study.ask(distributions).params) for _ in range(request.count)]
+            points = [
+                domain.point(_suggested(study, domain, distributions)) for _ in range(request.count)
+            ]
         return Proposal(tuple(Query(point, origin=self.name) for point in points))
+
+
+def _suggested(
+    study: optuna.Study, domain: Domain, distributions: dict[str, BaseDistribution]
+) -> dict[str, Any]:
+    """Return the values of a new trial; those of conditional parameters only where active."""
+    if not domain.conditional:
+        return study.ask(distributions).params
+    trial, found = study.ask(), dict[str, Any]()
+
+    def suggest(name: str) -> object:
+        if name not in found:
+            found[name] = trial._suggest(name, distributions[name])
+        return found[name]
+
+    def active(name: str) -> bool:
+        return all(
+            active(one.parameter) and suggest(one.parameter) in one.values
+            for one in domain.parameters[name].when
+        )
+
+    return {name: suggest(name) for name in distributions if active(name)}
 
 
 def _import() -> ModuleType:
@@ -71,6 +101,9 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
     if isinstance(parameter, Choice):
         return kinds.CategoricalDistribution(parameter.values)
+    grid = parameter.grid if isinstance(parameter, Float) and not parameter.log else None
+    if grid is not None and len(grid) <= _MAX_LEVELS:
+        return kinds.FloatDistribution(parameter.low, parameter.high, step=grid.step)
     kind: Callable[..., BaseDistribution] = (
         kinds.IntDistribution if isinstance(parameter, Int) else kinds.FloatDistribution
     )
@@ -90,5 +123,7 @@ def _trial(
     else:
         state = TrialState.RUNNING if trial.state.open else TrialState.FAIL
     # Optuna rejects parameters outside of their distribution, which latent draws may exceed.
-    params = statement.domain.named(trial.point.clip(*statement.domain.bounds))
+    domain, point = statement.domain, trial.point.clip(*statement.domain.bounds)
+    params = domain.values(point[None])[0] if domain.conditional else domain.named(point)
+    distributions = {name: distributions[name] for name in params}
     return create_trial(state=state, params=params, distributions=distributions, **outcome)
