@@ -58,6 +58,48 @@ class Warp:
         return torch.where(self._warped, self.threshold, torch.ones_like(self.threshold))
 
 
+@dataclass(frozen=True, eq=False)
+class TailedWarp(Warp):
+    """Warp that continues as a straight line beyond the worst observation, too.
+
+    The inverse of a logarithm is an exponential function. Predictions beyond all observations would
+    have means and quantiles of any size.
+
+    Args:
+        highest: Warped value of the worst observation times the sign, shape ``(c,)``.
+    """
+
+    highest: Tensor
+
+    @staticmethod
+    def of(warp: Warp, values: Tensor) -> TailedWarp:
+        """Return the warp with a tail beyond values ``(n, c)``."""
+        highest = (warp.sign * warp(values)).amax(0)
+        return TailedWarp(warp.sign, warp.lowest, warp.threshold, highest)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        inside = torch.minimum(self.sign * values, self.sign * self._edge)
+        beyond = (self.sign * (values - self._edge)).clamp(min=0.0) / self._slope
+        tailed = super().__call__(self.sign * inside) + self.sign * beyond
+        return torch.where(self._warped, tailed, values)
+
+    def inverse(self, warped: Tensor) -> Tensor:
+        v = self.sign * warped
+        beyond = (v - self.highest).clamp(min=0.0) * self._slope
+        tailed = super().inverse(self.sign * torch.minimum(v, self.highest)) + self.sign * beyond
+        return torch.where(self._warped, tailed, warped)
+
+    @property
+    def _edge(self) -> Tensor:
+        """Value of the worst observation."""
+        return super().inverse(self.sign * self.highest)
+
+    @property
+    def _slope(self) -> Tensor:
+        """Slope of the inverse at the worst observation."""
+        return self.highest.clamp(min=0.0).exp() * self._scale
+
+
 def threshold_candidates(
     values: Tensor, sign: float, shares: tuple[float, ...] = (0.5, 0.25, 0.1)
 ) -> list[float]:

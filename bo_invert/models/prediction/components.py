@@ -1,7 +1,6 @@
 """Models of outputs behind predictions: Gaussian processes, random forest, linear process.
 
-Each predicts c values at points ``(b, d)`` of the domain as normal distributions on a warped scale,
-and forecasts each observation from the others.
+Each predicts c values at points ``(b, d)`` of the domain as normal distributions on a warped scale.
 """
 
 from __future__ import annotations
@@ -9,18 +8,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bo_invert.domains.search_domain import Domain
-from bo_invert.models.base import to_unit
+from bo_invert.models.base import Z_90, to_unit
 from bo_invert.models.forest import Forest
 from bo_invert.models.gp.hyperparameter_averaging import HyperparameterAverage
-from bo_invert.models.gp.output_warp import Warp
+from bo_invert.models.gp.output_warp import TailedWarp, Warp
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.linear.spherical_gp import SphericalLinearGP
+from bo_invert.models.prediction.calibration import Forecasts
 from bo_invert.types import Array
 
 _MIN_STD = 1e-3
@@ -50,9 +51,10 @@ class Component(ABC):
             noise: Predict outcomes with the noise of the oracle, instead of expected outputs.
         """
 
-    @abstractmethod
-    def left_out(self) -> tuple[Tensor, Tensor]:
-        """Forecast each observation from the others: means and deviations, ``(n, c)`` each."""
+    def forecasts(self, mean: Tensor, std: Tensor, values: Tensor) -> Forecasts:
+        """Return forecasts of values ``(n, c)`` from moments on the warped scale, ``(n, c)``."""
+        ends = torch.stack([mean - Z_90 * std, mean + Z_90 * std])
+        return Forecasts(mean, std, self.warped(values), self.unwarped(ends))
 
     def warped(self, values: Tensor) -> Tensor:
         """Return warped values ``(..., c)``."""
@@ -61,11 +63,6 @@ class Component(ABC):
     def unwarped(self, values: Tensor) -> Tensor:
         """Return values ``(..., c)`` of warped ones."""
         return values if self.warp is None else self.warp.inverse(values)
-
-    def errors(self) -> Tensor:
-        """Return standardised errors of the left-out forecasts, ``(n, c)``."""
-        mean, std = self.left_out()
-        return (self.warped(self.values) - mean) / std
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +88,10 @@ class GPComponent(Component):
         parts += [f"{k} components of {c} outputs"] if self.projected else []
         return ", ".join(parts)
 
-    @property
+    @cached_property
     def warp(self) -> Warp | None:  # type: ignore[override]
-        return self.surrogate.warp
+        warp = self.surrogate.warp
+        return None if warp is None else TailedWarp.of(warp, self.values)
 
     def moments(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
         return self.surrogate.warped_moments(*self.scores(points, noise))
@@ -112,13 +110,14 @@ class GPComponent(Component):
         mean, variance = self.average(inputs)
         return mean, variance + self.average.noise if noise else variance
 
-    def left_out(self) -> tuple[Tensor, Tensor]:
+    def left_out(self) -> Forecasts:
+        """Forecast each observation from the others, at the same hyperparameters."""
         moments = (
             self.surrogate.predictive.leave_one_out()
             if self.average is None
             else self.average.leave_one_out()
         )
-        return self.surrogate.warped_moments(*moments)
+        return self.forecasts(*self.surrogate.warped_moments(*moments), self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,13 +139,15 @@ class ForestComponent(Component):
         samples = self.forest.samples(self.inputs(points))
         return torch.as_tensor(samples.mean(0)), self._std(samples.var(0))
 
-    def left_out(self) -> tuple[Tensor, Tensor]:
+    def left_out(self) -> Forecasts:
+        """Forecast each observation by the trees without it."""
         samples = self.forest.samples(self.forest.observed)
         outside = self.forest.out_of_bag
         weights = np.where(outside.any(axis=0), outside, True).astype(float)
         weights = (weights / weights.sum(axis=0))[:, :, None]
         mean = (weights * samples).sum(axis=0)
-        return torch.as_tensor(mean), self._std((weights * (samples - mean) ** 2).sum(axis=0))
+        std = self._std((weights * (samples - mean) ** 2).sum(axis=0))
+        return self.forecasts(torch.as_tensor(mean), std, self.values)
 
     def _std(self, variance: Array) -> Tensor:
         return torch.as_tensor(np.sqrt(variance + (_MIN_STD * self.forest.spread) ** 2))
@@ -170,6 +171,8 @@ class LinearComponent(Component):
         mean, variance = self.process.posterior(points)
         return torch.as_tensor(mean), torch.as_tensor(np.sqrt(variance + self.process.noise()))
 
-    def left_out(self) -> tuple[Tensor, Tensor]:
+    def left_out(self) -> Forecasts:
+        """Forecast each observation from the others, at the same hyperparameters."""
         mean, variance = self.process.leave_one_out()
-        return torch.as_tensor(mean), torch.as_tensor(np.sqrt(variance))
+        std = torch.as_tensor(np.sqrt(variance))
+        return self.forecasts(torch.as_tensor(mean), std, self.values)

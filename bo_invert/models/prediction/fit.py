@@ -22,16 +22,20 @@ from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.linear.spherical_gp import fit_spherical_gp
 from bo_invert.models.model_comparison import compare_forest, linear_is_better
 from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
-from bo_invert.models.prediction.calibration import calibrated_factors
+from bo_invert.models.prediction.calibration import (
+    Calibration,
+    Forecasts,
+    interval_score,
+    joined,
+)
 from bo_invert.models.prediction.components import (
-    Component,
     ForestComponent,
     GPComponent,
     LinearComponent,
 )
 from bo_invert.models.prediction.predictor import Block, Predictor
 from bo_invert.objectives.problem_statement import ProblemStatement
-from bo_invert.types import Array
+from bo_invert.types import JSON, Array, Indices
 
 MIN_OBSERVATIONS = 2
 """Least number of observations. A single one has no spread, so its interval would be empty."""
@@ -41,6 +45,11 @@ strategy ``auto``."""
 _MIN_LINEAR_DIM = 40
 """Least number of latent coordinates of the linear process. Engineering choice, as in the strategy
 ``auto``."""
+FOLDS = 8
+"""Number of folds of left-out forecasts. Engineering choice: each fit has most observations."""
+_MAX_REFITTED = 300
+"""Largest number of observations whose folds have fits of their own. Engineering choice: beyond,
+one observation hardly changes the hyperparameters, and fits are slow."""
 _SEED = 0
 """Dimensionless seed of forests. Engineering choice: any number serves."""
 
@@ -123,26 +132,60 @@ class _Fit:
     ) -> Block:
         """Fit and calibrate a model of values ``(n, c)``.
 
+        A warped Gaussian process is kept if its left-out forecasts have the lower interval score in
+        units of the values. Warps are selected by densities, which a few best values dominate.
+
         Args:
             values: Observed values.
             columns: Output of each value; -1 for the loss.
             directions: Warp directions of the values; None for no warp.
         """
-        component = self._component(values, directions)
-        return Block(component, columns, calibrated_factors(component.errors()))
-
-    def _component(self, values: Array, directions: tuple[int, ...] | None) -> Component:
         known, points = torch.as_tensor(values), self.points
         if self.kind == "forest":
             inputs = forest_inputs(self.statement)
-            return ForestComponent(fit_forest(inputs(points), values, _SEED), inputs, known)
+            forest = ForestComponent(fit_forest(inputs(points), values, _SEED), inputs, known)
+            return Block(forest, columns, Calibration.of(forest.left_out()))
         if self.kind == "linear":
-            return LinearComponent(fit_spherical_gp(points, values, directions=True), known)
+            process = fit_spherical_gp(points, values, directions=True)
+            linear = LinearComponent(process, known)
+            return Block(linear, columns, Calibration.of(linear.left_out()))
+        component, forecasts = self._gp(values, directions)
+        if component.warp is not None:
+            plain = self._gp(values, None)
+            if interval_score(plain[1], known) < interval_score(forecasts, known):
+                component, forecasts = plain
+        return Block(component, columns, Calibration.of(forecasts))
+
+    def _gp(
+        self, values: Array, directions: tuple[int, ...] | None
+    ) -> tuple[GPComponent, Forecasts]:
+        """Fit Gaussian processes; also return their left-out forecasts."""
         domain = self.statement.domain
         space = ModelSearchSpace.of("auto", self.noisy, directions, column_structure(domain))
         if self.noisy:
             # Repeated points determine the noise, so its prior is wide.
             space = replace(space, noise_priors=(MEASURED,), averaged=False)
-        surrogate = fit_surrogate(to_unit(domain, points), values, search_space=space)
+        component = self._fitted(np.arange(len(values)), values, space, None)
+        n = len(values)
+        if not 2 * FOLDS <= n <= _MAX_REFITTED:
+            return component, component.left_out()
+        # Hyperparameters are fitted without the fold: fixed ones would make errors too small.
+        # n = 0 in the memo keeps the selected model.
+        memo = {**component.surrogate.memo, "n": 0}
+        parts, order = [], []
+        for fold in range(FOLDS):
+            out = np.arange(n) % FOLDS == fold
+            other = self._fitted(np.flatnonzero(~out), values, space, memo)
+            # The warp depends on the observations, so forecasts have the one of their fold.
+            moments = other.moments(self.points[out], True)
+            parts.append(other.forecasts(*moments, component.values[out]))
+            order.append(np.flatnonzero(out))
+        return component, joined(parts, np.argsort(np.concatenate(order)))
+
+    def _fitted(
+        self, rows: Indices, values: Array, space: ModelSearchSpace, memo: JSON
+    ) -> GPComponent:
+        domain, inputs = self.statement.domain, to_unit(self.statement.domain, self.points[rows])
+        surrogate = fit_surrogate(inputs, values[rows], memo, space)
         average = average_hyperparameters(surrogate.gp, MEASURED) if self.noisy else None
-        return GPComponent(surrogate, domain, known, average)
+        return GPComponent(surrogate, domain, torch.as_tensor(values[rows]), average)

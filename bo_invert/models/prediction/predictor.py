@@ -14,7 +14,7 @@ from bo_invert.models.base import Z_90, to_unit
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.models.prediction.calibration import Factors
+from bo_invert.models.prediction.calibration import Calibration
 from bo_invert.models.prediction.components import Component, GPComponent
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
@@ -68,29 +68,28 @@ class Block:
     Args:
         component: Model of c values.
         columns: Output of each value; -1 for the loss.
-        factors: Factors of its standard deviations.
+        calibration: Factors of its standard deviations.
     """
 
     component: Component
     columns: list[int]
-    factors: Factors
+    calibration: Calibration
 
-    def distribution(self, points: Array, noise: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return medians and deviations below and above, on the warped scale, ``(b, c)`` each."""
+    def distribution(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
+        """Return medians and calibrated deviations on the warped scale, ``(b, c)`` each."""
         centre, std = self.component.moments(points, noise)
-        return centre, std * self.factors.below, std * self.factors.above
+        return centre, std * self.calibration.factor(std)
 
     def moments(self, points: Array, noise: bool) -> Moments:
         """Return the distributions of the values in their units."""
-        centre, below, above = self.distribution(points, noise)
-        ends = torch.stack([centre - Z_90 * below, centre, centre + Z_90 * above])
+        centre, std = self.distribution(points, noise)
         # A monotone warp maps quantiles to quantiles.
-        quantiles = self.component.unwarped(ends)
-        if self.component.warp is None and bool((self.factors.below == self.factors.above).all()):
-            return Moments(centre.numpy(), below.numpy(), quantiles.numpy())
-        nodes = normal_nodes(centre)[:, None, None]
-        values = self.component.unwarped(centre + nodes * torch.where(nodes < 0.0, below, above))
-        return Moments(values.mean(0).numpy(), values.std(0, False).numpy(), quantiles.numpy())
+        ends = torch.stack([centre - Z_90 * std, centre, centre + Z_90 * std])
+        quantiles = self.component.unwarped(ends).numpy()
+        if self.component.warp is None:
+            return Moments(centre.numpy(), std.numpy(), quantiles)
+        values = self.component.unwarped(centre + normal_nodes(centre)[:, None, None] * std)
+        return Moments(values.mean(0).numpy(), values.std(0, False).numpy(), quantiles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +145,11 @@ class Predictor:
             log = log + self.log_feasible(torch.as_tensor(to_unit(self.statement.domain, points)))
         block = self.blocks[0]
         if self.statement.constraints:
-            centre, below, above = block.distribution(points, True)
+            centre, std = block.distribution(points, True)
             # The distribution is normal on the warped scale, so the bounds are warped, too.
             for column, sense, row in self.modelled.constraint_bounds(centre):
                 gap = block.component.warped(row)[column] - centre[:, column]
-                std = torch.where(gap < 0.0, below[:, column], above[:, column])
-                log = log + torch.special.log_ndtr(sense * gap / std)
+                log = log + torch.special.log_ndtr(sense * gap / std[:, column])
         return log.exp().numpy()
 
     def _loss(self, points: Array, noise: bool) -> tuple[Moments, Array | None]:
@@ -191,12 +189,13 @@ def _samples(block: Block, points: Array, noise: bool) -> Tensor:
     if isinstance(component, GPComponent) and component.projected:
         # Outputs share their components, so the scores are sampled. One factor serves for all.
         mean, variance = component.scores(points, noise)
-        factor = 0.5 * (block.factors.below + block.factors.above).median()
+        _, std = component.moments(points, noise)
+        factor = block.calibration.factor(std).median(1).values[:, None]
         normals = sobol_normals(_SAMPLES, mean.shape[1], 0, mean)
         return component.surrogate.values(mean + factor * variance.sqrt() * normals[:, None])
-    centre, below, above = block.distribution(points, noise)
+    centre, std = block.distribution(points, noise)
     normals = sobol_normals(_SAMPLES, centre.shape[1], 0, centre)[:, None]
-    return component.unwarped(centre + normals * torch.where(normals < 0.0, below, above))
+    return component.unwarped(centre + normals * std)
 
 
 def _tolerated(statement: ProblemStatement) -> tuple[list[int], Tensor, Tensor] | None:
