@@ -37,6 +37,8 @@ _HOME = {
     "Maximize": "objectives.single_output",
     "Target": "objectives.target",
     "Composite": "objectives.composite",
+    "Pareto": "objectives.pareto",
+    "Plausibility": "objectives.single_output",
     "OutcomeConstraint": "objectives.outcome_constraint",
     "Problem": "problems.problem",
     "Study": "study.study",
@@ -159,8 +161,13 @@ if TYPE_CHECKING:
     from bo_invert.history import Ledger as Ledger
     from bo_invert.objectives.composite import Composite as Composite
     from bo_invert.objectives.outcome_constraint import OutcomeConstraint as OutcomeConstraint
+    from bo_invert.objectives.pareto import Pareto as Pareto
     from bo_invert.objectives.problem_statement import ProblemStatement as ProblemStatement
-    from bo_invert.objectives.single_output import Maximize as Maximize, Minimize as Minimize
+    from bo_invert.objectives.single_output import (
+        Maximize as Maximize,
+        Minimize as Minimize,
+        Plausibility as Plausibility,
+    )
     from bo_invert.objectives.target import Target as Target
     from bo_invert.oracles.base import Oracle as Oracle
     from bo_invert.oracles.cached import Cached as Cached

@@ -1,7 +1,8 @@
-"""Minimisation and maximisation of one output."""
+"""Minimisation and maximisation of one output, or of the plausibility."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -9,6 +10,9 @@ from typing import Self
 from bo_invert.errors import printable
 from bo_invert.objectives.base import Objective, Tensor, output_position
 from bo_invert.types import JSON
+
+PLAUSIBILITY = "plausibility"
+"""Name of the output that holds the plausibility of a point."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,29 @@ class Maximize(_OneOutput):
 
     def loss(self, y: Tensor) -> Tensor:
         return -y[..., self.index]
+
+
+class Plausibility(_OneOutput):
+    """Objective with the loss ``-p``: maximisation of the plausibility p of a design in [0, 1].
+
+    The problem appends p to the outputs of the oracle as the output ``"plausibility"``, without a
+    call. It is ``plausibility(designs)`` of the problem if given, otherwise that of the space: the
+    share of the reference measure that is less plausible. Outcome constraints may name it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(PLAUSIBILITY)
+
+    def bind(self, outputs: Sequence[str]) -> Self:
+        bound = copy.copy(self)
+        vars(bound)["index"] = output_position(self.output, outputs, str(self))
+        return bound
+
+    def loss(self, y: Tensor) -> Tensor:
+        return -y[..., self.index]
+
+    def to_json(self) -> JSON:
+        return {"type": "plausibility"}
+
+    def __str__(self) -> str:
+        return "Plausibility()"

@@ -115,6 +115,12 @@ class Target(Objective):
     def loss(self, y: Tensor) -> Tensor:
         return (self.residuals(y) ** 2).mean(-1)
 
+    def distance(self, y: Tensor) -> Tensor:
+        """Compute the distance ``(...)``, the square root of the loss, of outputs ``(..., m)``."""
+        loss = self.loss(y)
+        # The gradient of a root is infinite at 0.
+        return np.sqrt(loss) if isinstance(loss, (np.ndarray, float)) else (loss + 1e-24).sqrt()
+
     def satisfied(self, y: Tensor) -> bool:
         ends = [(v - self.tolerance, v + self.tolerance) for v in self.value]
         return self.tolerance > 0 and all(

@@ -114,15 +114,17 @@ class CallBudget:
         """
         if self.left < (1 if len(points) == 1 else 2 * len(points)):
             raise BudgetSpent
-        oracle, outputs = self.problem.oracle, self.problem.outputs
+        oracle, outputs = self.problem.oracle, self.problem.output_names.oracle
         assert oracle is not None
         began = time.perf_counter()
         designs = self.problem.space.decode(np.array(points))
         decoding = (time.perf_counter() - began) / len(points)
         answers, each = self._timed(lambda: oracle.answers(designs, outputs), points, Cost(1), kind)
         outcomes = [
-            self.problem.outcome(answer.outputs_or_error, Cost(answer.calls, 0, each + decoding))
-            for answer in answers
+            self.problem.outcome(
+                answer.outputs_or_error, Cost(answer.calls, 0, each + decoding), point
+            )
+            for answer, point in zip(answers, points, strict=True)
         ]
         return self._note(
             [

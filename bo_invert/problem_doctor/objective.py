@@ -213,7 +213,7 @@ def check_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
                 "Use a regressor trained on other data, or no judge",
             )
         ], 0
-    opinions, calls = problem.second_opinions(problem.space.decode(points[:2]))
+    opinions, calls = problem.second_opinions(problem.space.decode(points[:2]), points[:2])
     reasons = [one.reason for one in opinions if one is not None and one.y is None]
     return first(
         (

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -26,12 +25,14 @@ from bo_invert.objectives.base import Objective
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
-from bo_invert.oracles.raw_outputs import as_outputs, output_positions
+from bo_invert.oracles.raw_outputs import output_positions
+from bo_invert.problems.output_names import oracle_output_names
+from bo_invert.problems.plausibility_output import OutputNames, reads_plausibility
 from bo_invert.spaces.base import Space
 from bo_invert.spaces.box import Box
 from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, State
 from bo_invert.user_code import own_settings, user_function
-from bo_invert.user_data import number, numbers, scalar, whole_number
+from bo_invert.user_data import number, numbers
 from bo_invert.user_tables import require_names
 
 if TYPE_CHECKING:
@@ -92,20 +93,22 @@ class Problem:
             )
         if not isinstance(objective, Objective):
             raise InvalidInputError(
-                "Problem: objective must be Minimize(), Maximize(), Target(...) or Composite(fn), "
-                f"got {type(objective).__name__}"
+                "Problem: objective must be Minimize(), Maximize(), Target(...), Pareto(...) "
+                f"or Composite(fn), got {type(objective).__name__}"
             )
         if isinstance(constraints, (str, OutcomeConstraint)):
             constraints = [constraints]
         parsed = tuple(OutcomeConstraint.parse(constraint) for constraint in constraints)
         self.space = space
         self.oracle = None if oracle is None else as_oracle(oracle)
-        self.outputs = _output_names(outputs, self.oracle, objective, parsed)
+        names = oracle_output_names(outputs, self.oracle, objective, parsed)
+        self.output_names = OutputNames.of(names, objective)
+        self.outputs = self.output_names.problem
         if self.oracle is not None and self.oracle is not oracle and self.oracle.outputs is None:
-            self.oracle.outputs = self.outputs  # those of the user stay as they are
+            self.oracle.outputs = names  # those of the user stay as they are
         for one in (self.oracle, None if judge is None else as_oracle(judge)):
             if one is not None:
-                output_positions("Problem: outputs", one.outputs, self.outputs)
+                output_positions("Problem: outputs", one.outputs, names)
                 by_name = designs_by_name(space, one)  # raises if names do not match
                 if not by_name and one.input_names and getattr(space, "unnamed", False):
                     warn_user(
@@ -121,6 +124,12 @@ class Problem:
         self.reuse = space.discrete if reuse is None else reuse
         default = isinstance(realism, str) and realism == "default"
         self.realism = space.realism if default else cast("float | None", realism)
+        if reads_plausibility(objective) and plausibility is None and not self.measured:
+            raise InvalidInputError(
+                "Problem: Plausibility() needs a measure of real designs, and all points of "
+                f"{type(space).__name__} are equally plausible. Use a Latent, Box(data=...), or "
+                "Problem(plausibility=function of designs)."
+            )
 
     @property
     def realism(self) -> float | None:
@@ -187,7 +196,7 @@ class Problem:
         if designs_by_name(self.space, oracle):
             names = list(self.space.domain.parameters)
             designs = [dict(zip(names, design, strict=True)) for design in designs]
-        return oracle.answers(designs, self.outputs)
+        return oracle.answers(designs, self.output_names.oracle)
 
     @own_settings()
     def evaluate(self, queries: Sequence[Query]) -> list[Outcome]:
@@ -223,13 +232,29 @@ class Problem:
                 )
             ] * len(queries)
         seconds = (time.perf_counter() - started) / len(queries)
-        return [self.outcome(one.outputs_or_error, Cost(one.calls, 0, seconds)) for one in answers]
+        return [
+            self.outcome(one.outputs_or_error, Cost(one.calls, 0, seconds), query.point)
+            for one, query in zip(answers, queries, strict=True)
+        ]
 
     @own_settings()
-    def outcome(self, answer: object, cost: Cost, **extra: Any) -> Outcome:
-        """Convert raw outputs or an ``EvaluationError`` to an outcome with the fields ``extra``."""
+    def outcome(
+        self,
+        answer: object,
+        cost: Cost,
+        at: Array | None = None,
+        **extra: Any,
+    ) -> Outcome:
+        """Convert raw outputs or an ``EvaluationError`` to an outcome.
+
+        Args:
+            answer: raw outputs of the oracle, or an error.
+            cost: cost of the attempt.
+            at: point ``(d,)``, whose plausibility is an output if the objective reads it.
+            **extra: further fields of the outcome.
+        """
         try:
-            y = as_outputs(answer, self.outputs)
+            y = self.output_names.complete(answer, at, self._plausibilities)
             loss = number(self.objective.loss(y))
             if not math.isfinite(loss):
                 raise FailedError(f"the objective's loss of y = {y.tolist()} is {loss}")
@@ -244,6 +269,12 @@ class Problem:
             state, reason = State.FAILED, f"the objective raised {type(error).__name__}: {error}"
         # File names in messages may hold lone surrogates, which cannot be sent or printed.
         return Outcome(state, cost=cost, reason=reason.encode("utf-8", "backslashreplace").decode())
+
+    def _plausibilities(self, points: Array) -> object:
+        """Return plausibilities of points ``(n, d)``: by the user's function, or by the space."""
+        if self.plausibility is None:
+            return self.space.plausibility(points)
+        return self.plausibility(self.space.decode(points))
 
     def violation(self, y: Array) -> float:
         """Sum the constraint violations of outputs ``(m,)``; 0 if all constraints hold."""
@@ -264,16 +295,27 @@ class Problem:
         )
 
     @own_settings()
-    def second_opinions(self, designs: Sequence[Design]) -> tuple[list[Outcome | None], int]:
-        """Evaluate designs with the judge; also return its calls, which no ledger counts.
+    def second_opinions(
+        self, designs: Sequence[Design], points: Array | None = None
+    ) -> tuple[list[Outcome | None], int]:
+        """Evaluate designs with the judge; no ledger counts its calls.
 
-        Outcomes are None without a judge.
+        Args:
+            designs: n designs.
+            points: their points ``(n, d)``; needed if their plausibility is an output.
+
+        Returns:
+            Outcomes, None without a judge, and the number of calls.
         """
         if self.judge is None:
             return [None] * len(designs), 0
         answers = self.answers(self.judge, designs)
-        calls = sum(answer.calls for answer in answers)
-        return [self.outcome(a.outputs_or_error, Cost(a.calls)) for a in answers], calls
+        places = [None] * len(answers) if points is None else list(points)
+        opinions: list[Outcome | None] = [
+            self.outcome(one.outputs_or_error, Cost(one.calls), place)
+            for one, place in zip(answers, places, strict=True)
+        ]
+        return opinions, sum(answer.calls for answer in answers)
 
     def loss_tensor(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the loss of outputs ``(n, m)`` plus a quadratic constraint penalty, ``(n,)``."""
@@ -342,36 +384,3 @@ def designs_by_name(space: Space, oracle: Oracle) -> bool:
         require_names("Box: the inputs of the oracle", names, space.domain.parameters)
     require_names("Box: the inputs of the oracle", names, space.domain.parameters)
     return not space.named
-
-
-def _output_names(
-    given: Sequence[str] | int | None,
-    oracle: Oracle | None,
-    objective: Objective,
-    constraints: Sequence[OutcomeConstraint],
-) -> tuple[str, ...]:
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(scalar(given), Integral):
-        count = whole_number("Problem", "outputs", given)
-        given = ["y"] if count == 1 else [f"y{i}" for i in range(count)]
-    own = None if oracle is None else oracle.outputs
-    if given is not None and (getattr(given, "ndim", 1) == 0 or not isinstance(given, Iterable)):
-        raise InvalidInputError(
-            f"Problem: outputs must be names or their number, got {given!r:.200}"
-        )
-    names = own if given is None else tuple(given)
-    if names is None:
-        names = tuple(dict.fromkeys([*objective.names, *(one.output for one in constraints)]))
-    if not names:
-        size = objective.size
-        if size is None:
-            raise InvalidInputError(
-                f"Problem: the number of outputs of {objective} is unknown. Pass outputs=[names]."
-            )
-        names = ("y",) if size == 1 else tuple(f"y{i}" for i in range(size))
-    if not all(isinstance(n, str) and n for n in names) or len(set(names)) != len(names):
-        raise InvalidInputError(
-            f"Problem: outputs must be different, non-empty names, got {list(names)}"
-        )
-    return names

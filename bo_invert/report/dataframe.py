@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bo_invert.domains.search_domain import Domain
@@ -16,9 +16,14 @@ def trials_frame(
     trials: Sequence[Trial], outputs: Sequence[str], domain: Domain | None = None
 ) -> pd.DataFrame:
     """Return one row per trial; the columns are the keys of ``trial_record``."""
+    return records_frame([trial_record(trial, outputs, domain) for trial in trials])
+
+
+def records_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return records as a data frame."""
     import pandas as pd
 
-    return pd.DataFrame([trial_record(trial, outputs, domain) for trial in trials])
+    return pd.DataFrame(records)
 
 
 def trial_record(

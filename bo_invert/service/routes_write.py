@@ -115,10 +115,11 @@ def tell(study: Study, number: TrialNumber, body: requests.TellRequest) -> Trial
     """Record the outputs of a trial; the response is sent once they are on disk."""
     problem = study.problem
     query = study.query(number)
-    check_outputs(body.outputs, problem.outputs)
+    check_outputs(body.outputs, problem.output_names.reported(body.outputs))
     outcome = problem.outcome(
         body.outputs,
         query.cost if body.cost is None else body.cost.to_cost(),
+        query.point if body.point is None else _vector("point", body.point, problem),
         point=None if body.point is None else _vector("point", body.point, problem),
         gradient=None if body.gradient is None else _vector("gradient", body.gradient, problem),
         trace=body.trace and [float("nan") if loss is None else loss for loss in body.trace],
@@ -198,11 +199,11 @@ def add(study: Study, body: requests.ObservationsRequest, key: IdempotencyKey = 
         if (one.outputs is None) == (failure is None):
             raise InvalidInputError("observation must have 'outputs', 'failed' or 'infeasible'")
         if failure is None:
-            check_outputs(one.outputs, problem.outputs)
+            check_outputs(one.outputs, problem.output_names.reported(one.outputs))
         point = _vector("point", one.point, problem)
         queries.append(exact_query(problem.space, point, one.design, "data"))
         cost = Cost() if one.cost is None else one.cost.to_cost()
-        outcomes.append(problem.outcome(failure or one.outputs, cost))
+        outcomes.append(problem.outcome(failure or one.outputs, cost, point))
     added = study.journal.add(queries, outcomes, key)
     return streamed("trials", (TrialResponse.of(trial, study.domain) for trial in added), 201)
 

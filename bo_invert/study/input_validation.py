@@ -178,7 +178,7 @@ def observations(
     designs = [X] if single and columns(X) is None else X  # a mapping of columns is a table
     queries = user_queries(problem.space, designs, points, "data")
     count = len(queries)
-    answers = output_rows(Y, single, count, problem.outputs)
+    answers = output_rows(Y, single, count, problem.output_names.oracle)
     require(
         len(answers) == count,
         f"add: Y must have a row for each of {count} designs, got {len(answers)}",
@@ -191,8 +191,11 @@ def observations(
     )
     for answer in answers:
         if not isinstance(answer, EvaluationError):
-            check_outputs(answer, problem.outputs)
-    outcomes = [problem.outcome(answer, bill) for answer, bill in zip(answers, bills, strict=True)]
+            check_outputs(answer, problem.output_names.reported(answer))
+    outcomes = [
+        problem.outcome(answer, bill, query.point)
+        for answer, bill, query in zip(answers, bills, queries, strict=True)
+    ]
     return queries, outcomes
 
 

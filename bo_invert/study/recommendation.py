@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from bo_invert.models.base import Z_90
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.report.objective_view import Goal
 from bo_invert.types import JSON, Trial
+
+if TYPE_CHECKING:
+    from bo_invert.models.denoised_observations import Expectation
 
 NOISE_NOTE = (
     "the oracle is noisy, so the best value is biased; study.recommend() returns the expected one"
@@ -162,9 +165,7 @@ def _from_observations(statement: ProblemStatement, history: History) -> Recomme
 
 
 def _from_model(statement: ProblemStatement, history: History) -> Recommendation:
-    from bo_invert.models.denoised_observations import posterior_expectation
-
-    found = posterior_expectation(statement, history)
+    found = expected_values(statement, history)
     trials = [history.completed[position] for position in found.positions]
     feasible = found.probability >= 0.5
     if not feasible.any():
@@ -192,6 +193,13 @@ def _from_model(statement: ProblemStatement, history: History) -> Recommendation
         history.best,
         _goal(statement),
     )
+
+
+def expected_values(statement: ProblemStatement, history: History) -> Expectation:
+    """Return losses and outputs of the observed points under a model of all observations."""
+    from bo_invert.models.denoised_observations import posterior_expectation
+
+    return posterior_expectation(statement, history)
 
 
 def _goal(statement: ProblemStatement) -> Goal:

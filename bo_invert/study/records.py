@@ -44,9 +44,9 @@ class StudyRecords(StudyResults):
         """
         problem = self._require_problem()
         if not isinstance(answer, EvaluationError):
-            check_outputs(answer, self.outputs)
+            check_outputs(answer, problem.output_names.reported(answer))
         known = own_trial("tell", trial, self.journal)
-        outcome = problem.outcome(answer, cost or known.query.cost)
+        outcome = problem.outcome(answer, cost or known.query.cost, known.query.point)
         attempt = None if attempt is None else whole_number("tell", "attempt", attempt, least=0)
         return self._with_designs([self.journal.finish(known.number, outcome, attempt)])[0]
 

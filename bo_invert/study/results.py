@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING
 from bo_invert.domains.search_domain import stored_domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History, Ledger
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.dataframe import trials_frame
 from bo_invert.report.study_view import study_html, study_text
 from bo_invert.storage.journal_base import JournalBase
+from bo_invert.study.front import (
+    HypervolumeCurve,
+    ParetoFront,
+    hypervolume_curve,
+    pareto_front,
+    require_pareto,
+    stored_objective,
+)
 from bo_invert.study.input_validation import design_points, study_key
 from bo_invert.study.predictions import Predictions, PredictorCache, predictions
 from bo_invert.study.recommendation import (
@@ -132,6 +141,28 @@ class StudyResults:
         return solutions(self._require_problem(), self.history, count, self._noisy)
 
     @property
+    @own_settings()
+    def front(self) -> ParetoFront:
+        """Pareto front: feasible trials that no other one dominates, for ``Pareto`` objectives.
+
+        For a noisy oracle, it is that of the expected values under a model of all observations.
+
+        Raises:
+            InvalidInputError: The objective is not ``Pareto``, or holds code and the study was
+                opened without its problem.
+        """
+        return pareto_front(self._pareto("front"), self.history, self._model_statement)
+
+    @property
+    @own_settings()
+    def hypervolume(self) -> HypervolumeCurve:
+        """Hypervolume of the front after each number of calls, for ``Pareto`` objectives.
+
+        All values have one reference point: the given one, or that of the present front.
+        """
+        return hypervolume_curve(self._pareto("hypervolume"), self.history, self._model_statement)
+
+    @property
     def spent(self) -> Ledger:
         """Costs so far, all attempts included."""
         return self.journal.ledger
@@ -178,6 +209,18 @@ class StudyResults:
                 f"study {self.name!r} was opened without its problem; pass problem= to continue it"
             )
         return self.problem
+
+    def _pareto(self, where: str) -> Pareto:
+        if self.problem is not None:
+            return require_pareto(self.problem.objective, where)
+        return stored_objective(self.journal.header["problem"], where)
+
+    @property
+    def _model_statement(self) -> ProblemStatement | None:
+        """Problem statement if the oracle is noisy, so that a model shows expected values."""
+        # A model needs two observations.
+        noisy = self.problem is not None and self._noisy and len(self.history.completed) > 1
+        return self.statement if noisy else None
 
     @property
     def _noisy(self) -> bool:

@@ -182,9 +182,10 @@ def solutions(problem: Problem, history: History, count: int, noisy: bool = Fals
     if not trials:
         return Solutions((), goal, problem.outputs, 0)
     designs = [trial.design for trial in trials]
-    opinions, calls = problem.second_opinions(designs)
+    points = np.array([trial.point for trial in trials])
+    opinions, calls = problem.second_opinions(designs, points)
     if problem.plausibility is None:
-        plausible = problem.space.plausibility(np.array([trial.point for trial in trials]))
+        plausible = problem.space.plausibility(points)
     else:
         plausible = real_array("plausibility", problem.plausibility(designs))
         require(

@@ -1,0 +1,93 @@
+"""Plausibility as an output: appended to the outputs of an oracle, without a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bo_invert.errors import InvalidInputError, require
+from bo_invert.objectives.base import Objective
+from bo_invert.objectives.pareto import Pareto
+from bo_invert.objectives.single_output import PLAUSIBILITY, Plausibility
+from bo_invert.oracles.raw_outputs import as_outputs
+from bo_invert.types import Array
+from bo_invert.user_data import real_array, vector
+from bo_invert.user_tables import record
+
+
+def reads_plausibility(objective: Objective) -> bool:
+    """Return True if an objective is, or contains, ``Plausibility``."""
+    if isinstance(objective, Pareto):
+        return objective.plausibility is not None
+    return isinstance(objective, Plausibility)
+
+
+@dataclass(frozen=True)
+class OutputNames:
+    """Names of the outputs of an oracle and of a problem.
+
+    Args:
+        oracle: names of the outputs of the oracle.
+        problem: the same, and ``"plausibility"`` if the objective reads it.
+    """
+
+    oracle: tuple[str, ...]
+    problem: tuple[str, ...]
+
+    @staticmethod
+    def of(oracle: tuple[str, ...], objective: Objective) -> OutputNames:
+        """Return the names for an objective.
+
+        Raises:
+            InvalidInputError: the oracle has an output with the name of the plausibility.
+        """
+        if not reads_plausibility(objective):
+            return OutputNames(oracle, oracle)
+        if PLAUSIBILITY in oracle:
+            raise InvalidInputError(
+                f"Problem: outputs must not contain {PLAUSIBILITY!r}, which Plausibility() adds, "
+                f"got {list(oracle)}. Rename the output, or write Maximize({PLAUSIBILITY!r})."
+            )
+        return OutputNames(oracle, (*oracle, PLAUSIBILITY))
+
+    def reported(self, answer: object) -> tuple[str, ...]:
+        """Return the names of the outputs that an answer must have.
+
+        These are the outputs of the oracle. An answer that holds the plausibility too, as that of a
+        worker of a server, has all outputs.
+        """
+        if self.oracle == self.problem:
+            return self.problem
+        named = record(answer)
+        if named is not None:
+            return self.problem if PLAUSIBILITY in named else self.oracle
+        try:
+            complete = vector(answer).shape == (len(self.problem),)
+        except TypeError:
+            complete = False
+        return self.problem if complete else self.oracle
+
+    def complete(
+        self, answer: object, point: Array | None, plausibility: Callable[[Array], object]
+    ) -> Array:
+        """Return the outputs ``(m,)`` of an answer, with the plausibility if it is an output.
+
+        Args:
+            answer: raw outputs of the oracle, or an error.
+            point: point ``(d,)``; None if the answer holds the plausibility, or none is read.
+            plausibility: function from points ``(1, d)`` to plausibilities ``(1,)``.
+
+        Raises:
+            EvaluationError: the answer is one, or is no finite vector of the outputs.
+            InvalidInputError: the plausibility is no number.
+        """
+        names = self.reported(answer)
+        y = as_outputs(answer, names)
+        if names == self.problem:
+            return y
+        assert point is not None
+        share = real_array("plausibility", plausibility(point[None]))
+        require(share.shape == (1,), f"plausibility: must be one number, got {share!r:.80}")
+        return np.append(y, share)
