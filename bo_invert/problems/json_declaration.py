@@ -152,6 +152,25 @@ def problem_from_declaration(data: JSON, name: str) -> Problem:
     )
 
 
+def stored_declaration(header: JSON) -> JSON:
+    """Return the declaration of a stored problem; None if only code can rebuild it."""
+    problem = header["problem"]
+    if header.get("declared") is not None:
+        return header["declared"]
+    if problem["space"].get("type") != "box" or problem["objective"]["type"] == "composite":
+        return None
+    space = {"type": "box", "parameters": problem["space"]["domain"]["parameters"]}
+    return {**problem, "space": space, "identity": problem["space"]}
+
+
+def declared_problem(header: JSON) -> Problem | None:
+    """Return the problem of a stored study without its oracle; None if only code can rebuild it."""
+    declaration = stored_declaration(header)
+    if declaration is None:
+        return None
+    return problem_from_declaration(declaration, header["problem_name"])
+
+
 def _space(data: JSON, identity: JSON) -> Space:
     if data["type"] == "box":
         if not data["parameters"]:

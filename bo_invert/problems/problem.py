@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,6 +19,7 @@ from bo_invert.errors import (
     InfeasibleError,
     InvalidInputError,
     printable,
+    require,
     warn_user,
 )
 from bo_invert.objectives.base import Objective
@@ -63,6 +64,8 @@ class Problem:
             True if designs are texts, integers, choices or composed of these.
         plausibility: plausibility of n designs in [0, 1], shape ``(n,)``, independent of the space,
             so that methods with different spaces can be compared.
+        units: units of parameters and outputs by name, for axes of plots, such as
+            ``{"temperature": "°C"}``.
 
     Raises:
         InvalidInputError: the arguments do not match; the message names them.
@@ -86,6 +89,7 @@ class Problem:
         realism: float | Literal["default"] | None = "default",
         reuse: bool | None = None,
         plausibility: Callable[[Sequence[Design]], Array] | None = None,
+        units: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(space, Space):
             raise InvalidInputError(
@@ -121,6 +125,13 @@ class Problem:
         self.judge = None if judge is None else as_oracle(judge)
         self.draw = user_function(draw)
         self.plausibility = user_function(plausibility)
+        self.units = {str(key): str(unit) for key, unit in (units or {}).items()}
+        unknown = set(self.units) - {*space.domain.parameters, *self.outputs}
+        require(
+            not unknown,
+            f"Problem: units must name parameters or outputs, got {sorted(unknown)}; known are "
+            f"{[*space.domain.parameters, *self.outputs]}",
+        )
         self.reuse = space.discrete if reuse is None else reuse
         default = isinstance(realism, str) and realism == "default"
         self.realism = space.realism if default else cast("float | None", realism)

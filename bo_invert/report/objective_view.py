@@ -52,6 +52,15 @@ class Goal:
         distance = "off by" if len(set(self._scales)) == 1 else "off by (in scales)"
         return distance if self.kind == "target" else "loss"
 
+    def target_of(self, output: str) -> float | None:
+        """Return the target value of an output; None without one."""
+        values = self.objective.get("value")
+        if self.kind != "target" or not isinstance(values, Sequence):
+            return None
+        names = list(self.objective.get("outputs") or self.outputs)
+        known = dict(zip(names, values, strict=False)).get(output)
+        return float(known) if isinstance(known, (int, float)) else None
+
     def value(self, loss: float) -> float:
         """Convert a loss to the output, or to the distance to the target.
 

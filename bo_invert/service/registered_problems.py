@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bo_invert.errors import BoInvertError, InvalidInputError
-from bo_invert.problems.json_declaration import problem_from_declaration
+from bo_invert.problems.json_declaration import problem_from_declaration, stored_declaration
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.types import JSON
@@ -92,7 +92,7 @@ class RegisteredProblems:
         if registered is not None:
             missing = f"study {name!r}: its problem {registered!r} is not registered on this server"
             return "" if registered in self.sources else missing
-        if _declaration(header) is not None or self.match(header) is not None:
+        if stored_declaration(header) is not None or self.match(header) is not None:
             return ""
         return (
             f"study {name!r}: its problem was defined in Python, so the study is read-only here. "
@@ -105,24 +105,13 @@ class RegisteredProblems:
         Raises:
             InvalidInputError: the problem cannot be rebuilt.
         """
-        declaration = None if header.get("registered") else _declaration(header)
+        declaration = None if header.get("registered") else stored_declaration(header)
         if declaration is not None:
             return problem_from_declaration(declaration, header["problem_name"])
         problem = None if self.why_not(header, name) else self.match(header)
         if problem is None:
             raise InvalidInputError(self.why_not(header, name))
         return problem
-
-
-def _declaration(header: JSON) -> JSON:
-    """Return the declaration of a stored problem; None if only code can rebuild it."""
-    problem = header["problem"]
-    if header.get("declared") is not None:
-        return header["declared"]
-    if problem["space"].get("type") != "box" or problem["objective"]["type"] == "composite":
-        return None
-    space = {"type": "box", "parameters": problem["space"]["domain"]["parameters"]}
-    return {**problem, "space": space, "identity": problem["space"]}
 
 
 def _beside(file: Path, source: str) -> str:

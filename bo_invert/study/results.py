@@ -16,6 +16,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.report.dataframe import trials_frame
 from bo_invert.report.study_view import study_html, study_text
 from bo_invert.storage.journal_base import JournalBase
+from bo_invert.study.design_pictures import design_picture
 from bo_invert.study.front import (
     HypervolumeCurve,
     ParetoFront,
@@ -25,6 +26,7 @@ from bo_invert.study.front import (
     stored_objective,
 )
 from bo_invert.study.input_validation import design_points, study_key
+from bo_invert.study.plots import StudyPlots
 from bo_invert.study.predictions import Predictions, PredictorCache, predictions
 from bo_invert.study.recommendation import (
     NOISE_NOTE,
@@ -100,7 +102,7 @@ class StudyResults:
             InvalidInputError: There is no observation, or none satisfies the constraints.
         """
         if noisy is None:
-            noisy = self._noisy or suspected_noisy(self.statement, self.history)
+            noisy = self.noisy or suspected_noisy(self.statement, self.history)
         return recommend(self.statement, self.history, noisy)
 
     @own_settings()
@@ -138,7 +140,7 @@ class StudyResults:
             InvalidInputError: The study was opened without its problem, or ``count`` is below 1.
         """
         count = whole_number("solutions", "count", count)
-        return solutions(self._require_problem(), self.history, count, self._noisy)
+        return solutions(self._require_problem(), self.history, count, self.noisy)
 
     @property
     @own_settings()
@@ -191,6 +193,11 @@ class StudyResults:
 
         return to_ax(self.statement, self.trials, self.seed)
 
+    @property
+    def plot(self) -> StudyPlots:
+        """Plots, such as ``study.plot.slice()`` or ``study.plot.contour().save("contour.png")``."""
+        return StudyPlots(self)
+
     def _predictor(self, statement: ProblemStatement, history: History) -> Predictor:
         """Return models of the log, fitted again after new outcomes."""
         noisy = known_noisy(self.journal.header["strategy"], history)
@@ -219,11 +226,12 @@ class StudyResults:
     def _model_statement(self) -> ProblemStatement | None:
         """Problem statement if the oracle is noisy, so that a model shows expected values."""
         # A model needs two observations.
-        noisy = self.problem is not None and self._noisy and len(self.history.completed) > 1
+        noisy = self.problem is not None and self.noisy and len(self.history.completed) > 1
         return self.statement if noisy else None
 
     @property
-    def _noisy(self) -> bool:
+    def noisy(self) -> bool:
+        """True if the oracle is noisy: as declared to the strategy, or as seen at one point."""
         return known_noisy(self.journal.header["strategy"], self.history)
 
     @property
@@ -235,13 +243,14 @@ class StudyResults:
         text = study_text(
             self.name, self.problem_name, self._strategy_name, self.trials, self.spent
         )
-        return f"{text}\n  note    {NOISE_NOTE}" if self._noisy and self.best is not None else text
+        return f"{text}\n  note    {NOISE_NOTE}" if self.noisy and self.best is not None else text
 
     def _repr_html_(self) -> str:
         best = self.best
-        draw = None if self.problem is None else self.problem.draw
-        picture = draw(best.design) if draw is not None and best is not None else None
+        picture = None
+        if self.problem is not None and best is not None:
+            picture = design_picture(self.problem, best.design)
         html = study_html(
             self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture
         )
-        return f"{html}<p>{escape(NOISE_NOTE)}</p>" if self._noisy and best is not None else html
+        return f"{html}<p>{escape(NOISE_NOTE)}</p>" if self.noisy and best is not None else html

@@ -15,9 +15,10 @@ from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import image_tag
 from bo_invert.report.ranking import LEAST_PLAUSIBLE
-from bo_invert.report.runs import Picture, as_picture
+from bo_invert.report.runs import Picture
 from bo_invert.report.study_view import design_text, vector_text
 from bo_invert.report.table import Table, counted
+from bo_invert.study.design_pictures import design_picture
 from bo_invert.study.recommendation import recommend
 from bo_invert.types import Array, Design, Outcome, Trial
 from bo_invert.user_data import real_array
@@ -31,8 +32,7 @@ class Solution:
         trial: First trial at its point; ``y`` and ``loss`` are those of the oracle.
         opinion: Outcome of the design under the judge; None without a judge.
         plausibility: Plausibility of the design in [0, 1]; None without a measure.
-        picture: Picture of the design, bytes ``(height, width[, 3])``; None without a function that
-            draws it.
+        picture: Picture of the design, bytes ``(height, width[, 3])``; None if it has none.
         broken: Outcome constraints that the outputs of the judge violate, each with its violation.
     """
 
@@ -198,7 +198,7 @@ def solutions(problem: Problem, history: History, count: int, noisy: bool = Fals
             trial,
             opinion,
             float(share) if np.isfinite(share) else None,
-            None if problem.draw is None else as_picture(problem.draw(design)),
+            design_picture(problem, design),
             () if opinion is None or opinion.y is None else problem.broken(opinion.y),
         )
         for trial, design, opinion, share in zip(trials, designs, opinions, plausible, strict=True)

@@ -1,0 +1,347 @@
+"""Chart: plain data of a plot, which every renderer draws in the same way.
+
+A chart has panels, a panel has two axes and layers (Wilkinson 2005, "The grammar of graphics").
+Renderers are ``plotly_renderer``, ``matplotlib_renderer`` and the ``charts.js`` of the web page.
+numpy only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bo_invert.report.runs import Picture
+from bo_invert.types import JSON, Array, Mask
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Axis of a panel.
+
+    Args:
+        label: name of the quantity with its unit.
+        log: logarithmic scale.
+        ticks: positions and texts of levels, such as values of a choice; None for numbers.
+        bounds: ends of the axis in its quantity; None to fit the data.
+        top: True for a horizontal axis above the panel.
+    """
+
+    label: str = ""
+    log: bool = False
+    ticks: tuple[tuple[float, str], ...] | None = None
+    bounds: Bounds | None = None
+    top: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Markers of one role.
+
+    Args:
+        role: key of ``palette.STYLES``.
+        name: text of the legend; empty for none.
+        x: positions, shape ``(n,)``.
+        y: positions, shape ``(n,)``.
+        texts: description of each point for the pointer; empty for none.
+        values: values ``(n,)`` that colour the points; None for the colour of the role.
+        low: lower ends ``(n,)`` of vertical error bars; None without error bars.
+        high: upper ends, shape ``(n,)``.
+    """
+
+    role: str
+    name: str
+    x: Array
+    y: Array
+    texts: tuple[str, ...] = ()
+    values: Array | None = None
+    low: Array | None = None
+    high: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Line of one role; NaN is a gap. A step line keeps its value until the next point."""
+
+    role: str
+    name: str
+    x: Array
+    y: Array
+    step: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Area between two lines."""
+
+    role: str
+    name: str
+    x: Array
+    low: Array
+    high: Array
+    step: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """Horizontal bars from ``start`` to ``end`` at the heights ``y``, with intervals.
+
+    Args:
+        role: key of ``palette.STYLES``.
+        name: text of the legend; empty for none.
+        y: centres, shape ``(n,)``.
+        start: left ends, shape ``(n,)``.
+        end: right ends, shape ``(n,)``.
+        texts: description of each bar; empty for none.
+        low: lower ends of intervals of ``end``, shape ``(n,)``; None without intervals.
+        high: upper ends, shape ``(n,)``.
+        height: height of a bar in units of the axis.
+    """
+
+    role: str
+    name: str
+    y: Array
+    start: Array
+    end: Array
+    texts: tuple[str, ...] = ()
+    low: Array | None = None
+    high: Array | None = None
+    height: float = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """Values on a grid as colours.
+
+    Args:
+        name: name of the values.
+        x: columns, shape ``(k,)``.
+        y: rows, shape ``(l,)``.
+        z: values, shape ``(l, k)``; NaN is empty.
+    """
+
+    name: str
+    x: Array
+    y: Array
+    z: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Hatch:
+    """Hatched cells of a grid: a region that is excluded.
+
+    Args:
+        name: text of the legend.
+        x: columns, shape ``(k,)``.
+        y: rows, shape ``(l,)``.
+        excluded: True for hatched cells, shape ``(l, k)``.
+    """
+
+    name: str
+    x: Array
+    y: Array
+    excluded: Mask
+
+    def lines(self) -> tuple[Array, Array]:
+        """Return diagonals of excluded cells as ``x`` and ``y`` of one line with gaps."""
+        whole = self.excluded
+        cells = whole[:-1, :-1] & whole[1:, 1:] & whole[:-1, 1:] & whole[1:, :-1]
+        rows, columns = np.nonzero(cells)
+        # Every second diagonal, so that lines continue from cell to cell.
+        chosen = (columns - rows) % 2 == 0
+        rows, columns = rows[chosen], columns[chosen]
+        gap = np.full(len(rows), np.nan)
+        x = np.column_stack([self.x[columns], self.x[columns + 1], gap]).ravel()
+        return x, np.column_stack([self.y[rows], self.y[rows + 1], gap]).ravel()
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Lines over common positions, coloured by values; drawn in the order of the rows.
+
+    Args:
+        name: name of the values.
+        x: positions, shape ``(k,)``.
+        y: heights, shape ``(n, k)``; NaN is a gap.
+        values: values of the lines, shape ``(n,)``.
+        texts: description of each line; empty for none.
+    """
+
+    name: str
+    x: Array
+    y: Array
+    values: Array
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Texts at positions; ``anchor`` is left, centre or right, ``side`` above, middle or below."""
+
+    x: Array
+    y: Array
+    texts: tuple[str, ...]
+    anchor: str = "centre"
+    side: str = "middle"
+
+
+Layer = Points | Line | Band | Bars | Heat | Hatch | Paths | Labels
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Meaning of colours.
+
+    Args:
+        name: name of the values.
+        first: value of the first colour.
+        last: value of the last colour; values beyond the ends have their colours.
+        colours: colours at equal steps, as ``#rrggbb``.
+    """
+
+    name: str
+    first: float
+    last: float
+    colours: tuple[str, ...]
+
+    def share(self, values: Array) -> Array:
+        """Return positions of values in the scale, in [0, 1]; equal ends map to 0.5."""
+        width = self.last - self.first
+        shares = (values - self.first) / width if width else np.full(np.shape(values), 0.5)
+        return np.asarray(np.clip(shares, 0.0, 1.0))
+
+    def colour(self, share: float) -> str:
+        """Return the colour at a share in [0, 1], interpolated."""
+        position = share * (len(self.colours) - 1)
+        lower = min(int(position), len(self.colours) - 2)
+        ends = (self.colours[lower], self.colours[lower + 1])
+        first, second = ([int(one[i : i + 2], 16) for i in (1, 3, 5)] for one in ends)
+        weight = position - lower
+        mixed = (round(a + weight * (b - a)) for a, b in zip(first, second, strict=True))
+        return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Two axes with layers, or a picture with a caption.
+
+    Args:
+        x: horizontal axis.
+        y: vertical axis.
+        layers: layers from the back to the front.
+        title: text above the panel.
+        picture: picture, bytes ``(height, width[, 3])``, instead of axes.
+        bare: no frame, grid and ticks of the vertical axis.
+        wide: the panel needs the width of a page.
+        height: height in pixels; None for the default.
+    """
+
+    x: Axis = Axis()
+    y: Axis = Axis()
+    layers: tuple[Layer, ...] = ()
+    title: str = ""
+    picture: Picture | None = None
+    bare: bool = False
+    wide: bool = False
+    height: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """Plot as plain data.
+
+    Args:
+        kind: name of the plot, such as ``"slice"``.
+        title: title.
+        panels: panels in reading order.
+        columns: data of the plot as columns of equal length.
+        notes: sentences below the plot.
+        scale: meaning of the colours of heat maps, paths and points with values; None without.
+        columns_wide: largest number of panels side by side.
+    """
+
+    kind: str
+    title: str
+    panels: tuple[Panel, ...]
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    scale: Scale | None = None
+    columns_wide: int = 3
+
+    @property
+    def legend(self) -> dict[str, str]:
+        """Role of each name in the legend, in order of appearance."""
+        named: dict[str, str] = {}
+        for layer in self.layers():
+            if isinstance(layer, Hatch):
+                named.setdefault(layer.name, "excluded")
+            elif isinstance(layer, Points) and layer.values is not None:
+                continue
+            elif isinstance(layer, (Points, Line, Band, Bars)) and layer.name:
+                named.setdefault(layer.name, layer.role)
+        return named
+
+    def layers(self) -> Iterator[Layer]:
+        """Yield the layers of all panels."""
+        for panel in self.panels:
+            yield from panel.layers
+
+    def to_json(self) -> JSON:
+        """Return strict JSON for the web page; numbers that are not finite become null."""
+        return plain(
+            {
+                "kind": self.kind,
+                "title": self.title,
+                "panels": [_panel_json(panel) for panel in self.panels],
+                "notes": list(self.notes),
+                "legend": self.legend,
+                "scale": self.scale,
+                "columns_wide": self.columns_wide,
+            }
+        )
+
+
+def _panel_json(panel: Panel) -> JSON:
+    found = {
+        one.name: getattr(panel, one.name)
+        for one in fields(panel)
+        if one.name not in ("layers", "picture", "x", "y")
+    }
+    layers = [
+        {"type": type(layer).__name__.lower()}
+        | {one.name: getattr(layer, one.name) for one in fields(layer)}
+        for layer in panel.layers
+    ]
+    return {**found, "x": asdict(panel.x), "y": asdict(panel.y), "layers": layers}
+
+
+def plain(value: object) -> JSON:
+    """Convert arrays, tuples and numbers that are not finite to strict JSON."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, float):
+        # Seven digits suffice for a plot and halve the size of the response.
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value
+
+
+def floats(values: ArrayLike) -> Array:
+    """Return values as a float64 array; None becomes NaN."""
+    return np.array(values, dtype=np.float64)
+
+
+def numbers_or_nan(values: Sequence[float | None]) -> Array:
+    """Return numbers as an array with NaN for None."""
+    return np.array([math.nan if one is None else one for one in values], dtype=np.float64)

@@ -1,0 +1,278 @@
+"""Matplotlib figures of charts, for PNG and SVG files without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+
+from bo_invert.report.charts.chart import (
+    Axis,
+    Band,
+    Bars,
+    Chart,
+    Hatch,
+    Heat,
+    Labels,
+    Layer,
+    Line,
+    Panel,
+    Paths,
+    Points,
+    Scale,
+)
+from bo_invert.report.charts.palette import STYLES
+from bo_invert.report.charts.text import shortened, wrapped
+
+_DPI = 100
+"""Dots per inch of the layout. Engineering choice: sizes in pixels are hundredths of an inch."""
+_NARROWEST = 330
+"""Least width of a panel in pixels. Engineering choice: narrower panels go to the next row."""
+_HEIGHT, _PICTURE = 290, 150
+"""Heights of a panel with axes and of a picture in pixels. Engineering choice."""
+_MARKERS = {
+    "circle": "o", "square": "s", "diamond": "D", "triangle": "^", "cross": "x", "star": "*",
+    "none": "",
+}  # fmt: skip
+_DASHES = {"solid": "-", "dash": "--", "dot": ":"}
+_TURNED = {"rotation": 35, "rotation_mode": "anchor"}
+_INK, _SOFT = "#1f2937", "#4b5563"
+
+
+def figure(chart: Chart, width: int = 1200) -> Figure:
+    """Return a figure of ``width`` pixels at 100 dpi; narrow figures have fewer columns."""
+
+    pictures = all(panel.picture is not None for panel in chart.panels) and chart.panels
+    least = _PICTURE if pictures else _NARROWEST
+    wide = any(panel.wide for panel in chart.panels)
+    columns = max(1, min(chart.columns_wide, len(chart.panels), width // least))
+    columns = 1 if wide else columns
+    rows = max(1, -(-len(chart.panels) // columns))
+    # Pictures have their own proportions, the others a comfortable one.
+    usual = min(_HEIGHT + 40, width // columns) if not pictures else width // columns + 34
+    heights = [
+        max(
+            panel.height or usual
+            for panel in chart.panels[i * columns : (i + 1) * columns] or [_EMPTY]
+        )
+        for i in range(rows)
+    ]
+    title = wrapped(chart.title, width // 9, lines=3)
+    head = 16 + 18 * (1 + title.count("\n")) if title else 6
+    legend = chart.legend
+    names = [shortened(name, 40) for name in legend]
+    side_by_side = max(1, int(width // (44 + 6.2 * max(map(len, names), default=0))))
+    foot = 22 * -(-len(legend) // side_by_side) + (8 if legend else 0)
+    with mpl.rc_context({"text.parse_math": False, "svg.fonttype": "path", "font.size": 9}):
+        height = sum(heights) + head + foot
+        made = Figure(figsize=(width / _DPI, height / _DPI), facecolor="white")
+        engine = ConstrainedLayoutEngine()
+        made.set_layout_engine(engine)
+        engine.set(
+            rect=(0.0, foot / height, 1.0, 1.0 - (head + foot) / height), w_pad=0.06, h_pad=0.06
+        )
+        grid = made.add_gridspec(rows, columns, height_ratios=heights)
+        axes = []
+        for i, panel in enumerate(chart.panels):
+            one = made.add_subplot(grid[i // columns, i % columns])
+            axes.append(one)
+            _draw(one, panel, chart.scale, width // columns)
+        if title:
+            made.text(
+                10 / width, 1 - 10 / height, title, fontsize=11, va="top", color=_INK,
+                fontweight="bold", parse_math=False,
+            )  # fmt: skip
+        if chart.scale is not None and axes:
+            _colour_bar(made, axes, chart.scale, narrow=width < 700)
+        if legend:
+            handles = [_handle(role) for role in legend.values()]
+            made.legend(
+                handles, names, loc="lower left",
+                bbox_to_anchor=(6 / width, 2 / height), ncols=side_by_side, frameon=False,
+                fontsize=8.5, handletextpad=0.5, columnspacing=1.2, borderaxespad=0.0,
+                labelcolor=_INK,
+            )  # fmt: skip
+    return made
+
+
+_EMPTY = Panel()
+
+
+def _draw(axes: Axes, panel: Panel, scale: Scale | None, width: int) -> None:
+    characters = max(16, width // 9)
+    if panel.title:
+        text = wrapped(panel.title, characters, lines=3)
+        axes.set_title(text, fontsize=9, color=_INK, parse_math=False, loc="left", pad=5)
+    if panel.picture is not None:
+        axes.imshow(panel.picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(color="#9ca3af", linewidth=0.6)
+        return
+    for level, layer in enumerate(panel.layers):
+        _DRAW[type(layer)](axes, layer, scale, level)
+    _axis(axes, "x", panel.x, characters, width)
+    _axis(axes, "y", panel.y, characters, width)
+    if not panel.bare:
+        axes.grid(True, color="#e5e7eb", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[:].set_color("#9ca3af")
+    axes.tick_params(colors=_SOFT, labelsize=8, length=3)
+    if panel.bare:
+        axes.spines[:].set_visible(False)
+        axes.set_yticks([])
+        axes.tick_params(length=0)
+
+
+def _axis(axes: Axes, which: Literal["x", "y"], axis: Axis, characters: int, width: int) -> None:
+    """Set label, scale, levels and bounds of one axis."""
+    if axis.top:
+        axes.xaxis.tick_top()
+    getattr(axes, f"set_{which}label")(
+        wrapped(axis.label, characters if which == "x" else 36), fontsize=8.5, color=_SOFT,
+        parse_math=False,
+    )  # fmt: skip
+    if axis.log:
+        getattr(axes, f"set_{which}scale")("log")
+    if axis.bounds is not None:
+        getattr(axes, f"set_{which}lim")(*axis.bounds)
+    if axis.ticks is not None:
+        texts = [wrapped(text, 14 if which == "x" else 18) for _, text in axis.ticks]
+        positions = [position for position, _ in axis.ticks]
+        # Texts that do not fit side by side are turned.
+        longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
+        crowded = which == "x" and (6.0 * longest + 8.0) * len(texts) > 0.8 * width
+        texts = [text.replace("\n", " ") for text in texts] if crowded else texts
+        getattr(axes, f"set_{which}ticks")(
+            positions, texts, parse_math=False,
+            **(_TURNED | {"ha": "left" if axis.top else "right"} if crowded else {}),
+        )  # fmt: skip
+    elif not axis.log:
+        axes.locator_params(axis=which, nbins=5 if which == "x" and width < 400 else 6)
+
+
+def _colour_bar(made: Figure, axes: list[Axes], scale: Scale, narrow: bool) -> None:
+
+    low, high = sorted((scale.first, scale.last))
+    norm = Normalize(low, high if high > low else low + 1.0)
+    colours = _colours(scale) if scale.first <= scale.last else _colours(scale).reversed()
+    place: dict[str, Any] = {"fraction": 0.05, "pad": 0.02, "aspect": 30}
+    if narrow:
+        place = {"location": "bottom", "fraction": 0.04, "pad": 0.02, "aspect": 34, "shrink": 0.8}
+    bar = made.colorbar(ScalarMappable(norm, colours), ax=axes, **place)
+    bar.set_label(wrapped(scale.name, 34), fontsize=8.5, color=_SOFT, parse_math=False)
+    bar.ax.tick_params(labelsize=8, colors=_SOFT)
+    bar.outline.set_visible(False)
+
+
+def _colours(scale: Scale) -> Colormap:
+
+    return LinearSegmentedColormap.from_list("chart", list(scale.colours))
+
+
+def _handle(role: str) -> Artist:
+
+    style = STYLES[role]
+    if style.symbol == "hatch":
+        return Patch(facecolor="#8a8779", edgecolor="white", hatch="////", lw=0)
+    if style.symbol == "none":
+        return Line2D([], [], color=style.colour, lw=style.width, ls=_DASHES[style.dash])
+    face = style.colour if style.filled else "none"
+    return Line2D(
+        [], [], ls="", marker=_MARKERS[style.symbol], color=style.colour, mfc=face, ms=6.5,
+        alpha=style.opacity if style.opacity > 0.5 else 0.6,
+    )  # fmt: skip
+
+
+def _points(axes: Axes, layer: Points, scale: Scale | None, level: int) -> None:
+    style = STYLES[layer.role]
+    if layer.low is not None and layer.high is not None:
+        axes.vlines(layer.x, layer.low, layer.high, color=style.colour, alpha=0.4, lw=1.1,
+                    zorder=2 + level)  # fmt: skip
+    options: dict[str, Any] = {"marker": _MARKERS[style.symbol], "s": style.size**2 * 0.62}
+    if layer.values is not None:
+        assert scale is not None
+        colours = [scale.colour(share) for share in scale.share(layer.values)]
+        options |= {"s": 34, "c": colours, "edgecolors": "white", "linewidths": 0.5}
+    elif style.symbol == "cross":
+        options |= {"c": style.colour, "linewidths": 1.5}
+    elif style.filled:
+        options |= {"c": style.colour, "edgecolors": "white", "linewidths": 0.5,
+                    "alpha": style.opacity}  # fmt: skip
+    else:
+        options |= {"facecolors": "none", "edgecolors": style.colour, "linewidths": 1.3}
+    axes.scatter(layer.x, layer.y, zorder=3 + level, **options)
+
+
+def _line(axes: Axes, layer: Line, scale: Scale | None, level: int) -> None:
+    style = STYLES[layer.role]
+    axes.plot(
+        layer.x, layer.y, color=style.colour, lw=style.width, ls=_DASHES[style.dash],
+        drawstyle="steps-post" if layer.step else "default", zorder=2 + level,
+    )  # fmt: skip
+
+
+def _band(axes: Axes, layer: Band, scale: Scale | None, level: int) -> None:
+    axes.fill_between(
+        layer.x, layer.low, layer.high, color=STYLES[layer.role].colour, alpha=0.18, lw=0,
+        step="post" if layer.step else None, zorder=2 + level,
+    )  # fmt: skip
+
+
+def _bars(axes: Axes, layer: Bars, scale: Scale | None, level: int) -> None:
+    style = STYLES[layer.role]
+    axes.barh(layer.y, layer.end - layer.start, layer.height, left=layer.start, color=style.colour,
+              alpha=style.opacity, zorder=2 + level)  # fmt: skip
+    if layer.low is not None and layer.high is not None:
+        reach = np.array([layer.end - layer.low, layer.high - layer.end])
+        axes.errorbar(layer.end, layer.y, xerr=reach, fmt="none", ecolor=_SOFT, elinewidth=1.2,
+                      capsize=2.5, zorder=3 + level)  # fmt: skip
+
+
+def _heat(axes: Axes, layer: Heat, scale: Scale | None, level: int) -> None:
+    assert scale is not None
+    low, high = sorted((scale.first, scale.last))
+    steps = np.linspace(low, high if high > low else low + 1.0, 15)
+    z = np.ma.masked_invalid(layer.z)
+    colours = _colours(scale) if scale.first <= scale.last else _colours(scale).reversed()
+    axes.contourf(layer.x, layer.y, z, steps, cmap=colours, extend="both", zorder=1)
+    axes.contour(layer.x, layer.y, z, steps, colors="white", linewidths=0.3, alpha=0.5, zorder=1)
+
+
+def _hatch(axes: Axes, layer: Hatch, scale: Scale | None, level: int) -> None:
+    style = STYLES["excluded"]
+    axes.plot(*layer.lines(), color=style.colour, lw=style.width, alpha=style.opacity, zorder=1.5)
+
+
+def _paths(axes: Axes, layer: Paths, scale: Scale | None, level: int) -> None:
+    assert scale is not None
+    for y, share in zip(layer.y, scale.share(layer.values), strict=True):
+        faint = 0.25 + 0.7 * share**2
+        axes.plot(layer.x, y, color=scale.colour(share), lw=0.8 + share, alpha=faint, zorder=2)
+
+
+def _labels(axes: Axes, layer: Labels, scale: Scale | None, level: int) -> None:
+
+    halo = [withStroke(linewidth=2.2, foreground="white")]
+    sides = {"above": "bottom", "middle": "center", "below": "top"}
+    anchors = {"left": "left", "centre": "center", "right": "right"}
+    for x, y, text in zip(layer.x, layer.y, layer.texts, strict=True):
+        axes.text(x, y, text, ha=anchors[layer.anchor], va=sides[layer.side], fontsize=7.5,
+                  color=_INK, parse_math=False, zorder=9, path_effects=halo)  # fmt: skip
+
+
+_DRAW: dict[type[Layer], Callable[[Axes, Any, Scale | None, int], None]] = {
+    Points: _points, Line: _line, Band: _band, Bars: _bars, Heat: _heat, Hatch: _hatch,
+    Paths: _paths, Labels: _labels,
+}  # fmt: skip

@@ -1,0 +1,91 @@
+"""Chart of the best designs: pictures with captions, or parameters side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bo_invert.domains.parameters import Choice
+from bo_invert.errors import InvalidInputError
+from bo_invert.report.charts.chart import Axis, Chart, Labels, Layer, Line, Panel, Points, floats
+from bo_invert.report.charts.parallel_coordinate import share
+from bo_invert.report.charts.study_data import StudyData
+from bo_invert.report.charts.text import shortened, value_text
+from bo_invert.report.runs import Picture
+from bo_invert.types import Trial
+
+_ROLES = ("first", "solution 2", "solution 3", "solution 4", "solution 5")
+_MOST = 16
+"""Largest number of parameters. Engineering choice."""
+
+
+class Shown(NamedTuple):
+    """Design to show.
+
+    Args:
+        trial: its trial.
+        facts: lines of its caption.
+        picture: picture; None without one.
+    """
+
+    trial: Trial
+    facts: tuple[str, ...]
+    picture: Picture | None
+
+
+def solutions_chart(data: StudyData, found: Sequence[Shown]) -> Chart:
+    """Return pictures of the best designs, or their parameters if they have no pictures.
+
+    Args:
+        data: the study.
+        found: designs, best first.
+
+    Raises:
+        InvalidInputError: there is no design.
+    """
+    if not found:
+        raise InvalidInputError("solutions: no trial is completed; run the study")
+    columns = data.columns([one.trial for one in found])
+    title = f"Best designs: {data.name}"
+    if all(one.picture is not None for one in found):
+        panels = tuple(Panel(title="\n".join(one.facts), picture=one.picture) for one in found)
+        return Chart("solutions", title, panels, columns, columns_wide=6)
+    return Chart(
+        "solutions", title, (_parameters(data, found[: len(_ROLES)]),), columns, columns_wide=1
+    )
+
+
+def _parameters(data: StudyData, found: Sequence[Shown]) -> Panel:
+    """Return one row for each parameter with a marker for each design (Cleveland 1984)."""
+    names = list(data.axes)[:_MOST]
+    rows = np.arange(len(names), dtype=float)
+    layers: list[Layer] = [Line("axis", "", floats([0.0, 1.0]), np.full(2, row)) for row in rows]
+    # Markers of equal values lie below each other.
+    offsets = 0.13 * (np.arange(len(found)) - 0.5 * (len(found) - 1))
+    for role, one, offset in zip(_ROLES, found, offsets, strict=False):
+        x = floats([share(data, name, one.trial) for name in names])
+        texts = tuple(
+            f"{name}: {value_text(data.values(one.trial).get(name))}\n" + "\n".join(one.facts)
+            for name in names
+        )
+        layers.append(
+            Points(role, shortened(", ".join(one.facts[:2]), 40), x, rows + offset, texts)
+        )
+    for side, end in (("right", -0.03), ("left", 1.03)):
+        ends = tuple(_end(data, name, side == "left") for name in names)
+        layers.append(Labels(np.full(len(names), end), rows, ends, anchor=side))
+    ticks = tuple((float(row), data.label(name)) for row, name in zip(rows, names, strict=True))
+    return Panel(
+        Axis("from the lower to the upper end of each parameter", ticks=(), bounds=(-0.22, 1.22)),
+        Axis(ticks=ticks, bounds=(len(names) - 0.4, -0.6)),
+        tuple(layers), wide=True, height=max(180, 90 + 34 * len(names)),
+    )  # fmt: skip
+
+
+def _end(data: StudyData, name: str, upper: bool) -> str:
+    parameter = data.axes[name]
+    if isinstance(parameter, Choice):
+        return shortened(str(parameter.values[-1 if upper else 0]), 10)
+    return value_text(float(parameter.high if upper else parameter.low))

@@ -1,0 +1,278 @@
+"""Plots of a study: ``study.plot.slice()`` and others, with Optuna's names where they exist."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from bo_invert.domains.search_domain import stored_domain
+from bo_invert.errors import InvalidInputError, one_of
+from bo_invert.history import History
+from bo_invert.objectives.outcome_constraint import OutcomeConstraint
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.problems.json_declaration import declared_problem
+from bo_invert.problems.problem import Problem
+from bo_invert.report.charts.chart import Chart
+from bo_invert.report.charts.contour import contour
+from bo_invert.report.charts.latent_map import latent_map
+from bo_invert.report.charts.optimization_history import optimization_history
+from bo_invert.report.charts.parallel_coordinate import parallel_coordinate
+from bo_invert.report.charts.param_importances import param_importances
+from bo_invert.report.charts.pareto_front import Objectives, pareto_front
+from bo_invert.report.charts.plot import Plot
+from bo_invert.report.charts.predicted_vs_observed import predicted_vs_observed
+from bo_invert.report.charts.slice import slice_chart
+from bo_invert.report.charts.solutions import Shown, solutions_chart
+from bo_invert.report.charts.study_data import Predictor, StudyData
+from bo_invert.report.charts.timeline import timeline
+from bo_invert.report.objective_view import Goal
+from bo_invert.report.runs import Picture
+from bo_invert.storage.journal_base import JournalBase
+from bo_invert.study.design_pictures import design_pictures
+from bo_invert.study.recommendation import recommend
+from bo_invert.study.solutions import Solution, Solutions
+from bo_invert.types import Array, Trial
+from bo_invert.user_code import own_settings
+from bo_invert.user_data import whole_number
+
+
+class PlottedStudy(Protocol):
+    """Study with the attributes that plots read; see ``StudyResults``."""
+
+    name: str
+    journal: JournalBase
+    problem: Problem | None
+
+    @property
+    def statement(self) -> ProblemStatement: ...
+    @property
+    def trials(self) -> tuple[Trial, ...]: ...
+    @property
+    def history(self) -> History: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def noisy(self) -> bool: ...
+    def solutions(self, count: int = 1) -> Solutions: ...
+
+
+class StudyPlots:
+    """Plots of a study.
+
+    Each method returns a ``Plot``, which shows itself in a notebook and has ``save("plot.html")``,
+    ``save("plot.png")``, ``data`` (a data frame) and ``figure`` (Plotly). No plot calls the oracle.
+
+    Args:
+        study: The study.
+    """
+
+    NAMES = (
+        "optimization_history", "slice", "contour", "parallel_coordinate", "param_importances",
+        "pareto_front", "timeline", "predicted_vs_observed", "latent_map", "solutions",
+    )  # fmt: skip
+    """Names of the plots."""
+
+    def __init__(self, study: PlottedStudy) -> None:
+        self._study = study
+
+    def optimization_history(self, target: str | None = None) -> Plot:
+        """Plot values over calls, and the best one so far; past data are marked.
+
+        Args:
+            target: Output to show. Default: the value that the objective rates.
+        """
+        return self._made(lambda data: optimization_history(data, target))
+
+    def slice(self, params: Sequence[str] | None = None, target: str | None = None) -> Plot:
+        """Plot values over each parameter, with the model through the trial to act on.
+
+        Args:
+            params: Names of parameters. Default: all, at most 12.
+            target: Output to show. Default: the value that the objective rates.
+        """
+        return self._made(lambda data: slice_chart(data, params, target))
+
+    def contour(self, params: Sequence[str] | None = None, target: str | None = None) -> Plot:
+        """Plot the model over pairs of parameters, with excluded regions.
+
+        Args:
+            params: Names of two or more parameters. Default: the four most important ones.
+            target: Output to show. Default: the value that the objective rates.
+
+        Raises:
+            InvalidInputError: There are less than three observations or two parameters.
+        """
+        return self._made(lambda data: contour(data, params, target))
+
+    def parallel_coordinate(
+        self, params: Sequence[str] | None = None, target: str | None = None
+    ) -> Plot:
+        """Plot all parameters side by side, one line for each trial.
+
+        Args:
+            params: Names of parameters. Default: all, at most 12.
+            target: Output that colours the lines. Default: the value that the objective rates.
+        """
+        return self._made(lambda data: parallel_coordinate(data, params, target))
+
+    def param_importances(
+        self, params: Sequence[str] | None = None, target: str | None = None
+    ) -> Plot:
+        """Plot the importance of each parameter: Sobol indices of the model with intervals.
+
+        Args:
+            params: Names of parameters. Default: the 20 most important ones.
+            target: Output. Default: the value that the objective rates.
+
+        Raises:
+            InvalidInputError: There are less than three observations.
+        """
+        return self._made(lambda data: param_importances(data, params, target))
+
+    def pareto_front(self, targets: Mapping[str, str] | None = None) -> Plot:
+        """Plot outputs against each other, and the trials that none dominates.
+
+        Args:
+            targets: Directions by output, ``{"cost": "minimize", "yield": "maximize"}``.
+                ``"plausibility"`` is the plausibility of the point. Default: the objectives.
+
+        Raises:
+            InvalidInputError: The study has one objective, and ``targets`` names less than two.
+        """
+        return self._made(lambda data: pareto_front(data, self._objectives(data, targets)))
+
+    def timeline(self) -> Plot:
+        """Plot the times at which attempts ran, by worker or trial."""
+        return self._made(lambda data: timeline(data, time.time()))
+
+    def predicted_vs_observed(self) -> Plot:
+        """Plot leave-one-out predictions beside the observed values, with their calibration.
+
+        Raises:
+            InvalidInputError: There are less than three observations.
+        """
+        from bo_invert.models.diagnostics import diagnose
+
+        def make(data: StudyData) -> Chart:
+            found = diagnose(self._study.statement, self._study.trials, noisy=data.noisy)
+            return predicted_vs_observed(data, found)
+
+        return self._made(make)
+
+    def latent_map(self, target: str | None = None) -> Plot:
+        """Plot the points in two dimensions, with decoded designs if these are images.
+
+        Args:
+            target: Output that colours the points. Default: the value that the objective rates.
+        """
+        return self._made(lambda data: latent_map(data, target, self._draw))
+
+    def solutions(self, count: int = 6) -> Plot:
+        """Plot the best designs: pictures if they are images, else their parameters.
+
+        The judge of the problem is called once for each, as by ``study.solutions``.
+
+        Args:
+            count: Largest number of designs.
+        """
+        found = self._study.solutions(whole_number("plot.solutions", "count", count))
+        shown = [self._shown(place + 1, one) for place, one in enumerate(found)]
+        return self._made(lambda data: solutions_chart(data, shown))
+
+    def __dir__(self) -> list[str]:
+        return [*self.NAMES, "NAMES"]
+
+    def __repr__(self) -> str:
+        return f"plots of study {self._study.name!r}: " + ", ".join(
+            f"{name}()" for name in self.NAMES
+        )
+
+    @own_settings()
+    def _made(self, make: Callable[[StudyData], Chart]) -> Plot:
+        return Plot(make(study_data(self._study)))
+
+    def _draw(self, points: Array) -> list[Picture] | None:
+        problem = self._study.problem
+        return None if problem is None else design_pictures(problem, problem.space.decode(points))
+
+    def _shown(self, place: int, one: Solution) -> Shown:
+        goal = study_data(self._study).goal
+        facts = [f"{place}. trial {one.trial.number}", goal.text(one.loss)]
+        if one.judged is not None:
+            facts.append(f"judge: {goal.value(one.judged):.4g}")
+        if one.plausibility is not None and self._study.statement.domain.latent:
+            facts.append(f"plausibility {one.plausibility:.2g}")
+        return Shown(one.trial, tuple(facts), one.picture)
+
+    def _objectives(self, data: StudyData, targets: Mapping[str, str] | None) -> Objectives:
+        """Return the values of the objectives at the completed trials."""
+        if targets is None or len(targets) < 2:
+            raise InvalidInputError(
+                "plot.pareto_front: the study has one objective. Name at least two outputs with "
+                'their directions: pareto_front({"cost": "minimize", "yield": "maximize"})'
+            )
+        trials = data.completed
+        columns, better = [], []
+        for name, direction in targets.items():
+            one_of("plot.pareto_front", "direction", direction, ("minimize", "maximize"))
+            one_of("plot.pareto_front", "targets", name, (*data.outputs, "plausibility"))
+            better.append(1 if direction == "maximize" else -1)
+            if name in data.outputs:
+                columns.append([data.value(trial, data.quantity(name)) for trial in trials])
+            else:
+                points = np.array([trial.point for trial in trials])
+                columns.append(self._study.statement.domain.plausibility(points).tolist())
+        labels = tuple(data.label(name) for name in targets)
+        return Objectives(labels, tuple(better), trials, np.array(columns, dtype=float).T)
+
+
+def study_data(study: PlottedStudy) -> StudyData:
+    """Return a study as the charts read it; fits no model."""
+    history = study.history
+    header = study.journal.header["problem"]
+    goal = Goal(header["objective"], study.outputs)
+    problem = study.problem or declared_problem(study.journal.header)
+    statement = None if problem is None else problem.statement
+    leading, noisy = history.best, study.noisy
+    expected: tuple[float, float, float] | None = None
+    if noisy and statement is not None and history.best is not None:
+        with suppress(InvalidInputError):  # no point is probably feasible
+            found = recommend(statement, history, noisy=True)
+            low, middle, high = found.loss
+            leading, expected = found.trial, (low, middle, high)
+    constraints = tuple(map(OutcomeConstraint.parse, header.get("constraints", ())))
+    return StudyData(
+        study.name,
+        study.trials,
+        study.outputs,
+        goal,
+        tuple(one.bind(study.outputs) for one in constraints),
+        stored_domain(header) if statement is None else statement.domain,
+        noisy,
+        leading,
+        expected,
+        {} if study.problem is None else study.problem.units,
+        None if statement is None else partial(_predictor, study, statement, history, noisy),
+    )
+
+
+def _predictor(
+    study: PlottedStudy, statement: ProblemStatement, history: History, noisy: bool
+) -> Predictor:
+    """Return the model of a study; the last one is reused until the log grows."""
+    from bo_invert.study.plot_model import SurrogatePredictor
+
+    position = study.journal.summary.seq
+    known = _models.get(study)
+    if known is None or known[0] != position:
+        known = _models[study] = position, SurrogatePredictor(statement, history, noisy)
+    return known[1]
+
+
+_models: WeakKeyDictionary[PlottedStudy, tuple[int, Predictor]] = WeakKeyDictionary()
