@@ -32,6 +32,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from html import escape
 from typing import Any
 from warnings import warn
 
@@ -258,6 +259,25 @@ def printable(text: str) -> str:
         return text
     plain = text.translate(_PLAIN)
     return "".join(one if _encodable(one, encoding) else _escaped(one) for one in plain)
+
+
+class PrintedFacts:
+    """Representation as text and as HTML of an object with the method ``_facts``."""
+
+    def _facts(self) -> Mapping[str, str]:
+        """Return values as text by name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={value}" for name, value in self._facts().items())
+        return printable(f"{type(self).__name__}({facts})")
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in self._facts().items()
+        )
+        return f"<table>{rows}</table>"
 
 
 def blank(text: str) -> bool:

@@ -113,9 +113,17 @@ class History:
 
     @cached_property
     def violations(self) -> Array:
-        """Violations of the outcome constraints, shape ``(n,)``; 0 if all hold."""
+        """Violations of the outcome constraints, shape ``(n,)``; 0 if all hold.
+
+        Observations outside the search domain have an infinite one: models use them, and no
+        incumbent is among them.
+        """
         return np.array(
-            [t.outcome.violation if t.outcome else 0.0 for t in self.completed], dtype=float
+            [
+                np.inf if t.outside else t.outcome.violation if t.outcome else 0.0
+                for t in self.completed
+            ],
+            dtype=float,
         )
 
     @cached_property
@@ -156,8 +164,8 @@ class History:
 
     @cached_property
     def ranking(self) -> tuple[Trial, ...]:
-        """Completed trials, best first: feasible ones by loss, then the others by violation."""
-        return tuple(self.completed[i] for i in self.order)
+        """Completed trials inside the domain: feasible ones by loss, others by violation."""
+        return tuple(self.completed[i] for i in self.order if not self.completed[i].outside)
 
     @property
     def best(self) -> Trial | None:

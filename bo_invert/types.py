@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from html import escape
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bo_invert.errors import printable as printable
+from bo_invert import user_data
+from bo_invert.errors import PrintedFacts, printable as printable
 from bo_invert.user_data import number, plain_options, real, scalar
 
 Array = NDArray[np.float64]
@@ -35,42 +34,6 @@ def frozen(values: ArrayLike) -> Array:
     return array
 
 
-def _brief(value: object, exact: bool = False) -> str:
-    """Format an array or another design in a few words; all digits of its numbers if ``exact``."""
-    if isinstance(value, Mapping):
-        return ", ".join(
-            f"{k}={v!r}" if exact else f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}"
-            for k, v in value.items()
-        )
-    array = np.asarray(value) if isinstance(value, (np.ndarray, list, tuple)) else None
-    if array is None or array.dtype.kind not in "fiu":
-        return f"{value!r:.80}"
-    if array.size > 12:
-        return f"array of shape {array.shape}"
-    if exact:
-        return repr(array.tolist())
-    return np.array2string(array, precision=6, separator=", ").replace("\n", "")
-
-
-def _typed(value: JSON, like: Design) -> Design:
-    """Convert JSON to the type of another design: an array, a tensor or a dict."""
-    if isinstance(like, np.ndarray):
-        return np.array(value, dtype=like.dtype)
-    return like.new_tensor(value) if hasattr(like, "new_tensor") else dict(value)
-
-
-def _listed(array: Array | None) -> JSON:
-    """Return nested lists; JSON has no NaN and no infinities, they become null."""
-    if array is None or array.ndim > 1:
-        return None if array is None else [_listed(row) for row in array]
-    return [value if math.isfinite(value) else None for value in array.tolist()]
-
-
-def _numbers(values: JSON) -> JSON:
-    """Return numbers with NaN for null; an outcome makes them an array."""
-    return None if values is None else [math.nan if v is None else v for v in values]
-
-
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Cost of evaluations: oracle values, gradients, wall-clock seconds."""
@@ -85,11 +48,8 @@ class Cost:
         return self.values + self.gradients
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.values + other.values,
-            self.gradients + other.gradients,
-            self.seconds + other.seconds,
-        )
+        values, gradients = self.values + other.values, self.gradients + other.gradients
+        return Cost(values, gradients, self.seconds + other.seconds)
 
     def to_json(self) -> dict[str, int | float]:
         values, gradients = int(number(self.values)), int(number(self.gradients))
@@ -176,7 +136,7 @@ class Query:
 
     def to_json(self) -> JSON:
         return {
-            "point": _listed(self.point),
+            "point": user_data.nested_lists(self.point),
             "gradient": self.gradient,
             "descent": None if self.descent is None else self.descent.to_json(),
             "origin": self.origin,
@@ -194,7 +154,7 @@ class Query:
 
     def exact(self, decoded: Design) -> Design:
         """Return the design of the user in the type of ``decoded``; without one, ``decoded``."""
-        return decoded if self.design is None else _typed(self.design, decoded)
+        return decoded if self.design is None else user_data.like(self.design, decoded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,10 +168,14 @@ class Outcome:
         violation: sum of the excesses over the outcome constraints; 0 if all hold.
         cost: cost of this attempt.
         reason: cause of a failure.
-        point: end of a descent, shape ``(d,)``; None for the point of the query.
+        point: end of a descent, or conditions of the user instead of those of the query, shape
+            ``(d,)``; None for the point of the query.
         gradient: d loss / d point, shape ``(d,)``, if the query requests it.
         trace: losses along a descent, one per value, shape ``(values,)``; NaN if not measured.
             It includes a last value from a cache.
+        design: design of the user at ``point`` as JSON, if the decoding would round it.
+        extra: further measured values by name; texts, numbers or booleans.
+        outside: outside the search domain; see ``Trial.outside``.
     """
 
     state: State
@@ -223,6 +187,9 @@ class Outcome:
     point: Array | None = None
     gradient: Array | None = None
     trace: Array | None = None
+    design: JSON = None
+    extra: Mapping[str, JSON] = field(default_factory=dict)
+    outside: bool = False
 
     def __post_init__(self) -> None:
         fields = vars(self)  # the class is frozen
@@ -231,24 +198,29 @@ class Outcome:
                 fields[name] = frozen(fields[name])
 
     def to_json(self) -> JSON:
+        lists = user_data.nested_lists
         return {
             "state": str(self.state),
-            "y": _listed(self.y),
+            "y": lists(self.y),
             "loss": self.loss,
             "violation": self.violation,
             "cost": self.cost.to_json(),
             "reason": self.reason,
-            "point": _listed(self.point),
-            "gradient": _listed(self.gradient),
-            "trace": _listed(self.trace),
+            **{part: lists(getattr(self, part)) for part in ("point", "gradient", "trace")},
+            **({} if self.design is None else {"design": self.design}),
+            **({"extra": dict(self.extra)} if self.extra else {}),
+            **({"outside": True} if self.outside else {}),
         }
 
     @staticmethod
     def from_json(data: JSON) -> Outcome:
+        y, point, gradient, trace = (
+            user_data.with_nan(data[part]) for part in ("y", "point", "gradient", "trace")
+        )
         return Outcome(
-            State(data["state"]), _numbers(data["y"]), data["loss"], data["violation"],
-            Cost.from_json(data["cost"]), data["reason"], _numbers(data["point"]),
-            _numbers(data["gradient"]), _numbers(data["trace"]),
+            State(data["state"]), y, data["loss"], data["violation"], Cost.from_json(data["cost"]),
+            data["reason"], point, gradient, trace, data.get("design"), data.get("extra", {}),
+            data.get("outside", False),
         )  # fmt: skip
 
 
@@ -277,8 +249,17 @@ class Attempt:
     position: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """Correction by the user, at a time in seconds since the epoch: outcome before it, reason."""
+
+    before: Outcome
+    reason: str
+    at: float
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Trial:
+class Trial(PrintedFacts):
     """One query and, later, its outcome.
 
     Args:
@@ -292,6 +273,7 @@ class Trial:
         study: text that identifies its study; a study sets it.
         position: position in the log of the event that ended its latest attempt, or that added
             it. Results are ordered by it, because clocks of workers differ.
+        amendments: corrections of its outcome in order.
     """
 
     number: int
@@ -303,21 +285,44 @@ class Trial:
     decode: Callable[[Array], Design] | None = field(default=None, repr=False)
     study: str | None = None
     position: int | None = None
+    amendments: tuple[Amendment, ...] = ()
 
     @property
     def point(self) -> Array:
-        """Observed point ``(d,)``: the end of a descent, otherwise the point of the query."""
+        """Observed point ``(d,)``; ``query.point`` is the suggested one."""
         end = None if self.outcome is None else self.outcome.point
         return self.query.point if end is None else end
+
+    @property
+    def exact_design(self) -> JSON:
+        """Design of the user at ``point`` as JSON; None if the decoding is exact."""
+        if self.outcome is not None and self.outcome.point is not None:
+            return self.outcome.design
+        return self.query.design
+
+    @property
+    def moved(self) -> bool:
+        """True if the user ran it under other conditions than the suggested ones."""
+        outcome = self.outcome if self.query.descent is None else None
+        return outcome is not None and outcome.point is not None
+
+    @property
+    def outside(self) -> bool:
+        """True if its design lies outside the search domain; models use it, ``best`` does not."""
+        return self.outcome is not None and self.outcome.outside
+
+    @property
+    def extra(self) -> Mapping[str, JSON]:
+        """Further measured values by name."""
+        return {} if self.outcome is None else self.outcome.extra
 
     @property
     def design(self) -> Design:
         """Input of the oracle at ``point``; None if no study returned this trial."""
         if self.decode is None:
             return None
-        moved = self.outcome is not None and self.outcome.point is not None
         decoded = self.decode(self.point)
-        return decoded if moved else self.query.exact(decoded)
+        return decoded if self.exact_design is None else user_data.like(self.exact_design, decoded)
 
     @property
     def y(self) -> Array | None:
@@ -331,9 +336,9 @@ class Trial:
 
     @property
     def feasible(self) -> bool:
-        """True if completed and all outcome constraints hold."""
-        completed = self.state is State.COMPLETED
-        return completed and self.outcome is not None and self.outcome.violation <= 0.0
+        """True if completed, inside the search domain, and all outcome constraints hold."""
+        outcome = self.outcome if self.state is State.COMPLETED else None
+        return outcome is not None and outcome.violation <= 0.0 and not outcome.outside
 
     @property
     def reason(self) -> str:
@@ -350,17 +355,6 @@ class Trial:
         """Name of the strategy that proposed it."""
         return self.query.origin
 
-    def __repr__(self) -> str:
-        facts = ", ".join(f"{name}={value}" for name, value in self._facts().items())
-        return printable(f"Trial({facts})")
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
-            for name, value in self._facts().items()
-        )
-        return f"<table>{rows}</table>"
-
     def _facts(self) -> dict[str, str]:
         facts = {
             "number": str(self.number),
@@ -368,12 +362,15 @@ class Trial:
             "origin": self.origin or "unknown",
         }
         if self.y is not None:
-            facts["y"] = _brief(self.y)
+            facts["y"] = user_data.brief(self.y)
         if self.loss is not None:
-            facts["loss"] = f"{self.loss:.6g}" + ("" if self.feasible else " (constraints broken)")
+            broken = " (outside the domain)" if self.outside else " (constraints broken)"
+            facts["loss"] = f"{self.loss:.6g}" + ("" if self.feasible else broken)
         design = self.design
         name, value = ("point", self.point) if design is None else ("design", design)
-        facts[name] = _brief(value, exact=self.ask is None)  # numbers of the user in full
+        facts[name] = user_data.brief(value, exact=self.ask is None)  # numbers of the user in full
+        facts |= {"extra": user_data.brief(self.extra)} if self.extra else {}
+        facts |= {"amended": self.amendments[-1].reason or "yes"} if self.amendments else {}
         return facts | ({"reason": self.reason} if self.reason else {})
 
     def evolved(self, **changes: object) -> Trial:

@@ -227,3 +227,39 @@ def plain_options(value: object) -> object:
         items = [plain_options(one) for one in cast("list[object]", value)]
         return items if isinstance(value, list) else tuple(items)
     return scalar(value) if hasattr(value, "item") and not has_unit(value) else value
+
+
+def brief(value: object, exact: bool = False) -> str:
+    """Format an array or another design in a few words; all digits of its numbers if ``exact``."""
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{k}={v!r}" if exact else f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}"
+            for k, v in value.items()
+        )
+    array = np.asarray(value) if isinstance(value, (np.ndarray, list, tuple)) else None
+    if array is None or array.dtype.kind not in "fiu":
+        return f"{value!r:.80}"
+    if array.size > 12:
+        return f"array of shape {array.shape}"
+    if exact:
+        return repr(array.tolist())
+    return np.array2string(array, precision=6, separator=", ").replace("\n", "")
+
+
+def like(value: Any, other: Any) -> Any:
+    """Convert JSON to the type of another design: an array, a tensor or a dict."""
+    if isinstance(other, np.ndarray):
+        return np.array(value, dtype=other.dtype)
+    return other.new_tensor(value) if hasattr(other, "new_tensor") else dict(value)
+
+
+def nested_lists(array: NDArray[np.float64] | None) -> Any:
+    """Return nested lists; JSON has no NaN and no infinities, they become null."""
+    if array is None or array.ndim > 1:
+        return None if array is None else [nested_lists(row) for row in array]
+    return [value if math.isfinite(value) else None for value in array.tolist()]
+
+
+def with_nan(values: Any) -> Any:
+    """Return numbers with NaN for null; an outcome makes them an array."""
+    return None if values is None else [math.nan if v is None else v for v in values]

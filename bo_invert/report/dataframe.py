@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bo_invert.domains.search_domain import Domain
-from bo_invert.types import Trial
+from bo_invert.types import Outcome, Trial
+from bo_invert.user_data import brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,9 +39,11 @@ def trial_record(
 
     Returns:
         ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation,
-        values, gradients, seconds, attempts, reason, why``, and ``plausibility`` of a proposal in
-        a box with data. A parameter or output with one of these names, and an output with the name
-        of a parameter, has ``_`` appended.
+        values, gradients, seconds, attempts, reason, why``, further measured values, and where
+        they apply: ``plausibility`` of a proposal in a box with data, ``suggested`` (conditions
+        that differ from those of the run), ``outside`` and ``amended`` (former outputs and
+        reasons). A parameter or output with one of these names, and an output or further value
+        with the name of a parameter, has ``_`` appended.
     """
     outcome, cost = trial.outcome, trial.cost
     head = {
@@ -60,16 +63,38 @@ def trial_record(
         "reason": "" if outcome is None else outcome.reason,
         "why": str(trial.query.meta.get("why", "")),
         **{name: trial.query.meta[name] for name in ("plausibility",) if name in trial.query.meta},
+        **_history(trial, outputs, domain),
     }
     y = [None] * len(outputs) if trial.y is None else trial.y.tolist()
     named: dict[str, Any] = {}
     # Conditional parameters that are inactive in the trial are empty cells.
     values = {**(dict.fromkeys(domain.parameters) if domain else {}), **trial_values(trial, domain)}
-    for key, value in (*values.items(), *zip(outputs, y, strict=True)):
+    for key, value in (*values.items(), *zip(outputs, y, strict=True), *trial.extra.items()):
         while key in named or key in head or key in tail:
             key += "_"
         named[key] = value
     return head | named | tail
+
+
+def _history(trial: Trial, outputs: Sequence[str], domain: Domain | None) -> dict[str, Any]:
+    """Return suggested conditions and former outcomes of a trial as text, where there are any."""
+    found: dict[str, Any] = {"outside": True} if trial.outside else {}
+    if trial.moved:
+        run = trial_values(trial, domain)
+        suggested = trial_values(trial.evolved(outcome=None), domain)
+        found["suggested"] = brief({k: v for k, v in suggested.items() if v != run.get(k)})
+    if trial.amendments:
+        found["amended"] = "; ".join(
+            f"{_outputs(one.before, outputs)}{f' ({one.reason})' if one.reason else ''}"
+            for one in trial.amendments
+        )
+    return found
+
+
+def _outputs(outcome: Outcome, outputs: Sequence[str]) -> str:
+    if outcome.y is None:
+        return f"{outcome.state} {outcome.reason}".strip()
+    return ", ".join(f"{n}={v:.9g}" for n, v in zip(outputs, outcome.y.tolist(), strict=True))
 
 
 def trial_values(trial: Trial, domain: Domain | None) -> dict[str, Any]:
@@ -82,8 +107,8 @@ def trial_values(trial: Trial, domain: Domain | None) -> dict[str, Any]:
     if domain is None or not domain.parameters:
         return {f"z{i}": float(value) for i, value in enumerate(trial.point)}
     (values,) = domain.values(trial.point[None])
-    given = trial.query.design
-    if given is None or (trial.outcome is not None and trial.outcome.point is not None):
+    given = trial.exact_design
+    if given is None:
         return values
     if isinstance(given, list) and len(given) == len(values):
         return dict(zip(values, given, strict=True))

@@ -16,6 +16,8 @@ from bo_invert.types import JSON, Cost, Outcome, Query, State, Trial
 
 _PAGE = 1000
 """Events, studies or observations in one request, the largest number that the HTTP API allows."""
+_REASON = 2000
+"""Largest length of a reason in characters, that of the HTTP API."""
 _PAGE_BYTES = 2 * 1024 * 1024
 """Bytes of observations in one request. Engineering choice: half the largest body."""
 
@@ -128,18 +130,23 @@ class RemoteJournal(JournalBase):
         return self._read([trial["number"] for trial in asked["trials"]])
 
     def finish(self, number: int, outcome: Outcome, attempt: int | None = None) -> Trial:
+        body = {"attempt": attempt, "cost": outcome.cost.to_json(), **_moved(outcome)}
+        if outcome.state is not State.COMPLETED:
+            return self._change(f"trials/{number}/fail", body | _failure(outcome))
         record = outcome.to_json()
+        parts = {part: record[part] for part in ("gradient", "trace")}
+        return self._change(f"trials/{number}/tell", body | parts | {"outputs": record["y"]})
+
+    def amend(
+        self, number: int, outcome: Outcome, reason: str, revision: int | None = None
+    ) -> Trial:
+        body = {"reason": reason[:_REASON], "revision": revision, **_moved(outcome)}
         if outcome.state is State.COMPLETED:
-            parts = {part: record[part] for part in ("cost", "point", "gradient", "trace")}
-            body = {"attempt": attempt, "outputs": record["y"], **parts}
-            return self._change(f"trials/{number}/tell", body)
-        body = {
-            "attempt": attempt,
-            "cost": record["cost"],
-            "reason": outcome.reason[:2000],
-            "infeasible": outcome.state is State.INFEASIBLE,
-        }
-        return self._change(f"trials/{number}/fail", body)
+            body["outputs"] = outcome.to_json()["y"]
+        else:
+            kind = "infeasible" if outcome.state is State.INFEASIBLE else "failed"
+            body[kind] = outcome.reason[:_REASON]
+        return self._change(f"trials/{number}/amend", body)
 
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
@@ -193,6 +200,23 @@ class RemoteJournal(JournalBase):
         return [log[number] for number in numbers]
 
 
+def _failure(outcome: Outcome) -> dict[str, JSON]:
+    """Return reason and kind of a failure."""
+    infeasible = outcome.state is State.INFEASIBLE
+    return {"reason": outcome.reason[:_REASON], "infeasible": infeasible}
+
+
+def _moved(outcome: Outcome) -> dict[str, JSON]:
+    """Return the conditions of an outcome and its further values; servers of version 0.1 know none.
+
+    They know the end of a descent.
+    """
+    moved: dict[str, JSON] = {} if outcome.point is None else {"point": outcome.point.tolist()}
+    moved |= {} if outcome.design is None else {"design": outcome.design}
+    moved |= {"extra": dict(outcome.extra)} if outcome.extra else {}
+    return moved | ({"outside": True} if outcome.outside else {})
+
+
 def _located(query: Query) -> dict[str, JSON]:
     """Return point and exact design of a query; servers of version 0.1 know points only."""
     point: dict[str, JSON] = {"point": query.point.tolist()}
@@ -218,7 +242,9 @@ def _observation(query: Query, outcome: Outcome) -> JSON:
     return {
         **_located(query),
         kinds.get(outcome.state, "failed"): (
-            outcome.reason[:2000] if outcome.y is None else outcome.y.tolist()
+            outcome.reason[:_REASON] if outcome.y is None else outcome.y.tolist()
         ),
         "cost": outcome.cost.to_json() if outcome.cost.calls else None,
+        **({"extra": dict(outcome.extra)} if outcome.extra else {}),
+        **({"outside": True} if outcome.outside else {}),
     }

@@ -38,6 +38,11 @@ Outputs = (
     | Vector
     | Annotated[dict[Name, FiniteFloat], Field(max_length=VECTOR, json_schema_extra=CLOSED)]
 )
+Extra = Annotated[
+    dict[Name, Annotated[str, Field(max_length=2000)] | bool | FiniteFloat | int | None],
+    Field(max_length=200, json_schema_extra=CLOSED, description="Further measured values by name."),
+]
+Parameters = Annotated[dict[Name, AnyJSON], Field(max_length=2000, json_schema_extra=CLOSED)]
 AttemptNumber = Annotated[Count, Field(description="Number of the attempt, from the ask.")]
 
 
@@ -133,8 +138,25 @@ class ReportedCost(RequestBody):
         return Cost(self.values, self.gradients, self.seconds)
 
 
+class Conditions(RequestBody):
+    """Conditions of a run instead of the suggested ones, and further measured values."""
+
+    point: Annotated[
+        Point | None, Field(description="Last point of a descent, or point of the conditions.")
+    ] = None
+    parameters: Annotated[
+        Parameters | None,
+        Field(description="Conditions by name; parameters without a value are the suggested ones."),
+    ] = None
+    design: Annotated[AnyJSON, Field(description=DESIGN)] = None
+    outside: Annotated[
+        bool, Field(description="Accept conditions outside the search domain, for models only.")
+    ] = False
+    extra: Extra | None = None
+
+
 class TellRequest(
-    RequestBody,
+    Conditions,
     json_schema_extra={"examples": [{"attempt": 0, "outputs": {"drag": 0.1, "lift": 2.6}}]},
 ):
     """Outcome of an attempt: outputs in order or by name."""
@@ -142,7 +164,6 @@ class TellRequest(
     outputs: Outputs
     attempt: AttemptNumber | None = None
     cost: ReportedCost | None = None
-    point: Annotated[Point | None, Field(description="Last point of a descent.")] = None
     gradient: Annotated[Vector | None, Field(description="Gradient of the loss.")] = None
     trace: Annotated[
         Annotated[list[FiniteFloat | None], Field(max_length=VECTOR)] | None,
@@ -150,8 +171,29 @@ class TellRequest(
     ] = None
 
 
+class AmendRequest(
+    Conditions,
+    json_schema_extra={
+        "examples": [{"outputs": {"drag": 0.1, "lift": 2.6}, "reason": "typing error"}]
+    },
+):
+    """Correction of an outcome; omitted fields stay as they are."""
+
+    outputs: Outputs | None = None
+    failed: Annotated[Reason | None, Field(description="Reason of the failure.")] = None
+    infeasible: Annotated[Reason | None, Field(description="Reason of the infeasibility.")] = None
+    reason: Annotated[Reason, Field(description="Reason of the correction.")] = ""
+    revision: Annotated[
+        Count | None,
+        Field(
+            description="Number of corrections that the client knows of; another number is a "
+            "conflict. Null: not checked."
+        ),
+    ] = None
+
+
 class FailRequest(
-    RequestBody,
+    Conditions,
     json_schema_extra={
         "examples": [{"attempt": 0, "reason": "the mesh has holes", "infeasible": True}]
     },
@@ -199,8 +241,13 @@ class CancelRequest(
 class ReportedObservation(RequestBody):
     """Outcome at a point that the study did not propose."""
 
-    point: Point
+    point: Point | None = None
+    parameters: Annotated[Parameters | None, Field(description="Design instead of a point.")] = None
     design: Annotated[AnyJSON, Field(description=DESIGN)] = None
+    outside: Annotated[
+        bool, Field(description="Accept a design outside the search domain, for models only.")
+    ] = False
+    extra: Extra | None = None
     outputs: Outputs | None = None
     failed: Annotated[Reason | None, Field(description="Reason of the failure.")] = None
     infeasible: Annotated[Reason | None, Field(description="Reason of the infeasibility.")] = None
@@ -232,6 +279,4 @@ class EnqueueRequest(
 
     point: Point | None = None
     design: Annotated[AnyJSON, Field(description=DESIGN)] = None
-    parameters: (
-        Annotated[dict[Name, AnyJSON], Field(max_length=2000, json_schema_extra=CLOSED)] | None
-    ) = None
+    parameters: Parameters | None = None

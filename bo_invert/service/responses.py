@@ -44,6 +44,15 @@ class AttemptResponse(ResponseBody):
     lease: Annotated[float | None, Field(description="Seconds without heartbeat until it is lost.")]
 
 
+class AmendmentResponse(ResponseBody):
+    """Correction of an outcome: the former outcome and the reason."""
+
+    at: Time
+    reason: str
+    state: Annotated[State, Field(description="State before the correction.")]
+    outputs: Annotated[list[float] | None, Field(description="Outputs before the correction.")]
+
+
 class TrialResponse(ResponseBody):
     """Trial: a query and its outcome."""
 
@@ -64,6 +73,18 @@ class TrialResponse(ResponseBody):
     feasible: Annotated[bool, Field(description="Completed without violated constraints.")]
     violation: Annotated[float, Field(description="Sum of the constraint violations.")]
     reason: Annotated[str, Field(description="Reason of a failed or infeasible trial.")]
+    extra: Annotated[dict[str, Any], Field(description="Further measured values by name.")]
+    moved: Annotated[
+        bool,
+        Field(description="Run under other conditions; `query` holds the suggested ones."),
+    ]
+    outside: Annotated[
+        bool, Field(description="Outside the search domain: models use it, `best` does not.")
+    ]
+    amendments: Annotated[
+        list[AmendmentResponse],
+        Field(description=f"The last corrections of the outcome, at most {ATTEMPTS}."),
+    ]
     cost: Annotated[CostResponse, Field(description="Cost of all attempts.")]
     attempts: Annotated[
         list[AttemptResponse], Field(description=f"The last attempts, at most {ATTEMPTS}.")
@@ -85,6 +106,18 @@ class TrialResponse(ResponseBody):
             feasible=trial.feasible,
             violation=0.0 if trial.outcome is None else trial.outcome.violation,
             reason=trial.reason,
+            extra=dict(trial.extra),
+            moved=trial.moved,
+            outside=trial.outside,
+            amendments=[
+                AmendmentResponse(
+                    at=one.at,
+                    reason=one.reason,
+                    state=one.before.state,
+                    outputs=None if one.before.y is None else one.before.y.tolist(),
+                )
+                for one in trial.amendments[-ATTEMPTS:]
+            ],
             cost=CostResponse.model_validate(trial.cost),
             attempts=[
                 AttemptResponse.model_validate(attempt) for attempt in trial.attempts[-ATTEMPTS:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -41,9 +42,12 @@ from bo_invert.storage.journal_base import TakeRequest
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import from_spec
+from bo_invert.study.amendments import amended_outcome, completed
 from bo_invert.study.header import new_header
-from bo_invert.study.input_validation import check_outputs, exact_query, user_query
-from bo_invert.types import JSON, Array, Cost, State, Trial
+from bo_invert.study.input_validation import check_outputs, user_query
+from bo_invert.study.placement import Place, conditions, place, stored_place
+from bo_invert.types import JSON, Array, Cost, Outcome, Query, State, Trial
+from bo_invert.user_tables import require_names
 
 router = APIRouter(prefix=PREFIX)
 
@@ -119,11 +123,11 @@ def tell(study: Study, number: TrialNumber, body: requests.TellRequest) -> Trial
     outcome = problem.outcome(
         body.outputs,
         query.cost if body.cost is None else body.cost.to_cost(),
-        query.point if body.point is None else _vector("point", body.point, problem),
-        point=None if body.point is None else _vector("point", body.point, problem),
+        query.point if where is None else where.point,
         gradient=None if body.gradient is None else _vector("gradient", body.gradient, problem),
         trace=body.trace and [float("nan") if loss is None else loss for loss in body.trace],
     )
+    outcome = _observed(study, number, outcome, body)
     return TrialResponse.of(study.journal.finish(number, outcome, body.attempt), study.domain)
 
 
@@ -134,7 +138,51 @@ def fail(study: Study, number: TrialNumber, body: requests.FailRequest) -> Trial
     query = study.query(number)
     error = InfeasibleError(body.reason) if body.infeasible else FailedError(body.reason)
     outcome = problem.outcome(error, query.cost if body.cost is None else body.cost.to_cost())
+    outcome = _observed(study, number, outcome, body)
     return TrialResponse.of(study.journal.finish(number, outcome, body.attempt), study.domain)
+
+
+@router.post("/studies/{study}/trials/{number}/amend", responses=WRITE_ERRORS)
+def amend(study: Study, number: TrialNumber, body: requests.AmendRequest) -> TrialResponse:
+    """Correct an outcome; the log retains the former one."""
+    trial = study.trial(number)
+    failure = _failure(body)
+    if body.outputs is not None and failure is not None:
+        raise InvalidInputError("body must have one of 'outputs', 'failed' and 'infeasible'")
+    where = _place(study, trial, body)
+    outcome = amended_outcome(study.problem, trial, failure or body.outputs, where, body.extra)
+    revision = len(trial.amendments) if body.revision is None else body.revision
+    amended = study.journal.amend(number, outcome, body.reason, revision)
+    return TrialResponse.of(amended, study.domain)
+
+
+def _observed(
+    study: OpenStudy, number: int, outcome: Outcome, body: requests.Conditions
+) -> Outcome:
+    """Return an outcome with the conditions and further values of a request."""
+    trial = study.journal.cached_trial(number) or study.trial(number)
+    if trial.query.descent is not None and body.point is not None:
+        outcome = replace(outcome, point=_vector("point", body.point, study.problem))
+        return completed(study.problem, outcome, None, body.extra)
+    return completed(study.problem, outcome, _place(study, trial, body), body.extra)
+
+
+def _place(
+    study: OpenStudy, trial: Trial | None, body: requests.Conditions | requests.ReportedObservation
+) -> Place | None:
+    """Return the place of a point or of parameters; None without both."""
+    problem = study.problem
+    if body.point is not None:
+        if body.parameters is not None:
+            raise InvalidInputError("body must have only one of 'point' and 'parameters'")
+        point = _vector("point", body.point, problem)
+        return stored_place(problem.space, point, body.design, body.outside)
+    if body.parameters is None:
+        return None
+    if trial is None:
+        require_names("parameters", problem.space.domain.parameters, body.parameters)
+        return place(problem.space, body.parameters, body.outside)
+    return conditions(problem.space, trial, body.parameters, "model" if body.outside else "error")
 
 
 @router.post("/studies/{study}/trials/{number}/heartbeat", responses=WRITE_ERRORS)
@@ -200,10 +248,13 @@ def add(study: Study, body: requests.ObservationsRequest, key: IdempotencyKey = 
             raise InvalidInputError("observation must have 'outputs', 'failed' or 'infeasible'")
         if failure is None:
             check_outputs(one.outputs, problem.output_names.reported(one.outputs))
-        point = _vector("point", one.point, problem)
-        queries.append(exact_query(problem.space, point, one.design, "data"))
+        where = _place(study, None, one)
+        if where is None:
+            raise InvalidInputError("observation must have 'point' or 'parameters'")
+        queries.append(Query(where.point, origin="data", design=where.design))
         cost = Cost() if one.cost is None else one.cost.to_cost()
-        outcomes.append(problem.outcome(failure or one.outputs, cost, point))
+        outcome = completed(problem, problem.outcome(failure or one.outputs, cost, where.point), None, one.extra)
+        outcomes.append(replace(outcome, outside=where.outside))
     added = study.journal.add(queries, outcomes, key)
     return streamed("trials", (TrialResponse.of(trial, study.domain) for trial in added), 201)
 
@@ -260,7 +311,9 @@ def _check_size(space: JSON) -> None:
         )
 
 
-def _failure(observation: requests.ReportedObservation) -> EvaluationError | None:
+def _failure(
+    observation: requests.ReportedObservation | requests.AmendRequest,
+) -> EvaluationError | None:
     if observation.failed is not None:
         return FailedError(observation.failed)
     return None if observation.infeasible is None else InfeasibleError(observation.infeasible)

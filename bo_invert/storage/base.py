@@ -19,8 +19,11 @@ from bo_invert.errors import (
 )
 from bo_invert.types import JSON
 
-SCHEMA = 3
-"""Version of the stored format. A storage refuses to read a newer version."""
+SCHEMA = 4
+"""Version of the stored format. A storage refuses to read a newer version.
+
+Version 4 has amended outcomes and observations outside the search domain.
+"""
 
 HEARTBEATS = 2
 """First version of the format with heartbeats."""

@@ -12,6 +12,7 @@ from functools import partial
 
 from bo_invert.domains.search_domain import stored_domain
 from bo_invert.storage.log_replay import Log
+from bo_invert.storage.trial_transitions import ANSWERED
 from bo_invert.types import JSON, State
 
 _ROUNDING = 1e-6
@@ -19,7 +20,6 @@ _ROUNDING = 1e-6
 _LARGEST = 2**53
 """Largest whole number: JSON numbers above it are not exact."""
 _STARTABLE = (State.QUEUED, State.LOST, State.FAILED)
-_ANSWERS = (State.COMPLETED, State.FAILED, State.INFEASIBLE)
 
 
 class EventRules:
@@ -49,7 +49,10 @@ class EventRules:
         kind = event.get("kind")
         rule = _RULES.get(kind) if isinstance(kind, str) else None
         if rule is None:
-            raise ValueError(f"kind must be one of {', '.join(_RULES)}, got {kind!r}")
+            raise ValueError(
+                f"kind must be one of {', '.join(_RULES)}, got {kind!r:.80}. A newer version of "
+                "bo_invert may have written it; then run: pip install --upgrade bo-invert"
+            )
         _number("at", event.get("at"))
         rule(self, log, event)
 
@@ -67,12 +70,13 @@ class EventRules:
         self._queries(event)
 
     def _added(self, _: Log, event: JSON) -> None:
-        count = self._queries(event)
+        count = self._queries(event, inside=False)
         outcomes = _list("outcomes", event.get("outcomes"))
         if len(outcomes) != count:
             raise ValueError(f"{count} queries must have as many outcomes, got {len(outcomes)}")
-        for outcome in outcomes:
+        for outcome, query in zip(outcomes, event["queries"], strict=True):
             self._outcome(outcome)
+            self._inside("point", query["point"], outcome)
 
     def _started(self, log: Log, event: JSON) -> None:
         trial = log[_below("trial", event.get("trial"), len(log))]
@@ -88,6 +92,16 @@ class EventRules:
         if self._strict and trial.state not in (State.RUNNING, State.LOST):
             raise ValueError(f"trial {trial.number} is {trial.state} and cannot finish")
         _optional(partial(_below, end=len(trial.attempts)), "attempt", event.get("attempt"))
+        self._outcome(event.get("outcome"))
+
+    def _amended(self, log: Log, event: JSON) -> None:
+        trial = log[_below("trial", event.get("trial"), len(log))]
+        if trial.outcome is None or trial.state not in ANSWERED:
+            raise ValueError(f"trial {trial.number} is {trial.state} and cannot be amended")
+        known = _whole("revision", event.get("revision"))
+        if self._strict and known != len(trial.amendments):
+            raise ValueError(f"revision must be {len(trial.amendments)}, got {known}")
+        _text("reason", event.get("reason"))
         self._outcome(event.get("outcome"))
 
     def _late(self, log: Log, event: JSON) -> None:
@@ -119,11 +133,13 @@ class EventRules:
         for number in _list("trials", event.get("trials")):
             _below("trials", number, len(log))
 
-    def _queries(self, event: JSON) -> int:
+    def _queries(self, event: JSON, inside: bool = True) -> int:
         queries = _list("queries", event.get("queries"))
         for query in queries:
             _mapping("query", query)
             self._point("point", query.get("point"))
+            if inside:
+                self._inside("point", query["point"], {})
             if not isinstance(query.get("gradient"), bool):
                 raise ValueError(f"gradient must be true or false, got {query.get('gradient')!r}")
             _optional(_descent, "descent", query.get("descent"))
@@ -137,18 +153,18 @@ class EventRules:
             _number(name, number)
         if self._dim is not None and len(numbers) != self._dim:
             raise ValueError(f"{name} must have {self._dim} coordinates, got {len(numbers)}")
-        if (
-            self._strict
-            and self._box
-            and not all(-_ROUNDING <= x <= 1.0 + _ROUNDING for x in numbers)
-        ):
+
+    def _inside(self, name: str, numbers: list[float], outcome: JSON) -> None:
+        """Check that a point lies in the unit cube, unless its outcome is marked as outside."""
+        beyond = not all(-_ROUNDING <= x <= 1.0 + _ROUNDING for x in numbers)
+        if self._strict and self._box and beyond and not outcome.get("outside"):
             raise ValueError(f"{name} must lie in the unit cube")
 
     def _outcome(self, outcome: JSON) -> None:
         _mapping("outcome", outcome)
         state = outcome.get("state")
-        if state not in _ANSWERS:
-            raise ValueError(f"state must be one of {', '.join(_ANSWERS)}, got {state!r}")
+        if state not in ANSWERED:
+            raise ValueError(f"state must be one of {', '.join(ANSWERED)}, got {state!r}")
         y = outcome.get("y")
         if state == State.COMPLETED:
             _list("y", y)
@@ -161,6 +177,11 @@ class EventRules:
         self._cost(outcome.get("cost"))
         _text("reason", outcome.get("reason"))
         _optional(self._point, "point", outcome.get("point"))
+        if outcome.get("point") is not None:
+            self._inside("point", outcome["point"], outcome)
+        _optional(_extra, "extra", outcome.get("extra"))
+        if outcome.get("outside", False) not in (True, False):
+            raise ValueError(f"outside must be true or false, got {outcome['outside']!r:.80}")
         _optional(_numbers, "gradient", outcome.get("gradient"))
         _optional(_numbers, "trace", outcome.get("trace"))
 
@@ -177,6 +198,7 @@ _RULES: dict[str, Callable[[EventRules, Log, JSON], None]] = {
     "added": EventRules._added,
     "started": EventRules._started,
     "finished": EventRules._finished,
+    "amended": EventRules._amended,
     "late": EventRules._late,
     "released": EventRules._released,
     "lost": EventRules._lost,
@@ -247,6 +269,15 @@ def _numbers(name: str, value: JSON) -> None:
     for number in _list(name, value):
         if number is not None:  # stands for NaN
             _number(name, number)
+
+
+def _extra(name: str, value: JSON) -> None:
+    """Check further measured values: texts, booleans or finite numbers by name."""
+    _mapping(name, value)
+    for key, item in value.items():
+        _text(name, key)
+        if item is not None and not isinstance(item, (str, bool)):
+            _number(f"{name} {key!r:.80}", item)
 
 
 def _whole(name: str, value: JSON, most: int | None = _LARGEST) -> int:

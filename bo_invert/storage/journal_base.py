@@ -120,6 +120,23 @@ class JournalBase(JournalReader, ABC):
         """
 
     @abstractmethod
+    def amend(
+        self, number: int, outcome: Outcome, reason: str, revision: int | None = None
+    ) -> Trial:
+        """Replace the outcome of a trial; the log retains the former one.
+
+        Args:
+            number: Number of the trial.
+            outcome: Corrected outcome, with the cost of the former one.
+            reason: Reason of the user.
+            revision: Number of corrections that the user knows of; None for all.
+
+        Raises:
+            TellConflictError: The trial has no outcome, or another worker amended it meanwhile.
+            InvalidInputError: There is no such trial.
+        """
+
+    @abstractmethod
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
     ) -> list[Trial]:

@@ -11,6 +11,8 @@ enqueued   queries                          new trials from the user, QUEUED
 added      queries, outcomes                new trials with known outcomes, billed at their cost
 started    trial, worker, lease             a new attempt, RUNNING
 finished   trial, outcome, attempt          outcome of an attempt, billed
+amended    trial, outcome, reason,          correction of an outcome by the user; its costs stay.
+           revision                         ``revision`` counts earlier corrections of the trial
 late       trial, outcome, attempt          outcome of a superseded attempt: a new trial, not
                                             billed again
 released   trial, cost                      an attempt returned without an outcome, billed at
@@ -22,7 +24,9 @@ keyed      key, trials                      trials that a request with this key 
 ========== ================================ ====================================================
 
 Older logs lack ``lease`` (no lease) and ``attempt`` (the latest attempt). Without ``deaths`` an
-end is unexplained and counts one.
+end is unexplained and counts one. An outcome has ``extra`` (further measured values), ``design``
+and ``outside`` only if they are set. With ``point`` and without a descent, the user ran the trial
+under these conditions instead of the suggested ones.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from dataclasses import replace
 from typing import Any
 
 from bo_invert.history import Ledger
-from bo_invert.types import JSON, Attempt, Cost, Outcome, Query, State, Trial
+from bo_invert.types import JSON, Amendment, Attempt, Cost, Outcome, Query, State, Trial
 
 LATE = "late"
 """Origin of a trial that holds the outcome of a superseded attempt."""
@@ -42,7 +46,7 @@ LATE = "late"
 class Log:
     """State of a study after the events read so far.
 
-    The cost of an event does not depend on the length of the log.
+    The cost of an event does not depend on the length of the log, except for amendments.
 
     Attributes:
         seq: Position of the last event.
@@ -173,6 +177,28 @@ class Log:
         self.calls += outcome.cost.calls
         self._end(event, outcome.state, outcome.cost, outcome)
 
+    def _amended(self, event: JSON) -> None:
+        """Replace the outcome; the attempt is billed as before, with the new state as its fate."""
+        trial, outcome = self._trials[event["trial"]], Outcome.from_json(event["outcome"])
+        assert trial.outcome is not None
+        attempts = trial.attempts
+        if attempts:
+            last = attempts[-1]
+            if trial.origin != LATE:  # billed as lost
+                self._bill(last.fate, last.cost, -1)
+                self._bill(outcome.state, last.cost, 1)
+            attempts = (*attempts[:-1], replace(last, fate=outcome.state))
+        amendment = Amendment(trial.outcome, event["reason"], event["at"])
+        self._put(
+            trial, state=outcome.state, outcome=outcome, attempts=attempts,
+            amendments=(*trial.amendments, amendment),
+        )  # fmt: skip
+        self._best = min(
+            (number for number in self._numbers[State.COMPLETED] if self._trials[number].feasible),
+            key=lambda number: (self._trials[number].loss, number),
+            default=None,
+        )
+
     def _late(self, event: JSON) -> None:
         outcome, trial = Outcome.from_json(event["outcome"]), self._trials[event["trial"]]
         superseded = trial.attempts[event["attempt"]]
@@ -276,6 +302,7 @@ _EFFECTS: dict[str, Callable[[Log, JSON], None]] = {
     "added": Log._added,
     "started": Log._started,
     "finished": Log._finished,
+    "amended": Log._amended,
     "late": Log._late,
     "released": Log._released,
     "lost": Log._lost,

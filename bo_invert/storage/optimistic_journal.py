@@ -162,6 +162,12 @@ class Journal(JournalBase):
             _log.info("study %r: late outcome of trial %d", self.name, number)
         return self._log[-1 if late else number]
 
+    def amend(
+        self, number: int, outcome: Outcome, reason: str, revision: int | None = None
+    ) -> Trial:
+        self._commit(lambda log: transitions.amend(log, number, outcome, reason, revision))
+        return self.trial(number)
+
     def add(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], key: str | None = None
     ) -> list[Trial]:

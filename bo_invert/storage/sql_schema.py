@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from bo_invert.errors import SchemaTooNewError, StorageError
-from bo_invert.storage.base import SCHEMA
+from bo_invert.storage.base import CHECKSUMS, SCHEMA
 from bo_invert.storage.checksum_chain import first_link, link, split
 from bo_invert.storage.sql_tables import EVENTS, HEADS, META, METADATA, SCHEMA_VERSION, STUDIES
 
@@ -48,6 +48,14 @@ def upgrade(connection: sa.Connection) -> None:
     version = int(connection.execute(SCHEMA_VERSION).scalar_one_or_none() or 0)
     if version >= SCHEMA:
         return
+    if version < CHECKSUMS:
+        _add_checksums(connection)
+    connection.execute(sa.delete(META).where(META.c.key == "schema"))
+    connection.execute(sa.insert(META), {"key": "schema", "value": str(SCHEMA)})
+
+
+def _add_checksums(connection: sa.Connection) -> None:
+    """Store the checksum of each log; a log of a later version has one that reveals damage."""
     connection.execute(sa.delete(HEADS))
     for study, name, header in connection.execute(
         sa.select(STUDIES.c.id, STUDIES.c.name, STUDIES.c.header)
@@ -59,5 +67,3 @@ def upgrade(connection: sa.Connection) -> None:
             last, chain = seq, link(chain, split(text)[0])
         head = {"study": study, "header": start, "seq": last, "checksum": chain}
         connection.execute(sa.insert(HEADS), head)
-    connection.execute(sa.delete(META).where(META.c.key == "schema"))
-    connection.execute(sa.insert(META), {"key": "schema", "value": str(SCHEMA)})

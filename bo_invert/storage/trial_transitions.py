@@ -11,6 +11,8 @@ from bo_invert.errors import InvalidInputError, StudyPausedError, TellConflictEr
 from bo_invert.storage.log_replay import Log, event
 from bo_invert.types import JSON, Array, Cost, Outcome, Query, State, Trial
 
+ANSWERED = (State.COMPLETED, State.FAILED, State.INFEASIBLE)
+"""States of trials with an outcome."""
 MAX_DEATHS = 5
 """Number of workers that may die without a word during a trial before the study pauses.
 
@@ -173,7 +175,7 @@ def tell(log: Log, number: int, outcome: Outcome, attempt: int | None) -> list[J
         return _fenced(trial, outcome, attempt, entry)
     if trial.state is State.RUNNING:
         return [entry]
-    if _same(trial.outcome, outcome):
+    if any(_same(known, outcome) for known in _versions(trial)):
         return []
     if trial.state is State.LOST:  # billed when it was lost
         return [entry]
@@ -199,6 +201,42 @@ def _fenced(trial: Trial, outcome: Outcome, attempt: int, entry: JSON) -> list[J
     if latest and trial.state in (State.RUNNING, State.LOST):
         return [entry]
     return [{**entry, "kind": "late"}]
+
+
+def amend(
+    log: Log, number: int, outcome: Outcome, reason: str, revision: int | None = None
+) -> list[JSON]:
+    """Return the event of a corrected outcome; none if the trial has it already.
+
+    Args:
+        log: Current log.
+        number: Number of the trial.
+        outcome: Corrected outcome.
+        reason: Reason of the user.
+        revision: Number of corrections that the user knows of; None for all.
+
+    Raises:
+        TellConflictError: The trial has no outcome, or another worker amended it meanwhile.
+        InvalidInputError: There is no such trial.
+    """
+    trial = find(log, number)
+    if trial.outcome is None or trial.state not in ANSWERED:
+        raise TellConflictError(
+            f"trial {number} is {trial.state} and has no outcome to amend. Use study.tell()"
+        )
+    if outcome.to_json() == trial.outcome.to_json():
+        return []
+    known = len(trial.amendments)
+    if revision is not None and revision != known:
+        raise TellConflictError(
+            f"trial {number} was amended meanwhile: it is {trial.state} with y = "
+            f"{_shown(trial.y)}. Read study.trials[{number}] and amend it again"
+        )
+    return [
+        event(
+            "amended", trial=trial.number, outcome=outcome.to_json(), reason=reason, revision=known
+        )
+    ]
 
 
 def create(log: Log, entry: JSON, count: int, key: str | None) -> list[JSON]:
@@ -284,13 +322,23 @@ def _keyed(log: Log, key: str, numbers: Sequence[int]) -> JSON:
 def _conflict(trial: Trial, state: State, y: Array | None, outcome: Outcome) -> TellConflictError:
     return TellConflictError(
         f"trial {trial.number} is {state} with y = {_shown(y)} and cannot become {outcome.state} "
-        f"with y = {_shown(outcome.y)}. Use study.enqueue() to evaluate the point again, or "
-        "study.add() to record another observation"
+        f"with y = {_shown(outcome.y)}. Use study.amend() to correct it, study.enqueue() to "
+        "evaluate the point again, or study.add() to record another observation"
     )
 
 
+def _versions(trial: Trial) -> list[Outcome | None]:
+    """Return the outcome of a trial and those before its amendments."""
+    return [trial.outcome, *(amendment.before for amendment in trial.amendments)]
+
+
 def _same(one: Outcome | None, other: Outcome) -> bool:
+    """Return True if an outcome adds nothing to a known one."""
     if one is None or one.state is not other.state:
+        return False
+    if other.point is not None and not np.array_equal(one.point, other.point):  # type: ignore[arg-type]  # None differs
+        return False
+    if any(one.extra.get(name) != value for name, value in other.extra.items()):
         return False
     return (
         np.array_equal(one.y, other.y)

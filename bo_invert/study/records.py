@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bo_invert.errors import EvaluationError
-from bo_invert.study.input_validation import check_outputs, observations, own_trial, user_query
+from bo_invert.study.amendments import amended_outcome, reported_outcome
+from bo_invert.study.input_validation import observations, own_trial, user_query
+from bo_invert.study.placement import Outside, conditions
 from bo_invert.study.results import StudyResults
 from bo_invert.types import Cost, Trial
 from bo_invert.user_code import own_settings
@@ -23,6 +24,9 @@ class StudyRecords(StudyResults):
         *,
         cost: Cost | None = None,
         attempt: int | None = None,
+        at: object = None,
+        extra: object = None,
+        outside: Outside = "error",
     ) -> Trial:
         """Record the outcome of a trial. The same call again changes nothing.
 
@@ -33,22 +37,64 @@ class StudyRecords(StudyResults):
                 is recorded as a failure.
             cost: Cost of the attempt. Default: the cost of the query.
             attempt: Number of the attempt from 0. Default: the latest.
+            at: Conditions under which the trial was run instead of the suggested ones: some or all
+                parameters by name, or a design. Point and design of the trial become these;
+                ``trial.query`` holds the suggested ones.
+            extra: Further measured values by name: texts, numbers, booleans.
+            outside: ``"model"`` accepts conditions outside the search domain. Models use them;
+                ``best`` and recommendations do not.
 
         Returns:
             The trial in its new state; the argument does not change.
 
         Raises:
-            TellConflictError: The trial has another outcome, or was cancelled.
+            TellConflictError: The trial has another outcome, or was cancelled; see ``amend``.
             InvalidInputError: No such trial, a trial of another study, or outputs of the wrong
                 shape; nothing is recorded.
         """
         problem = self._require_problem()
-        if not isinstance(answer, EvaluationError):
-            check_outputs(answer, problem.output_names.reported(answer))
         known = own_trial("tell", trial, self.journal)
-        outcome = problem.outcome(answer, cost or known.query.cost, known.query.point)
+        outcome = reported_outcome(
+            problem, known, answer, cost or known.query.cost, at, extra, outside
+        )
         attempt = None if attempt is None else whole_number("tell", "attempt", attempt, least=0)
         return self._with_designs([self.journal.finish(known.number, outcome, attempt)])[0]
+
+    @own_settings()
+    def amend(
+        self,
+        trial: Trial | int,
+        answer: object = None,
+        *,
+        reason: str = "",
+        at: object = None,
+        extra: object = None,
+        outside: Outside = "error",
+    ) -> Trial:
+        """Correct a recorded outcome. The log and ``trial.amendments`` retain the former one.
+
+        Best trial, ledger and models follow the corrected outcome; costs stay as billed.
+
+        Args:
+            trial: Trial with an outcome, or its number. A trial that another worker amended after
+                it was read raises a conflict.
+            answer: Corrected outputs or error, as in ``tell``. Default: unchanged.
+            reason: Reason of the correction.
+            at: Corrected conditions, as in ``tell``. Default: unchanged.
+            extra: Further measured values, added to the recorded ones.
+            outside: As in ``tell``.
+
+        Raises:
+            TellConflictError: The trial has no outcome, or was amended meanwhile.
+            InvalidInputError: No such trial, or invalid outputs; nothing is recorded.
+        """
+        problem = self._require_problem()
+        known = own_trial("amend", trial, self.journal)
+        seen = trial if isinstance(trial, Trial) else known
+        where = None if at is None else conditions(problem.space, known, at, outside)
+        outcome = amended_outcome(problem, known, answer, where, extra)
+        changed = self.journal.amend(known.number, outcome, str(reason), len(seen.amendments))
+        return self._with_designs([changed])[0]
 
     @own_settings()
     def add(

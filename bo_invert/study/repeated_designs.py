@@ -40,8 +40,9 @@ class RepeatedDesigns:
         self._seen = 0
         self._names: dict[bytes, str | None] = {}
         self._answers: dict[str, Outcome] = {}
+        self._observed: dict[str, dict[int, Outcome]] = {}
         self._under_way: set[str | None] = set()
-        self._noisy = False
+        self._different: set[str] = set()  # designs with different answers
 
     def fresh(
         self, start: Callable[[int], list[Trial]], count: int, limit: int | None = None
@@ -86,7 +87,7 @@ class RepeatedDesigns:
         whose number is not below ``limit``.
         """
         self._learn()
-        if self._noisy:
+        if self._different:
             return list(trials)
         mine = {trial.number for trial in trials}
         others = [
@@ -118,18 +119,39 @@ class RepeatedDesigns:
         return fresh
 
     def _learn(self) -> None:
-        """Read the outcomes that are new in the log."""
+        """Read the outcomes that are new or amended in the log."""
         changed, self._seen = self._journal.changed(self._seen)
+        for trial in changed:
+            if trial.amendments:
+                self._forget(trial.number)
         observed = [
-            trial for trial in changed if trial.state in (State.COMPLETED, State.INFEASIBLE)
+            trial
+            for trial in changed
+            if trial.state in (State.COMPLETED, State.INFEASIBLE) and not trial.outside
         ]
         for trial, name in zip(observed, self._named(observed), strict=True):
             if name is None or trial.outcome is None:
                 continue
-            known = self._answers.setdefault(
-                name, replace(trial.outcome, cost=Cost(), point=None, gradient=None, trace=None)
-            )
-            self._noisy |= _differ(known, trial.outcome)
+            answer = replace(
+                trial.outcome, cost=Cost(), point=None, gradient=None, trace=None, design=None,
+                extra={},
+            )  # fmt: skip
+            self._observed.setdefault(name, {})[trial.number] = answer
+            if _differ(self._answers.setdefault(name, answer), answer):
+                self._different.add(name)
+
+    def _forget(self, number: int) -> None:
+        """Remove the outcome of an amended trial."""
+        for name in [name for name, answers in self._observed.items() if number in answers]:
+            answers = self._observed[name]
+            del answers[number]
+            self._different.discard(name)
+            if not answers:
+                del self._observed[name], self._answers[name]
+                continue
+            first = self._answers[name] = next(iter(answers.values()))
+            if any(_differ(first, other) for other in answers.values()):
+                self._different.add(name)
 
     def _named(self, trials: Sequence[Trial]) -> list[str | None]:
         """Return the name of the design of each trial; None if the decoder fails."""

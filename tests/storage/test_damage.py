@@ -21,6 +21,7 @@ from bo_invert.storage.backup import backup
 from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.open import open_store
+from bo_invert.storage.base import SCHEMA
 from bo_invert.storage.reader import JournalReader, readers
 from bo_invert.storage.sql import SqlStore
 
@@ -293,7 +294,7 @@ def test_an_older_database_gets_checksums_at_its_first_change(file: str, tmp_pat
         (version,) = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
         heads = connection.execute("SELECT study, seq FROM heads ORDER BY study").fetchall()
         texts = connection.execute("SELECT data FROM events ORDER BY study, seq").fetchall()
-    assert version == "3"
+    assert version == str(SCHEMA)
     counts = [len(events[name]) for name in names]
     assert [seq for _, seq in heads] == [counts[0] + 1, *counts[1:]]
     sealed = [text for (text,) in texts if '"checksum"' in text]

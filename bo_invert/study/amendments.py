@@ -1,0 +1,79 @@
+"""Outcomes with the conditions and further values that the user reports, and corrected outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bo_invert.errors import EvaluationError, InvalidInputError
+from bo_invert.problems.problem import Problem
+from bo_invert.study.input_validation import check_outputs
+from bo_invert.study.placement import Outside, Place, conditions, read_extra, used_names
+from bo_invert.types import Cost, Outcome, Trial
+
+
+def reported_outcome(
+    problem: Problem,
+    trial: Trial,
+    answer: object,
+    cost: Cost,
+    at: object = None,
+    extra: object = None,
+    outside: Outside = "error",
+) -> Outcome:
+    """Return the outcome of a trial as the user reports it; see ``Study.tell``.
+
+    Raises:
+        InvalidInputError: Outputs, conditions or further values are invalid.
+    """
+    if not isinstance(answer, EvaluationError):
+        check_outputs(answer, problem.outputs)
+    where = None if at is None else conditions(problem.space, trial, at, outside)
+    return completed(problem, problem.outcome(answer, cost), where, extra)
+
+
+def completed(problem: Problem, outcome: Outcome, where: Place | None, extra: object) -> Outcome:
+    """Return an outcome with its place and further values of the user."""
+    found = read_extra(extra, used_names(problem.space.domain, problem.outputs))
+    if where is not None:
+        return where.of_outcome(outcome, found)
+    return replace(outcome, extra=found) if found else outcome
+
+
+def amended_outcome(
+    problem: Problem,
+    trial: Trial,
+    answer: object = None,
+    where: Place | None = None,
+    extra: object = None,
+) -> Outcome:
+    """Return the corrected outcome of a trial; everything that is not given stays.
+
+    Gradient and trace belong to the former outputs, so new outputs remove them.
+
+    Args:
+        problem: Problem of the study.
+        trial: Trial with an outcome.
+        answer: Corrected outputs or error; None to retain them.
+        where: Corrected conditions; None to retain them.
+        extra: Further measured values, added to the former ones or replacing them.
+
+    Raises:
+        InvalidInputError: Nothing is corrected, or a value is invalid.
+    """
+    if answer is None and where is None and extra is None:
+        raise InvalidInputError("amend: one of outputs, at and extra is required")
+    outcome = trial.outcome or Outcome(trial.state)
+    if answer is not None:
+        if not isinstance(answer, EvaluationError):
+            check_outputs(answer, problem.outputs)
+        known, outcome = outcome, problem.outcome(answer, outcome.cost)
+        outcome = replace(
+            outcome, point=known.point, design=known.design, extra=known.extra,
+            outside=known.outside,
+        )  # fmt: skip
+    if where is not None:
+        outcome = replace(where.of_outcome(outcome), gradient=None, trace=None)
+    if extra is not None:
+        more = read_extra(extra, used_names(problem.space.domain, problem.outputs))
+        outcome = replace(outcome, extra={**outcome.extra, **more})
+    return outcome

@@ -1,0 +1,260 @@
+"""Tables of the user: CSV files as spreadsheets write them, data frames, lists of dicts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from bo_invert.errors import InvalidInputError, require
+from bo_invert.user_data import scalar
+from bo_invert.user_tables import columns, read_once, record, row_labels
+
+_DELIMITERS = (",", ";", "\t", "|")
+_MISSING = frozenset({"", "-", "--", "–", "—", "?", "na", "n/a", "n.a.", "nan", "none", "null"})
+"""Texts of a cell without a value, in lower case."""
+_MINUS = str.maketrans({"−": "-", "\u00a0": "", "\u202f": "", "\u2009": ""})
+_PLAIN = re.compile(r"[+-]?\d+(?:[eE][+-]?\d+)?$")
+_POINT = re.compile(r"[+-]?(?:\d*\.\d+|\d+\.)(?:[eE][+-]?\d+)?$")
+_COMMA = re.compile(r"[+-]?(?:\d*,\d+|\d+,)(?:[eE][+-]?\d+)?$")
+_COMMA_GROUPS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?$")
+_POINT_GROUPS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d*)?$")
+
+Style = Literal["point", "comma", "mixed"]
+"""Decimal sign of the numbers in a table; ``mixed`` if both occur."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Args:
+        label: Its name for the user, such as ``row 8`` (the header of a CSV file is row 1).
+        cells: Value of each column by name; None without a value.
+        why: Reason why it cannot be read; empty otherwise.
+    """
+
+    label: str
+    cells: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Table of the user.
+
+    Args:
+        names: Names of the columns in order.
+        rows: Rows in order.
+        style: Decimal sign of its numbers in text.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    style: Style = "point"
+
+    def number(self, cell: object) -> float | None:
+        """Return a number in text; None for another cell.
+
+        Raises:
+            InvalidInputError: The text is a number in two ways, such as ``1,234``.
+        """
+        text = cell.strip().translate(_MINUS) if isinstance(cell, str) else ""
+        if _PLAIN.match(text):
+            return float(text)
+        point, comma = bool(_POINT.match(text)), bool(_COMMA.match(text))
+        grouped = bool(_COMMA_GROUPS.match(text) or _POINT_GROUPS.match(text))
+        if self.style == "mixed" and grouped and (comma or point):
+            raise InvalidInputError(
+                f"{text!r} can be read in two ways, because the table has decimal points and "
+                "decimal commas. Write all numbers with a point"
+            )
+        if point and self.style != "comma":
+            return float(text)
+        if comma and self.style != "point":
+            return float(text.replace(",", "."))
+        if _COMMA_GROUPS.match(text) and self.style != "comma":
+            return float(text.replace(",", ""))
+        if _POINT_GROUPS.match(text) and self.style != "point":
+            return float(text.replace(".", "").replace(",", "."))
+        if point or comma:
+            return float(text.replace(",", "."))
+        if text.lower().lstrip("+-") in ("inf", "infinity", "∞"):
+            return float("-inf" if text.startswith("-") else "inf")
+        return None
+
+
+def read_table(given: object, expected: Sequence[str], rename: Mapping[str, str]) -> Table:
+    """Read a table of the user.
+
+    Args:
+        given: Path of a CSV file, a data frame, a list of dicts, or one dict.
+        expected: Names by which the delimiter of a file is recognised.
+        rename: New name of each column that has another one.
+
+    Raises:
+        InvalidInputError: It is no table, cannot be read, or a column has no or a repeated name.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return csv_table(_file_text(Path(given)), [*expected, *rename], rename)
+    given = read_once(given)
+    listed = isinstance(given, (list, tuple)) and not hasattr(given, "_fields")
+    labels: Iterable[object]
+    if listed:  # rows may have different names
+        records = [record(row) for row in cast("Sequence[object]", given)]
+        kind, labels = "item", range(len(records))
+    else:
+        one = record(given)
+        found = None if one is not None else columns(given)
+        require(
+            one is not None or found is not None,
+            "table: must be a data frame with named columns, the path of a CSV file, or a list of "
+            f"dicts, got {type(given).__name__}",
+        )
+        if found is not None:
+            records = [
+                dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)
+            ]
+        else:
+            records = [one]
+        index = row_labels(given)
+        labels = range(len(records)) if index is None or len(index) != len(records) else index
+        kind = "row" if index is None else "index"
+    names = dict.fromkeys(name for one in records for name in one or ())
+    rows = [
+        Row(f"{kind} {label}", why="it has no names; write a dict")
+        if one is None
+        else Row(f"{kind} {label}", {name: _cell(value) for name, value in one.items()})
+        for label, one in zip(labels, records, strict=True)
+    ]
+    return _table(list(names), rows, "", rename)
+
+
+def csv_table(text: str, expected: Sequence[str], rename: Mapping[str, str] | None = None) -> Table:
+    """Read the text of a CSV file; see ``read_table``.
+
+    The delimiter is the one of ``, ; tab |`` that divides the header into the most expected names.
+    Rows count as in a spreadsheet: the header is row 1, and blank lines count.
+    """
+    text = text.lstrip("\ufeff")
+    named = re.match(r"sep=(.)\r?\n", text)  # Excel
+    text = text[named.end() :] if named else text
+    known = {name.strip() for name in expected}
+
+    def score(delimiter: str) -> tuple[int, int]:
+        header = next(_cells(text, delimiter), [])
+        return len(known & {cell.strip() for cell in header}), len(header)
+
+    delimiter = named[1] if named else max(_DELIMITERS, key=score)
+    lines = list(_cells(text, delimiter))
+    first = next((i for i, cells in enumerate(lines) if any(map(str.strip, cells))), None)
+    require(first is not None, "table: the file must have a header, and is empty")
+    assert first is not None
+    header = [cell.strip() for cell in lines[first]]
+    offset = 2 if named else 1
+    while header and not header[-1]:
+        header.pop()
+    names = [name or f"column {i}" for i, name in enumerate(header, start=1)]
+    rows = []
+    for number, cells in enumerate(lines[first + 1 :], start=first + 1 + offset):
+        if not any(map(str.strip, cells)):
+            continue
+        label = f"row {number}"
+        if any(map(str.strip, cells[len(names) :])):
+            rows.append(
+                Row(
+                    label,
+                    why=f"it has {len(cells)} cells and the header has {len(names)}. Write numbers "
+                    "with a decimal point, or put cells in quotes",
+                )
+            )
+            continue
+        padded = [*cells, *[""] * len(names)]
+        rows.append(Row(label, dict(zip(names, map(_cell, padded), strict=False))))
+    empty = {
+        name
+        for name, given in zip(names, header, strict=True)
+        if not given and all(row.cells.get(name) is None for row in rows)
+    }
+    names = [name for name in names if name not in empty]
+    return _table(names, rows, delimiter, rename or {})
+
+
+def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
+    lines = io.StringIO(text, newline="")
+    try:
+        yield from csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != "\t")
+    except csv.Error as error:
+        raise InvalidInputError(f"table: the file is no CSV: {error}") from None
+
+
+def _table(
+    names: list[str], rows: Sequence[Row], delimiter: str, rename: Mapping[str, str]
+) -> Table:
+    """Return a table with renamed columns and the style of its numbers."""
+    unknown = [name for name in rename if name not in names]
+    require(not unknown, f"columns: the table has no column {unknown}; it has {names}")
+    new = [rename.get(name, name).strip() for name in names]
+    twice = sorted({name for name in new if new.count(name) > 1})
+    require(not twice, f"table: columns must have different names, got {twice} more than once")
+    renamed = dict(zip(names, new, strict=True))
+    rows = [
+        Row(row.label, {renamed[name]: cell for name, cell in row.cells.items() if name in renamed},
+            row.why)
+        for row in rows
+    ]  # fmt: skip
+    texts = [cell.strip() for row in rows for cell in row.cells.values() if isinstance(cell, str)]
+    return Table(tuple(new), tuple(rows), _style(texts, delimiter))
+
+
+def _style(texts: Sequence[str], delimiter: str) -> Style:
+    """Return the decimal sign of numbers in text.
+
+    Groups of three digits, such as ``1,234``, do not decide. If nothing else does, files with
+    semicolons have decimal commas.
+    """
+    point = any(_POINT.match(text) and not _POINT_GROUPS.match(text) for text in texts)
+    comma = any(_COMMA.match(text) and not _COMMA_GROUPS.match(text) for text in texts)
+    if point and comma:
+        return "mixed"
+    if point or comma:
+        return "point" if point else "comma"
+    groups = any(_COMMA_GROUPS.match(text) for text in texts)
+    return "comma" if groups and delimiter == ";" else "point"
+
+
+def _cell(value: object) -> object:
+    """Return a cell; None without a value. Texts lose the apostrophe of ``csv_export.escaped``."""
+    if not isinstance(value, str):
+        plain = scalar(value)
+        return None if isinstance(plain, float) and math.isnan(plain) else value
+    text = value.strip()
+    if text.lower() in _MISSING:
+        return None
+    return text[1:] if re.match(r"'\s*[=+\-@]", text) else text
+
+
+def _file_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, UTF-16 or, as older spreadsheets write, Windows-1252."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"table: the file {str(path)!r} cannot be read: {error.strerror or error}"
+        ) from None
+    require(
+        not data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")),
+        f"table: {str(path)!r} is a workbook. Save it as CSV, or pass pandas.read_excel(path)",
+    )
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
