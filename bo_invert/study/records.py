@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from bo_invert.study.amendments import amended_outcome, reported_outcome
+from bo_invert.study.csv_table import read_table
 from bo_invert.study.input_validation import observations, own_trial, user_query
 from bo_invert.study.placement import Outside, conditions
 from bo_invert.study.results import StudyResults
+from bo_invert.study.table_records import (
+    AddedTrials,
+    Blank,
+    Errors,
+    Repeats,
+    TableOptions,
+    add_table,
+    renamed,
+    tell_table,
+)
+from bo_invert.study.table_rows import TRIAL
 from bo_invert.types import Cost, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
@@ -104,23 +117,90 @@ class StudyRecords(StudyResults):
         *,
         points: object = None,
         costs: Sequence[Cost] | None = None,
-    ) -> list[Trial]:
+        columns: Mapping[str, str] | None = None,
+        outside: Outside = "error",
+        blank: Blank = "pending",
+        repeats: Repeats = "skip",
+        errors: Errors = "warn",
+    ) -> AddedTrials:
         """Add observations from elsewhere. The strategy uses them; they are free by default.
 
+        ``add(table)`` takes inputs and outputs in one table: a data frame, the path of a CSV file
+        (delimiter and decimal comma are detected), or dicts. Columns match by name. Further columns
+        are recorded as ``Trial.extra``. An output cell may be ``failed: reason`` or
+        ``infeasible: reason``. A row at the design of an open trial without a named worker is the
+        result of that trial.
+
         Args:
-            X: n designs, or one dict of parameters.
+            X: The table; or n designs, or one dict of parameters, with ``Y``.
             Y: n rows of outputs, as in ``tell``; errors are allowed. A single design takes its
                 answer alone.
             points: Points ``(n, d)`` instead of designs.
             costs: Cost of each design, billed like calls of this study. These costs count in
                 ``spent`` and use the budget of ``run``.
+            columns: Name of the parameter or output of each column that has another name.
+            outside: Designs outside the search domain, in a table: ``"error"`` reports them,
+                ``"model"`` records them for the models only (``best`` is never among them),
+                ``"skip"`` leaves them out.
+            blank: Rows of a table without outputs: ``"pending"`` queues their designs, ``"failed"``
+                records failures, ``"skip"`` leaves them out. A row with some outputs is invalid,
+                or a failure with ``"failed"``.
+            repeats: Rows of a table that are recorded already, with equal design, outputs and
+                further values: ``"skip"`` leaves them out, ``"add"`` adds them again. A table with
+                two equal rows stands for two measurements.
+            errors: Invalid rows of a table: ``"warn"`` lists them in a warning, ``"raise"`` raises
+                an error before anything is recorded, ``"ignore"`` only lists them in the result.
+
+        Returns:
+            The new trials; its ``rejected``, ``repeated`` and ``skipped`` list the other rows.
 
         Raises:
-            InvalidInputError: Shapes do not match, a design is outside the space, or the space
-                cannot encode designs.
+            InvalidInputError: Shapes do not match, a column is missing, a design (not a row of a
+                table) is outside the space, or the space cannot encode designs.
         """
-        queries, outcomes = observations(self._require_problem(), X, Y, points, costs)
-        return list(self._with_designs(self.journal.add(queries, outcomes)))
+        problem = self._require_problem()
+        if X is not None and Y is None and points is None:
+            names = [*problem.space.domain.axes, *problem.outputs]
+            table = read_table(X, names, renamed(columns))
+            options = TableOptions(outside, blank, repeats, errors)
+            return self._recorded(add_table(problem, self.journal, table, options, costs))
+        queries, outcomes = observations(problem, X, Y, points, costs)
+        return self._recorded(AddedTrials(self.journal.add(queries, outcomes)))
+
+    @own_settings()
+    def tell_table(
+        self,
+        table: object,
+        *,
+        columns: Mapping[str, str] | None = None,
+        outside: Literal["error", "model"] = "error",
+        errors: Errors = "warn",
+    ) -> AddedTrials:
+        """Record results of trials from a table with a column ``trial`` and the outputs.
+
+        ``bo-invert ask --out`` writes such a table. Rows without outputs are skipped, so a table
+        can be recorded again when more rows are complete. Parameters that differ from the suggested
+        ones are the conditions of the run, as ``tell(at=)``. Further columns are recorded as
+        ``Trial.extra``.
+
+        Args:
+            table: Data frame, path of a CSV file, or list of dicts.
+            columns: Name of the parameter or output of each column that has another name.
+            outside: ``"model"`` accepts conditions outside the search domain.
+            errors: As in ``add``.
+
+        Returns:
+            The completed trials, with the rows that are not recorded; see ``add``.
+        """
+        problem = self._require_problem()
+        names = [TRIAL, *problem.space.domain.axes, *problem.outputs]
+        found = read_table(table, names, renamed(columns))
+        options = TableOptions(outside=outside, errors=errors)
+        return self._recorded(tell_table(problem, self.journal, found, options))
+
+    def _recorded(self, found: AddedTrials) -> AddedTrials:
+        found[:] = self._with_designs(found)
+        return found
 
     @own_settings()
     def enqueue(self, x: object = None, *, point: object = None) -> Trial:
