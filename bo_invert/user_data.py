@@ -246,20 +246,23 @@ def brief(value: object, exact: bool = False) -> str:
     return np.array2string(array, precision=6, separator=", ").replace("\n", "")
 
 
-def like(value: Any, other: Any) -> Any:
+def like(value: object, other: object) -> object:
     """Convert JSON to the type of another design: an array, a tensor or a dict."""
     if isinstance(other, np.ndarray):
         return np.array(value, dtype=other.dtype)
-    return other.new_tensor(value) if hasattr(other, "new_tensor") else dict(value)
+    new_tensor = getattr(other, "new_tensor", None)
+    return dict(cast("Mapping[str, object]", value)) if new_tensor is None else new_tensor(value)
 
 
-def nested_lists(array: NDArray[np.float64] | None) -> Any:
+def nested_lists(array: NDArray[np.float64] | None) -> list[object] | None:
     """Return nested lists; JSON has no NaN and no infinities, they become null."""
     if array is None or array.ndim > 1:
         return None if array is None else [nested_lists(row) for row in array]
     return [value if math.isfinite(value) else None for value in array.tolist()]
 
 
-def with_nan(values: Any) -> Any:
-    """Return numbers with NaN for null; an outcome makes them an array."""
-    return None if values is None else [math.nan if v is None else v for v in values]
+def with_nan(values: Iterable[float | None] | None) -> NDArray[np.float64] | None:
+    """Return numbers with NaN for null, shape ``(n,)``."""
+    if values is None:
+        return None
+    return np.array([math.nan if v is None else v for v in values], dtype=np.float64)

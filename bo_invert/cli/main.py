@@ -19,6 +19,12 @@ from bo_invert.errors import BoInvertError, InvalidInputError
 COMMANDS = {
     "demo": ("demo:demo", "Invert a regressor of handwritten digits."),
     "run": ("run:run", "Search for inputs of PROBLEM."),
+    "create": ("tables:create", "Create a study without a call, for work by hand."),
+    "ask": ("tables:ask", "Start trials, and write them as a CSV file to complete."),
+    "tell": ("tables:tell", "Record results of trials, one by one or from a CSV file."),
+    "add": ("tables:add", "Add observations from a CSV file."),
+    "pending": ("tables:pending", "List the open trials of a study."),
+    "amend": ("tables:amend", "Correct the result of a trial."),
     "compare": ("compare:compare", "Compare strategies on the same problems, seeds and budget."),
     "doctor": ("doctor:doctor", "Check a problem before a study."),
     "bench": ("bench:bench", "Run the benchmark suite."),

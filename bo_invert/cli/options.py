@@ -12,6 +12,7 @@ import typer
 from bo_invert import registry
 from bo_invert.cli.output import Format
 from bo_invert.errors import InvalidInputError
+from bo_invert.problems.json_declaration import problem_from_declaration, stored_declaration
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.base import Store
@@ -81,16 +82,23 @@ def parse_settings(pairs: Iterable[str] | None, flag: str) -> dict[str, Any]:
 def stored_problem(
     store: Store, name: str, source: str | None, settings: Mapping[str, Any]
 ) -> Problem:
-    """Load the problem of a stored study from ``source``, or by its name if it is a ready problem.
+    """Load the problem of a stored study from ``source``, by its name, or from the log.
+
+    The name is that of a ready problem. A log holds the problem if its space is a box without data
+    and its objective is no ``Composite``.
 
     Raises:
-        InvalidInputError: it is not a ready problem and ``source`` is None, or loading fails.
+        InvalidInputError: ``source`` is None and none of these has it, or loading fails.
         StudyNotFoundError: the study does not exist.
     """
-    known = store.header(name)["problem_name"]
-    if source is None and known not in registry.names("problems"):
+    header = store.header(name)
+    known = header["problem_name"]
+    if source is not None or known in registry.names("problems"):
+        return load_problem(source or known, settings)
+    declared = stored_declaration(header)
+    if declared is None or header["problem"]["space"].get("data"):
         raise InvalidInputError(
-            f"the problem {known!r} of study {name!r} is not a ready problem. "
-            "Add --problem file.py:name."
+            f"the problem {known!r} of study {name!r} is not a ready problem, and the log does not "
+            "hold it. Add --problem file.py:name."
         )
-    return load_problem(source or known, settings)
+    return problem_from_declaration(declared, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 from bo_invert import registry
 from bo_invert.errors import BoInvertError, InvalidInputError
+from bo_invert.problems.json_declaration import problem_from_declaration
 from bo_invert.problems.problem import Problem
 
 
@@ -21,13 +23,16 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
 
     Args:
         source: name of a ready problem, or ``file.py:name``, where ``name`` is a ``Problem`` or a
-            function that returns one; ``file.py`` stands for ``file.py:problem``.
+            function that returns one; ``file.py`` stands for ``file.py:problem``; or ``file.json``
+            with a declaration, as in ``POST /v1/studies``.
         settings: options of the ready problem or of the function.
 
     Raises:
         InvalidInputError: the problem or an option does not exist; the message lists valid ones.
     """
     path, name = _file_and_name(source)
+    if source.endswith(".json"):
+        return _declared(Path(source))
     if path is None:
         made: Any = registry.resolve("problems", name)
     else:
@@ -60,6 +65,21 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
     if not isinstance(result, Problem):
         raise InvalidInputError(f"{source}(): must return a Problem, got {type(result).__name__}")
     return result
+
+
+def _declared(path: Path) -> Problem:
+    """Return the problem that a JSON file declares."""
+    try:
+        return problem_from_declaration(json.loads(path.read_text(encoding="utf-8")), path.stem)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InvalidInputError(
+            f"{path}: must be a problem as JSON, such as "
+            '{"space": {"type": "box", "parameters": {"x": {"type": "float", "low": 0, "high": 1, '
+            '"log": false}}}, "outputs": ["y"], "objective": {"type": "minimize", "output": "y"}} '
+            f"({type(error).__name__}: {error})"
+        ) from None
 
 
 def problem_title(source: str) -> str:

@@ -336,7 +336,9 @@ def _same(one: Outcome | None, other: Outcome) -> bool:
     """Return True if an outcome adds nothing to a known one."""
     if one is None or one.state is not other.state:
         return False
-    if other.point is not None and not np.array_equal(one.point, other.point):  # type: ignore[arg-type]  # None differs
+    if other.point is not None and (
+        one.point is None or not np.array_equal(one.point, other.point)
+    ):
         return False
     if any(one.extra.get(name) != value for name, value in other.extra.items()):
         return False

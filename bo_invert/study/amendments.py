@@ -7,28 +7,9 @@ from dataclasses import replace
 from bo_invert.errors import EvaluationError, InvalidInputError
 from bo_invert.problems.problem import Problem
 from bo_invert.study.input_validation import check_outputs
-from bo_invert.study.placement import Outside, Place, conditions, read_extra, used_names
-from bo_invert.types import Cost, Outcome, Trial
-
-
-def reported_outcome(
-    problem: Problem,
-    trial: Trial,
-    answer: object,
-    cost: Cost,
-    at: object = None,
-    extra: object = None,
-    outside: Outside = "error",
-) -> Outcome:
-    """Return the outcome of a trial as the user reports it; see ``Study.tell``.
-
-    Raises:
-        InvalidInputError: Outputs, conditions or further values are invalid.
-    """
-    if not isinstance(answer, EvaluationError):
-        check_outputs(answer, problem.outputs)
-    where = None if at is None else conditions(problem.space, trial, at, outside)
-    return completed(problem, problem.outcome(answer, cost), where, extra)
+from bo_invert.study.placement import Place, read_extra, used_names
+from bo_invert.types import Outcome, Trial
+from bo_invert.user_tables import record
 
 
 def completed(problem: Problem, outcome: Outcome, where: Place | None, extra: object) -> Outcome:
@@ -63,6 +44,9 @@ def amended_outcome(
     if answer is None and where is None and extra is None:
         raise InvalidInputError("amend: one of outputs, at and extra is required")
     outcome = trial.outcome or Outcome(trial.state)
+    named = record(answer)
+    if named is not None and outcome.y is not None:  # outputs that are not given stay
+        answer = dict(zip(problem.outputs, outcome.y.tolist(), strict=True)) | named
     if answer is not None:
         if not isinstance(answer, EvaluationError):
             check_outputs(answer, problem.outputs)

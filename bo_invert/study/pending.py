@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from bo_invert.domains.search_domain import Domain
 from bo_invert.report.csv_export import records_csv
-from bo_invert.report.dataframe import trial_values
+from bo_invert.report.dataframe import records_frame, trial_values
 from bo_invert.report.table import Table, applicable
 from bo_invert.types import Trial
 
@@ -64,9 +64,7 @@ class PendingTrials(Sequence[Trial]):
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return the records as a data frame, which ``Study.tell_table`` accepts when complete."""
-        import pandas as pd
-
-        return pd.DataFrame(self.records)
+        return records_frame(self.records)
 
     def to_csv(self) -> str:
         """Return the records as the text of a CSV file to complete."""

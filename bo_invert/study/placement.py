@@ -105,7 +105,8 @@ def _divided(
 
 def _satisfied(domain: Domain, point: Array) -> bool:
     """Return True if a point satisfies the input constraints of a domain."""
-    return not _constraints(domain) or bool(domain.satisfied(point[None])[0])  # type: ignore[attr-defined]
+    satisfied = getattr(domain, "satisfied", None)
+    return satisfied is None or not _constraints(domain) or bool(satisfied(point[None])[0])
 
 
 def _constraints(domain: Domain) -> Sequence[object]:

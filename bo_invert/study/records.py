@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from bo_invert.study.amendments import amended_outcome, reported_outcome
+from bo_invert.errors import EvaluationError
+from bo_invert.study.amendments import amended_outcome, completed
 from bo_invert.study.csv_table import read_table
-from bo_invert.study.input_validation import observations, own_trial, user_query
+from bo_invert.study.input_validation import check_outputs, observations, own_trial, user_query
+from bo_invert.study.pending import TRIAL
 from bo_invert.study.placement import Outside, conditions
 from bo_invert.study.results import StudyResults
 from bo_invert.study.table_records import (
@@ -20,7 +22,6 @@ from bo_invert.study.table_records import (
     renamed,
     tell_table,
 )
-from bo_invert.study.table_rows import TRIAL
 from bo_invert.types import Cost, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
@@ -67,9 +68,11 @@ class StudyRecords(StudyResults):
         """
         problem = self._require_problem()
         known = own_trial("tell", trial, self.journal)
-        outcome = reported_outcome(
-            problem, known, answer, cost or known.query.cost, at, extra, outside
-        )
+        if not isinstance(answer, EvaluationError):
+            check_outputs(answer, self.outputs)
+        where = None if at is None else conditions(problem.space, known, at, outside)
+        outcome = problem.outcome(answer, cost or known.query.cost)
+        outcome = completed(problem, outcome, where, extra)
         attempt = None if attempt is None else whole_number("tell", "attempt", attempt, least=0)
         return self._with_designs([self.journal.finish(known.number, outcome, attempt)])[0]
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
-from bo_invert.domains.search_domain import stored_domain
+from bo_invert.domains.search_domain import Domain, stored_domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History, Ledger
 from bo_invert.objectives.pareto import Pareto
@@ -26,6 +26,7 @@ from bo_invert.study.front import (
     stored_objective,
 )
 from bo_invert.study.input_validation import design_points, study_key
+from bo_invert.study.pending import PendingTrials
 from bo_invert.study.plots import StudyPlots
 from bo_invert.study.predictions import Predictions, PredictorCache, predictions
 from bo_invert.study.recommendation import (
@@ -165,6 +166,18 @@ class StudyResults:
         return hypervolume_curve(self._pareto("hypervolume"), self.history, self._model_statement)
 
     @property
+    def pending(self) -> PendingTrials:
+        """Open trials: queued, running or lost; ``to_csv`` and ``to_dataframe`` to complete."""
+        waiting = [trial for trial in self.journal.trials if trial.state.open]
+        return PendingTrials(self._with_designs(waiting), self.outputs, self.domain)
+
+    @property
+    def domain(self) -> Domain | None:
+        """Search domain; that of a latent is known with the problem only."""
+        known = None if self.problem is None else self.problem.space.domain
+        return known or stored_domain(self.journal.header["problem"])
+
+    @property
     def spent(self) -> Ledger:
         """Costs so far, all attempts included."""
         return self.journal.ledger
@@ -182,9 +195,7 @@ class StudyResults:
     @own_settings()
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per trial: state, origin, parameters, outputs, loss, cost, reason."""
-        known = None if self.problem is None else self.problem.space.domain
-        domain = known or stored_domain(self.journal.header["problem"])
-        return trials_frame(self.trials, self.outputs, domain)
+        return trials_frame(self.trials, self.outputs, self.domain)
 
     @own_settings()
     def to_ax(self) -> Client:

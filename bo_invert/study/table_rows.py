@@ -23,12 +23,11 @@ from bo_invert.problems.problem import Problem
 from bo_invert.registry import did_you_mean
 from bo_invert.report.dataframe import trial_record
 from bo_invert.study.csv_table import Row, Table
+from bo_invert.study.pending import TRIAL
 from bo_invert.study.placement import Outside, Place, place, read_extra
 from bo_invert.types import JSON, Query, State, Trial
 from bo_invert.user_data import number, scalar
 
-TRIAL = "trial"
-"""Column with the numbers of trials in tables of results."""
 _FAILURE = re.compile(r"(failed|failure|fail|infeasible|impossible)\b\s*[:,-]?\s*(.*)", re.I | re.S)
 _EXPORTED = {"number", "state", "origin"}
 """Columns by which a table of ``bo-invert trials --format csv`` is recognised."""
@@ -166,7 +165,7 @@ class RowReader:
             return place(self._problem.space, given, True).outside
         return False
 
-    def _value(self, name: str, cell: object) -> Any:
+    def _value(self, name: str, cell: object) -> object:
         """Return the value of a parameter in a cell, text as a number if the parameter has none."""
         parameter = self._domain.axes[name]
         if not isinstance(cell, str):

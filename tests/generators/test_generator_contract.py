@@ -270,6 +270,8 @@ def test_an_inconsistent_description_is_an_error(changed: dict[str, Any], tmp_pa
 
 
 def test_a_registered_class_must_be_a_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.BUILTIN["generators"], "odd", "bo_invert.domains.search_domain:Domain")
+    monkeypatch.setitem(
+        registry.BUILTIN["generators"], "odd", "bo_invert.domains.search_domain:Domain"
+    )
     with pytest.raises(InvalidInputError, match="must be a subclass of Generator"):
         kind_of("odd")

@@ -42,7 +42,11 @@ CONFIG = schemathesis.Config.from_dict(
                 "include-method": "POST",
                 "phases": {"coverage": {"enabled": False}},
             },
-            # Only a lost trial can be retried.
+            # Only a completed trial can be amended, and only a lost one be retried.
+            {
+                "include-path": "/v1/studies/{study}/trials/{number}/amend",
+                "parameters": {"path.study": "s", "path.number": 0},
+            },
             {
                 "include-path": "/v1/studies/{study}/trials/{number}/retry",
                 "parameters": {"path.study": "s", "path.number": 2},

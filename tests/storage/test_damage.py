@@ -18,10 +18,10 @@ import bo_invert as bi
 from bo_invert.cli.main import app
 from bo_invert.errors import BoInvertError, StudyDamagedError
 from bo_invert.storage.backup import backup
+from bo_invert.storage.base import SCHEMA
 from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.memory import MemoryStore
 from bo_invert.storage.open import open_store
-from bo_invert.storage.base import SCHEMA
 from bo_invert.storage.reader import JournalReader, readers
 from bo_invert.storage.sql import SqlStore
 
