@@ -46,7 +46,7 @@ from bo_invert.study.amendments import amended_outcome, completed
 from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import check_outputs, user_query
 from bo_invert.study.placement import Place, conditions, place, stored_place
-from bo_invert.types import JSON, Array, Cost, Outcome, Query, State, Trial
+from bo_invert.types import JSON, Array, Cost, Query, State, Trial
 from bo_invert.user_tables import require_names
 
 router = APIRouter(prefix=PREFIX)
@@ -120,6 +120,7 @@ def tell(study: Study, number: TrialNumber, body: requests.TellRequest) -> Trial
     problem = study.problem
     query = study.query(number)
     check_outputs(body.outputs, problem.output_names.reported(body.outputs))
+    where = _conditions(study, number, body)
     outcome = problem.outcome(
         body.outputs,
         query.cost if body.cost is None else body.cost.to_cost(),
@@ -127,7 +128,7 @@ def tell(study: Study, number: TrialNumber, body: requests.TellRequest) -> Trial
         gradient=None if body.gradient is None else _vector("gradient", body.gradient, problem),
         trace=body.trace and [float("nan") if loss is None else loss for loss in body.trace],
     )
-    outcome = _observed(study, number, outcome, body)
+    outcome = completed(problem, outcome, where, body.extra)
     return TrialResponse.of(study.journal.finish(number, outcome, body.attempt), study.domain)
 
 
@@ -138,7 +139,7 @@ def fail(study: Study, number: TrialNumber, body: requests.FailRequest) -> Trial
     query = study.query(number)
     error = InfeasibleError(body.reason) if body.infeasible else FailedError(body.reason)
     outcome = problem.outcome(error, query.cost if body.cost is None else body.cost.to_cost())
-    outcome = _observed(study, number, outcome, body)
+    outcome = completed(problem, outcome, _conditions(study, number, body), body.extra)
     return TrialResponse.of(study.journal.finish(number, outcome, body.attempt), study.domain)
 
 
@@ -156,15 +157,12 @@ def amend(study: Study, number: TrialNumber, body: requests.AmendRequest) -> Tri
     return TrialResponse.of(amended, study.domain)
 
 
-def _observed(
-    study: OpenStudy, number: int, outcome: Outcome, body: requests.Conditions
-) -> Outcome:
-    """Return an outcome with the conditions and further values of a request."""
+def _conditions(study: OpenStudy, number: int, body: requests.Conditions) -> Place | None:
+    """Return the end of a descent, or the place of a run; None for the suggested point."""
     trial = study.journal.cached_trial(number) or study.trial(number)
     if trial.query.descent is not None and body.point is not None:
-        outcome = replace(outcome, point=_vector("point", body.point, study.problem))
-        return completed(study.problem, outcome, None, body.extra)
-    return completed(study.problem, outcome, _place(study, trial, body), body.extra)
+        return Place(_vector("point", body.point, study.problem))
+    return _place(study, trial, body)
 
 
 def _place(
@@ -253,7 +251,9 @@ def add(study: Study, body: requests.ObservationsRequest, key: IdempotencyKey = 
             raise InvalidInputError("observation must have 'point' or 'parameters'")
         queries.append(Query(where.point, origin="data", design=where.design))
         cost = Cost() if one.cost is None else one.cost.to_cost()
-        outcome = completed(problem, problem.outcome(failure or one.outputs, cost, where.point), None, one.extra)
+        outcome = completed(
+            problem, problem.outcome(failure or one.outputs, cost, where.point), None, one.extra
+        )
         outcomes.append(replace(outcome, outside=where.outside))
     added = study.journal.add(queries, outcomes, key)
     return streamed("trials", (TrialResponse.of(trial, study.domain) for trial in added), 201)

@@ -43,20 +43,22 @@ def amended_outcome(
     """
     if answer is None and where is None and extra is None:
         raise InvalidInputError("amend: one of outputs, at and extra is required")
-    outcome = trial.outcome or Outcome(trial.state)
-    named = record(answer)
-    if named is not None and outcome.y is not None:  # outputs that are not given stay
-        answer = dict(zip(problem.outputs, outcome.y.tolist(), strict=True)) | named
+    known = outcome = trial.outcome or Outcome(trial.state)
+    if where is not None:
+        outcome = replace(where.of_outcome(known), gradient=None, trace=None)
+    if known.y is not None and (answer is None or record(answer) is not None):
+        # Outputs that are not given stay; the plausibility of a new point is computed.
+        given = zip(problem.outputs, known.y.tolist(), strict=True)
+        stay = {name: y for name, y in given if name in problem.output_names.oracle}
+        answer = stay | (record(answer) or {}) if answer is not None or where is not None else None
     if answer is not None:
         if not isinstance(answer, EvaluationError):
-            check_outputs(answer, problem.outputs)
-        known, outcome = outcome, problem.outcome(answer, outcome.cost)
+            check_outputs(answer, problem.output_names.reported(answer))
+        point = trial.query.point if outcome.point is None else outcome.point
         outcome = replace(
-            outcome, point=known.point, design=known.design, extra=known.extra,
-            outside=known.outside,
+            problem.outcome(answer, known.cost, point), point=outcome.point,
+            design=outcome.design, outside=outcome.outside, extra=outcome.extra,
         )  # fmt: skip
-    if where is not None:
-        outcome = replace(where.of_outcome(outcome), gradient=None, trace=None)
     if extra is not None:
         more = read_extra(extra, used_names(problem.space.domain, problem.outputs))
         outcome = replace(outcome, extra={**outcome.extra, **more})

@@ -43,7 +43,7 @@ class Place:
         """Return an outcome that was observed here, with further measured values if given."""
         return replace(
             outcome, point=self.point, design=self.design, outside=self.outside,
-            extra=outcome.extra if extra is None else extra, gradient=None,
+            extra=outcome.extra if extra is None else extra,
         )  # fmt: skip
 
 

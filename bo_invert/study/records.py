@@ -69,9 +69,10 @@ class StudyRecords(StudyResults):
         problem = self._require_problem()
         known = own_trial("tell", trial, self.journal)
         if not isinstance(answer, EvaluationError):
-            check_outputs(answer, self.outputs)
+            check_outputs(answer, problem.output_names.reported(answer))
         where = None if at is None else conditions(problem.space, known, at, outside)
-        outcome = problem.outcome(answer, cost or known.query.cost)
+        point = known.query.point if where is None else where.point
+        outcome = problem.outcome(answer, cost or known.query.cost, point)
         outcome = completed(problem, outcome, where, extra)
         attempt = None if attempt is None else whole_number("tell", "attempt", attempt, least=0)
         return self._with_designs([self.journal.finish(known.number, outcome, attempt)])[0]
@@ -163,7 +164,7 @@ class StudyRecords(StudyResults):
         """
         problem = self._require_problem()
         if X is not None and Y is None and points is None:
-            names = [*problem.space.domain.axes, *problem.outputs]
+            names = [*problem.space.domain.axes, *problem.output_names.oracle]
             table = read_table(X, names, renamed(columns))
             options = TableOptions(outside, blank, repeats, errors)
             return self._recorded(add_table(problem, self.journal, table, options, costs))
@@ -196,7 +197,7 @@ class StudyRecords(StudyResults):
             The completed trials, with the rows that are not recorded; see ``add``.
         """
         problem = self._require_problem()
-        names = [TRIAL, *problem.space.domain.axes, *problem.outputs]
+        names = [TRIAL, *problem.space.domain.axes, *problem.output_names.oracle]
         found = read_table(table, names, renamed(columns))
         options = TableOptions(outside=outside, errors=errors)
         return self._recorded(tell_table(problem, self.journal, found, options))

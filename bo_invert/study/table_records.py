@@ -188,7 +188,9 @@ def add_table(
                 queued.append((row.position, query, known.number(where.point, None)))
             continue
         cost = Cost() if costs is None else costs[row.position]
-        outcome = completed(problem, problem.outcome(row.answer, cost), None, row.extra)
+        outcome = completed(
+            problem, problem.outcome(row.answer, cost, where.point), None, row.extra
+        )
         outcome = replace(outcome, outside=where.outside)
         number = known.number(where.point, outcome)
         seen = known.recorded(where.point, outcome)
@@ -273,7 +275,8 @@ def _result_of(problem: Problem, trial: Trial, row: Observation, outside: Outsid
             where = conditions(
                 problem.space, trial, row.given, "model" if outside == "model" else "error"
             )
-    outcome = problem.outcome(row.answer, trial.query.cost)
+    point = trial.query.point if where is None else where.point
+    outcome = problem.outcome(row.answer, trial.query.cost, point)
     return completed(problem, outcome, where, row.extra)
 
 

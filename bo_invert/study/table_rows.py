@@ -103,11 +103,11 @@ class RowReader:
         constant = [name for name, one in axes.items() if getattr(one, "levels", 2) == 1]
         optional = [name for name, one in axes.items() if getattr(one, "when", None)]
         required = [] if results else [n for n in axes if n not in (*constant, *optional)]
-        required += [*problem.outputs, *([TRIAL] if results else [])]
-        _check_columns(names, required, [*axes, *problem.outputs])
+        required += [*problem.output_names.oracle, *([TRIAL] if results else [])]
+        _check_columns(names, required, [*axes, *problem.output_names.oracle])
         self._exported = set(names) >= _EXPORTED
         used = {*axes, *problem.outputs, *([TRIAL] if results else [])}
-        own = _record_keys(self._domain, problem.outputs)
+        own = _record_keys(self._domain, problem.output_names.oracle)
         hidden = own if self._exported else set()
         self._extra = [name for name in names if name not in used | hidden]
         self._taken = dict.fromkeys(used, "a column")
@@ -188,7 +188,7 @@ class RowReader:
         raise InvalidInputError(f"{name}: {cell!r:.80} is not one of {list(values)}{hint}")
 
     def _answer(self, cells: Mapping[str, Any]) -> dict[str, float] | EvaluationError | None:
-        outputs = {name: cells.get(name) for name in self._problem.outputs}
+        outputs = {name: cells.get(name) for name in self._problem.output_names.oracle}
         for cell in outputs.values():
             failure = _FAILURE.fullmatch(cell.strip()) if isinstance(cell, str) else None
             if failure is not None:
