@@ -23,6 +23,12 @@ _HOME = {
     "Int": "domains.parameters",
     "Choice": "domains.parameters",
     "When": "domains.conditions",
+    "Fixed": "domains.fixed",
+    "AtMost": "domains.input_constraints",
+    "AtLeast": "domains.input_constraints",
+    "Exactly": "domains.input_constraints",
+    "Feasible": "domains.input_constraints",
+    "InputConstraint": "domains.input_constraints",
     "Oracle": "oracles.base",
     "Function": "oracles.function",
     "TorchModule": "oracles.torch",
@@ -149,6 +155,14 @@ if TYPE_CHECKING:
     from importlib.abc import Loader  # importing it at run time costs 15 ms
 
     from bo_invert.benchmark.compare import Comparison as Comparison, compare as compare
+    from bo_invert.domains.fixed import Fixed as Fixed
+    from bo_invert.domains.input_constraints import (
+        AtLeast as AtLeast,
+        AtMost as AtMost,
+        Exactly as Exactly,
+        Feasible as Feasible,
+        InputConstraint as InputConstraint,
+    )
     from bo_invert.domains.parameters import Choice as Choice, Float as Float, Int as Int
     from bo_invert.domains.search_domain import Domain as Domain
     from bo_invert.errors import (

@@ -24,7 +24,7 @@ from inside import Inside
 
 import bo_invert as bi
 from bo_invert import registry
-from bo_invert.domains.search_domain import stored_domain
+from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import fit_measure
 from bo_invert.generators.vae import VAEConfig

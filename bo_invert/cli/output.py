@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from bo_invert.cli.terminal import print_error
-from bo_invert.domains.search_domain import stored_domain
+from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.errors import printable
 from bo_invert.report.csv_export import finite, records_csv
 from bo_invert.report.dataframe import trial_record

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Condition, Float, Int, Parameter
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array
@@ -51,7 +52,7 @@ class When:
             )
         several = isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping))
         listed: tuple[Any, ...] = tuple(values) if several else (values,)  # type: ignore[arg-type]
-        single = isinstance(parameters, (Float, Int, Choice, When, tuple))
+        single = isinstance(parameters, (Float, Int, Choice, Fixed, When, tuple))
         named = None if single else record(parameters)
         if not listed or not (single or named):
             raise InvalidInputError(
@@ -96,7 +97,7 @@ def _flat(
 
 
 def _conditional(name: str, one: object, conditions: tuple[Condition, ...]) -> Parameter:
-    if isinstance(one, (Float, Int, Choice)):
+    if isinstance(one, (Float, Int, Choice, Fixed)):
         return one.under(conditions)
     try:
         low, high = cast("tuple[float, float]", one)
@@ -242,6 +243,8 @@ def all_values(parameter: Parameter) -> Sequence[Any]:
     """Return all values of a discrete parameter, in order."""
     if isinstance(parameter, Choice):
         return parameter.values
+    if isinstance(parameter, Fixed):
+        return (parameter.value,)
     if isinstance(parameter, Int):
         return range(parameter.low, parameter.high + 1)
     assert parameter.grid is not None  # real numbers cannot be listed

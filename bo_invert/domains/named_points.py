@@ -35,7 +35,8 @@ def parameter_quantiles(parameters: Mapping[str, Parameter], u: Array) -> Array:
     """Map uniform numbers ``(n, p)``, one for each parameter, to points ``(n, d)`` of the cube."""
     columns = parameter_columns(parameters).values()
     points = np.zeros((len(u), sum(parameter.width for parameter in parameters.values())))
-    for column, parameter, place in zip(u.T, parameters.values(), columns, strict=True):
+    varied = [(p, place) for p, place in zip(parameters.values(), columns, strict=True) if p.width]
+    for column, (parameter, place) in zip(u.T, varied, strict=True):
         if parameter.width == 1:
             points[:, place.start] = column
         else:
@@ -106,7 +107,7 @@ def nearest_point(parameters: Mapping[str, Parameter], named: Mapping[str, Any])
     """
     parts = [
         np.full(one.width, 0.5)
-        if name not in named and one.when
+        if name not in named and (one.when or not one.width)
         else one.coordinates([one.nearest(named[name])])[0]
         for name, one in parameters.items()
     ]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self, TypeAlias, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from bo_invert.domains.rounding import roundoff, snapped
+from bo_invert.domains.fixed import Fixed
+from bo_invert.domains.rounding import Value as Value, equal_value, roundoff, snapped
 from bo_invert.domains.value_grid import ValueGrid, digits_of, step_of, value_grid
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array
@@ -17,8 +18,6 @@ from bo_invert.user_data import number, plain_options, real, scalar
 
 # Distance of a value of the user from a grid that is rounding, in steps. Engineering choice.
 _GRID_ROUNDING = 1e-6
-Value: TypeAlias = str | bool | int | float
-"""Value of a parameter."""
 
 
 @dataclass(frozen=True)
@@ -347,15 +346,10 @@ class Choice:
         Raises:
             InvalidInputError: there is none.
         """
-        one = scalar(value)
-        for known in self.values if isinstance(one, (str, bool, int, float)) else ():
-            if known == one or (
-                isinstance(one, float)
-                and isinstance(known, float)
-                and known == snapped(one, known, known, value)
-            ):
-                return cast("Value", known)
-        raise InvalidInputError(f"{value!r:.200} is not one of {list(self.values)}")
+        found: Value | None = equal_value(value, self.values)
+        if found is None:
+            raise InvalidInputError(f"{value!r:.200} is not one of {list(self.values)}")
+        return found
 
     def read_all(self, values: Sequence[object]) -> Sequence[object]:
         """Return values of the user as ``read`` does."""
@@ -386,7 +380,9 @@ class Choice:
         }
 
 
-Parameter = Float | Int | Choice
+VariedParameter = Float | Int | Choice
+"""Parameter with coordinates."""
+Parameter = VariedParameter | Fixed
 
 
 def parameter_from_json(data: JSON) -> Parameter:
@@ -394,6 +390,8 @@ def parameter_from_json(data: JSON) -> Parameter:
     when = tuple(
         Condition(one["parameter"], tuple(one["values"])) for one in data.get("when") or ()
     )
+    if data["type"] == "fixed":
+        return Fixed(data["value"], when)
     if data["type"] == "choice":
         return Choice(*data["values"], ordered=data["ordered"], when=when)
     if data["type"] == "int":

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
+from bo_invert.user_data import scalar
+
+Value: TypeAlias = str | bool | int | float
+"""Value of a parameter."""
 # Unit roundoffs 2^-p of floating-point formats with p significant bits (IEEE 754; bfloat16: 8).
 _ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
 
@@ -34,3 +40,16 @@ def roundoff(value: float, given: object) -> float:
     with np.errstate(over="ignore"):
         single = float(np.float32(value)) == value
     return _ROUNDOFF.get(name, _ROUNDOFF["float32"] if single else 0.0)
+
+
+def equal_value(value: object, known_values: Sequence[Value]) -> Value | None:
+    """Return the known value that equals a value of the user, also in lower precision, or None."""
+    one = scalar(value)
+    for known in known_values if isinstance(one, (str, bool, int, float)) else ():
+        if known == one or (
+            isinstance(one, float)
+            and isinstance(known, float)
+            and known == snapped(one, known, known, value)
+        ):
+            return known
+    return None

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,6 +23,8 @@ from bo_invert.domains.conditions import (
     has_conditions,
     inactive_coordinates,
 )
+from bo_invert.domains.fixed import Fixed
+from bo_invert.domains.input_constraints import InputConstraint
 from bo_invert.domains.named_points import (
     decode_columns,
     decode_named,
@@ -31,7 +34,7 @@ from bo_invert.domains.named_points import (
     parameter_quantiles,
     project_named,
 )
-from bo_invert.domains.parameters import Choice, Float, Parameter, parameter_from_json
+from bo_invert.domains.parameters import Choice, Float, Parameter, VariedParameter
 from bo_invert.domains.reference_measure import (
     DataPrior,
     Reference,
@@ -39,7 +42,7 @@ from bo_invert.domains.reference_measure import (
     plausible_draws,
 )
 from bo_invert.errors import InvalidInputError
-from bo_invert.types import JSON, Array, frozen
+from bo_invert.types import JSON, Array, Mask, frozen
 
 # Engineering choice: relative distance from the edge of the ball. It exceeds the rounding error
 # of single precision, 6e-8, in a norm of some thousand coordinates.
@@ -57,6 +60,7 @@ class Domain(ABC):
         radius: largest norm of a point of a gaussian domain; infinite for a box.
         reference: fitted latent prior, None for N(0, I); or data prior of a box, None for uniform.
         floor: least plausibility of a proposed point, in [0, 1); 0 allows all within the radius.
+        constraints: input constraints of a box; see ``constrained_box``.
     """
 
     geometry: Literal["box", "gaussian"]
@@ -65,6 +69,7 @@ class Domain(ABC):
     radius: float = math.inf
     reference: Reference | None = None
     floor: float = 0.0
+    constraints: tuple[InputConstraint, ...] = ()
 
     latent: ClassVar[bool]
     """True for a gaussian domain: coordinates are unbounded and have a latent prior."""
@@ -96,12 +101,12 @@ class Domain(ABC):
     @property
     def parameter_count(self) -> int:
         """Number of parameters; a choice counts once, whatever its number of coordinates."""
-        return len(self.parameters) or self.dim
+        return sum(p.width > 0 for p in self.parameters.values()) or self.dim
 
     @cached_property
     def continuous(self) -> bool:
         """True if every coordinate is a real number."""
-        return all(p.continuous for p in self.parameters.values())
+        return all(p.continuous for p in self.parameters.values() if p.width)
 
     @cached_property
     def conditional(self) -> bool:
@@ -133,10 +138,11 @@ class Domain(ABC):
         return frozen(np.clip(self.limits, -reach, reach)[:, None].repeat(self.dim, axis=1))
 
     @property
-    def axes(self) -> Mapping[str, Parameter]:
-        """Parameters by name; ``z0, z1, ...`` between the bounds where they have no names."""
+    def axes(self) -> Mapping[str, VariedParameter]:
+        """Parameters that vary by name; ``z0, z1, ...`` between the bounds without names."""
         ranges = enumerate(self.bounds.T.tolist())
-        return self.parameters or {f"z{i}": Float(low, high) for i, (low, high) in ranges}
+        varied = {n: p for n, p in self.parameters.items() if not isinstance(p, Fixed)}
+        return varied or {f"z{i}": Float(low, high) for i, (low, high) in ranges}
 
     @property
     def scale(self) -> float:
@@ -161,6 +167,27 @@ class Domain(ABC):
     def with_floor(self, floor: float) -> Domain:
         """Return the domain with this least plausibility; a box without data returns itself."""
         return replace(self, floor=floor) if self.latent or self.reference is not None else self
+
+    def satisfied(self, points: Array) -> Mask:
+        """Return a mask ``(n,)`` of the points ``(n, d)`` that satisfy the input constraints."""
+        return np.ones(len(np.atleast_2d(points)), dtype=bool)
+
+    def violated(self, point: Array) -> str:
+        """Return a text with an input constraint that a point ``(d,)`` violates, or ``""``."""
+        del point
+        return ""
+
+    def with_fixed(self, fixed: Mapping[str, Any]) -> Domain:
+        """Return the domain with fixed values of parameters, by name.
+
+        Raises:
+            InvalidInputError: a name or a value is unknown, or nothing is feasible at the values.
+        """
+        if fixed:
+            raise InvalidInputError(
+                f"fixed: values can be fixed in a Box of parameters, got {dict(fixed)} in a latent"
+            )
+        return self
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, n: int) -> Array:
@@ -198,6 +225,10 @@ class Domain(ABC):
         A latent, or a box with data, takes ``draws`` of its reference measure, which a Sobol
         sequence does not follow.
         """
+
+    def candidates(self, rng: np.random.Generator, n: int) -> Array:
+        """Return ``n`` points over the whole domain, for the start of a search, ``(n, d)``."""
+        return self.space_filling(rng, rng, n)
 
     @abstractmethod
     def project(self, points: Array) -> Array:
@@ -244,7 +275,7 @@ class Domain(ABC):
         """Decode a point ``(d,)`` to values of the ``axes``, inactive ones included."""
         if self.parameters:
             decoded = decode_columns(self.parameters, point[None])
-            return {name: column[0] for name, column in decoded.items()}
+            return {name: decoded[name][0] for name in self.axes}
         return dict(zip(self.axes, point.tolist(), strict=True))
 
     def point(self, named: Mapping[str, Any]) -> Array:
@@ -349,8 +380,7 @@ class GaussianDomain(Domain):
         # The plausibility of z under N(0, I) is P(chi^2_d > |z|^2), so the floor is a radius too.
         if not self.floor or self.reference is not None:
             return self.radius
-        from scipy.special import chdtri
-
+        chdtri = _special_functions().chdtri
         return min(self.radius, math.sqrt(chdtri(self.dim, self.floor)) * (1.0 - _MARGIN))
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
@@ -386,12 +416,17 @@ class GaussianDomain(Domain):
         points = np.atleast_2d(points)
         if self.reference is not None:
             return self.reference.plausibility(points)
-        from scipy.special import chdtrc
-
-        return np.asarray(chdtrc(self.dim, (points**2).sum(axis=1)))
+        return np.asarray(_special_functions().chdtrc(self.dim, (points**2).sum(axis=1)))
 
     def centred(self, points: Array) -> Array:
         return points
+
+
+def _special_functions() -> ModuleType:
+    from scipy import special
+
+    module: ModuleType = special
+    return module
 
 
 def box_domain(
@@ -408,13 +443,3 @@ def gaussian_domain(
 ) -> Domain:
     """Return a whitened latent; the arguments are those of ``Domain``."""
     return GaussianDomain("gaussian", dim, {}, radius, reference, floor)
-
-
-def stored_domain(problem: JSON) -> Domain | None:
-    """Return the box of a stored problem, None for a latent. The problem itself is not needed."""
-    known = problem["space"].get("domain", {}).get("parameters")
-    return (
-        box_domain({name: parameter_from_json(one) for name, one in known.items()})
-        if known
-        else None
-    )

@@ -18,7 +18,8 @@ import anyio
 import anyio.to_thread
 
 from bo_invert import registry
-from bo_invert.domains.search_domain import Domain, stored_domain
+from bo_invert.domains.constrained_box import stored_domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import BoInvertError, StudyNotFoundError
 from bo_invert.problems.problem import Problem
 from bo_invert.service.ask_queue import AskProcesses, AskQueue

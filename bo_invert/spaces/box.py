@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,9 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.domains.conditions import flattened
+from bo_invert.domains.constrained_box import constrained_box
+from bo_invert.domains.constraint_text import read_constraints
+from bo_invert.domains.fixed import Fixed
+from bo_invert.domains.input_constraints import Feasible
 from bo_invert.domains.named_points import coordinates, named_rows
 from bo_invert.domains.parameters import Choice, Float, Int, Parameter
-from bo_invert.domains.search_domain import box_domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.data_plausibility import fit_data_prior
 from bo_invert.spaces.base import Space, exact_rows
@@ -40,16 +44,22 @@ class Box(Space):
 
     Args:
         lower: lower bounds, shape ``(d,)``; or a mapping from names to ``Float``, ``Int``,
-            ``Choice``, ``(low, high)`` or ``When``. Default: the least values of ``data``.
+            ``Choice``, ``Fixed``, ``(low, high)`` or ``When``. Default: the least values of
+            ``data``.
         upper: upper bounds, shape ``(d,)``; omitted with a mapping. Default: the largest values of
             ``data``.
         names: names of a vector's coordinates; default: the columns of a data frame, or
             ``x0, x1, ...``.
         data: real designs, at least 10: an array ``(n, d)``, a data frame, or a list of n dicts.
+        constraints: input constraints, which every point that is asked satisfies. One or a list
+            of texts (``"a + b + c == 1"``, ``"a <= b"``, ``"at most 3 of a, b, c, d"``), arrays
+            (``{"A": ..., "b": ...}`` for ``A x <= b``, ``{"A_eq": ..., "b_eq": ...}``),
+            ``AtMost``, ``AtLeast``, ``Exactly`` and ``Feasible``.
 
     Raises:
         InvalidInputError: a bound pair is not an interval, shapes do not match, or data are not
-            finite, outside the bounds, too few, or constant without bounds.
+            finite, outside the bounds, too few, or constant without bounds. Constraints name an
+            unknown parameter, or no point or a set too thin to sample satisfies them.
     """
 
     def __init__(
@@ -58,6 +68,7 @@ class Box(Space):
         upper: ArrayLike | None = None,
         names: Sequence[str] | None = None,
         data: Designs | None = None,
+        constraints: object = (),
     ) -> None:
         declared = _declared(lower, upper)
         declared = None if declared is None else flattened(declared)
@@ -76,14 +87,21 @@ class Box(Space):
         parameters = {name: _parameter(name, declared[name]) for name in order or declared}
         if not parameters:
             raise InvalidInputError("Box: at least one parameter is required")
-        self.domain = box_domain(parameters)
+        if not any(p.width for p in parameters.values()):
+            raise InvalidInputError("Box: at least one parameter must not be Fixed")
+        limits = read_constraints(constraints, list(parameters))
+        limits = tuple(
+            replace(one, vectors=not self.named) if isinstance(one, Feasible) else one
+            for one in limits
+        )
+        self.domain = constrained_box(parameters, limits)
         parameters = dict(self.domain.parameters)
         self._data_digest = None
         if columns is not None:
             columns, self._data_digest = checked(columns, parameters)
             points = coordinates(parameters, some_rows(columns))
             points = self.domain.project(points) if self.domain.conditional else points
-            self.domain = box_domain(parameters, fit_data_prior(points))
+            self.domain = constrained_box(parameters, limits, None, fit_data_prior(points))
         self.differentiable = not self.named and self.domain.continuous
         self.unnamed = not self.named and list(parameters) == [*_default_names(len(parameters))]
         self.discrete = not self.domain.has_real
@@ -156,13 +174,14 @@ class Box(Space):
 
 
 def _parameter(name: str, value: object) -> Parameter:
-    if isinstance(value, (Float, Int, Choice)):
+    if isinstance(value, (Float, Int, Choice, Fixed)):
         return value
     try:
         low, high = cast("tuple[float, float]", value)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"parameter {name!r} must be Float, Int, Choice, When or (low, high), got {value!r} "
+            f"parameter {name!r} must be Float, Int, Choice, Fixed, When or (low, high), got "
+            f"{value!r} "
             f"({error})"
         ) from None
     where = f"Box: parameter {name!r}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bo_invert.domains.conditions import Masks, active_rows
+from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Float, Int, Parameter
 from bo_invert.errors import InvalidInputError, warn_user
 from bo_invert.types import Array, Designs
@@ -125,6 +126,9 @@ def checked(columns: Columns, parameters: Mapping[str, Parameter]) -> tuple[Colu
     constant = []
     columns, empty = _filled(columns, parameters)
     for name, parameter in parameters.items():
+        if isinstance(parameter, Fixed):
+            found[name] = [parameter.value] * len(columns[name])
+            continue
         if isinstance(parameter, Choice):
             found[name], numbers = _choices(name, columns[name], parameter)
         else:
@@ -205,7 +209,7 @@ def _is_number(value: object) -> bool:
 
 
 def _in_range(name: str, values: Array, parameter: Parameter) -> Array:
-    assert not isinstance(parameter, Choice)
+    assert not isinstance(parameter, (Choice, Fixed))
     margin = _ROUNDING * (parameter.high - parameter.low)
     outside = (values < parameter.low - margin) | (values > parameter.high + margin)
     if isinstance(parameter, Int):

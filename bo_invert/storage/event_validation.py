@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from bo_invert.domains.search_domain import stored_domain
+from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.storage.log_replay import Log
 from bo_invert.storage.trial_transitions import ANSWERED
 from bo_invert.types import JSON, State

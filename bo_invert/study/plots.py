@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from bo_invert.domains.search_domain import stored_domain
+from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.errors import InvalidInputError, one_of
 from bo_invert.history import History
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint

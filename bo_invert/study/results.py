@@ -7,7 +7,8 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
-from bo_invert.domains.search_domain import Domain, stored_domain
+from bo_invert.domains.constrained_box import stored_domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History, Ledger
 from bo_invert.objectives.pareto import Pareto

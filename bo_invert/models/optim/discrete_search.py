@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bo_invert.domains.conditions import all_values
-from bo_invert.domains.parameters import Float, Parameter
+from bo_invert.domains.parameters import Float, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.types import Array, Indices
 
@@ -26,7 +26,7 @@ _MAX_NEIGHBOURS = 120
 
 def discrete_names(domain: Domain) -> list[str]:
     """Return the names of the parameters that are not real numbers."""
-    return [name for name, p in domain.parameters.items() if not p.continuous]
+    return [name for name, p in domain.axes.items() if not p.continuous]
 
 
 def discrete_configurations(domain: Domain, points: Array) -> Indices:
@@ -45,9 +45,7 @@ def neighbours(domain: Domain, point: Array, rng: np.random.Generator) -> Array:
     values. Parameters that become active are drawn.
     """
     names, columns = discrete_names(domain), domain.columns
-    codes = {
-        name: _other_values(domain.parameters[name], point[columns[name]], rng) for name in names
-    }
+    codes = {name: _other_values(domain.axes[name], point[columns[name]], rng) for name in names}
     moved = [_replaced(point, [(columns[name], code)]) for name in names for code in codes[name]]
     if len(moved) > _MAX_NEIGHBOURS:
         chosen = rng.choice(len(moved), _MAX_NEIGHBOURS, replace=False)
@@ -113,7 +111,9 @@ def climb(
     return points
 
 
-def _other_values(parameter: Parameter, coordinates: Array, rng: np.random.Generator) -> Array:
+def _other_values(
+    parameter: VariedParameter, coordinates: Array, rng: np.random.Generator
+) -> Array:
     """Return the coordinates ``(v, w)`` of other values of a parameter of width w."""
     here = parameter.decode(coordinates[None])[0]
     every = all_values(parameter)
@@ -129,7 +129,7 @@ def _other_values(parameter: Parameter, coordinates: Array, rng: np.random.Gener
     return parameter.encode([value for value in every if value != here])
 
 
-def _offsets(parameter: Parameter, count: int) -> Indices:
+def _offsets(parameter: VariedParameter, count: int) -> Indices:
     """Return the moves of an ordered parameter of many values, in positions.
 
     Those of a grid of real numbers double up to half the range, as in a line search.

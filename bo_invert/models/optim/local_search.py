@@ -52,8 +52,9 @@ class TrustRegion:
         all their values, less often in smaller regions.
         """
         domain = self.domain
-        widths = [p.width for p in domain.parameters.values()] or [1] * domain.dim
-        unordered = [isinstance(p, Choice) and not p.ordered for p in domain.parameters.values()]
+        varied = [p for p in domain.parameters.values() if p.width]
+        widths = [p.width for p in varied] or [1] * domain.dim
+        unordered = [isinstance(p, Choice) and not p.ordered for p in varied]
         ordered = ~np.array(unordered or [False] * domain.dim)
         often = np.where(ordered, 1.0, min(0.5, float(self.sides.mean()))) * min(
             1.0, 20.0 / len(widths)

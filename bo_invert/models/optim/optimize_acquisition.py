@@ -14,7 +14,12 @@ from numpy.typing import ArrayLike
 from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
-from bo_invert.models.optim.discrete_search import activated, climb, discrete_configurations
+from bo_invert.models.optim.discrete_search import (
+    activated,
+    climb,
+    discrete_configurations,
+    discrete_names,
+)
 from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.models.optim.score import DifferentiableScore, Score, at_valid, differentiable
 from bo_invert.types import Array, Indices
@@ -178,11 +183,7 @@ def _perturbed(domain: Domain, incumbents: Array, count: int, rng: np.random.Gen
 def _resample_one_parameter(domain: Domain, points: Array, rng: np.random.Generator) -> Array:
     """Resample one random discrete parameter of each point."""
     before, points = points, points.copy()
-    discrete = [
-        columns
-        for name, columns in domain.columns.items()
-        if not domain.parameters[name].continuous
-    ]
+    discrete = [domain.columns[name] for name in discrete_names(domain)]
     choice = rng.integers(len(discrete), size=len(points))
     fresh = domain.uniform(rng, len(points))
     for row, which in enumerate(choice):

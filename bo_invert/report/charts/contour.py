@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from bo_invert.domains.parameters import Choice, Parameter
+from bo_invert.domains.parameters import Choice, VariedParameter
 from bo_invert.errors import InvalidInputError
 from bo_invert.report.charts.chart import Chart, Hatch, Heat, Layer, Panel, Scale
 from bo_invert.report.charts.grid import grid, grid_positions, grid_values
@@ -112,7 +112,7 @@ def _heat(
     )
 
 
-def _cells(parameter: Parameter, values: Sequence[object]) -> tuple[Array, Indices]:
+def _cells(parameter: VariedParameter, values: Sequence[object]) -> tuple[Array, Indices]:
     """Return positions on an axis and the index of the value at each one.
 
     A level has a cell of width 1, because values between levels do not exist.

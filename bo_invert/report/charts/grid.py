@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.domains.parameters import Choice, Int, Parameter
+from bo_invert.domains.parameters import Choice, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.report.charts.study_data import coordinate
 from bo_invert.types import Array, Mask
@@ -34,7 +34,7 @@ class Grid:
     possible: Mask
 
 
-def grid_values(parameter: Parameter, count: int) -> list[Any]:
+def grid_values(parameter: VariedParameter, count: int) -> list[Any]:
     """Return at most ``count`` values of a parameter, evenly on its scale; all of a choice."""
     if isinstance(parameter, Choice):
         return list(parameter.values)
@@ -44,7 +44,7 @@ def grid_values(parameter: Parameter, count: int) -> list[Any]:
     return list(dict.fromkeys(parameter.decode(steps)))
 
 
-def grid_positions(parameter: Parameter, values: Sequence[Any]) -> Array:
+def grid_positions(parameter: VariedParameter, values: Sequence[Any]) -> Array:
     """Return the positions of values on the axis of a parameter, shape ``(k,)``."""
     return np.array([coordinate(parameter, value) for value in values])
 

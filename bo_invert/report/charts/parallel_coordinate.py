@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bo_invert.domains.parameters import Choice, Int, Parameter
+from bo_invert.domains.parameters import Choice, Int, VariedParameter
 from bo_invert.report.charts.chart import (
     Axis,
     Chart,
@@ -94,13 +94,13 @@ def share(data: StudyData, name: str, trial: Trial) -> float:
     return float((position - low) / ((high - low) or 1.0))
 
 
-def _range(parameter: Parameter) -> tuple[float, float]:
+def _range(parameter: VariedParameter) -> tuple[float, float]:
     if isinstance(parameter, Choice):
         return 0.0, float(len(parameter.values) - 1)
     return float(parameter.low), float(parameter.high)
 
 
-def _axis(x: float, name: str, parameter: Parameter) -> list[Layer]:
+def _axis(x: float, name: str, parameter: VariedParameter) -> list[Layer]:
     """Return line and ends or levels of an axis."""
     low, high = _range(parameter)
     levels = isinstance(parameter, Choice) or (

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from bo_invert.domains.parameters import Choice, Float, Int, Parameter
+from bo_invert.domains.parameters import Choice, Float, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import result_order
@@ -118,7 +118,7 @@ class StudyData:
         return sorted(self.trials, key=result_order)
 
     @cached_property
-    def axes(self) -> Mapping[str, Parameter]:
+    def axes(self) -> Mapping[str, VariedParameter]:
         """Parameters by name; ``z0, z1, ...`` for a latent."""
         if self.domain is not None:
             return self.domain.axes
@@ -246,7 +246,7 @@ def kind_of(trial: Trial) -> str:
     return "trial" if trial.attempts else "past"
 
 
-def parameter_axis(name: str, parameter: Parameter) -> Axis:
+def parameter_axis(name: str, parameter: VariedParameter) -> Axis:
     """Return the axis of a parameter: its range, and its levels if it has few."""
     if isinstance(parameter, Choice):
         ticks = tuple((float(i), str(value)) for i, value in enumerate(parameter.values))
@@ -262,7 +262,7 @@ def parameter_axis(name: str, parameter: Parameter) -> Axis:
     return Axis(name, bounds=(low - pad, high + pad))
 
 
-def coordinate(parameter: Parameter, value: object) -> float:
+def coordinate(parameter: VariedParameter, value: object) -> float:
     """Return the position of a value on the axis of its parameter; NaN if it is missing."""
     if value is None:
         return math.nan

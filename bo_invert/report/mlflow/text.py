@@ -11,7 +11,7 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import Any
 
-from bo_invert.domains.search_domain import stored_domain
+from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.history import result_order
 from bo_invert.report.dataframe import trial_values
 from bo_invert.report.objective_view import Goal

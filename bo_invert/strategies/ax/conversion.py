@@ -16,7 +16,7 @@ from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 from ax.utils.common.string_utils import SYMPY_GLOBALS
 
-from bo_invert.domains.parameters import Choice, Float, Int, Parameter
+from bo_invert.domains.parameters import Choice, Float, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.single_output import Maximize, Minimize
@@ -49,7 +49,7 @@ class Axis:
     """
 
     name: str
-    parameter: Parameter
+    parameter: VariedParameter
     labels: tuple[Any, ...] = ()
     unit: bool = False
 
@@ -85,7 +85,7 @@ class Axis:
         return p.nearest(value)
 
 
-def _axis(name: str, parameter: Parameter) -> Axis:
+def _axis(name: str, parameter: VariedParameter) -> Axis:
     name = f"{name}_" if name in _RESERVED else name
     if isinstance(parameter, Choice):
         return Axis(name, parameter, _labels(parameter))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.domains.parameters import Choice, Float, Parameter, Value
+from bo_invert.domains.parameters import Choice, Float, Value, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, require_package
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -248,7 +248,7 @@ def _space(domain: Domain) -> Any:
         limits = {} if domain.latent else {"lower": 0.0, "upper": 1.0}
         return p.Array(shape=(domain.dim,), **limits)
     axes: dict[str, Any] = {}
-    for name, parameter in domain.parameters.items():
+    for name, parameter in domain.axes.items():
         if parameter.continuous:
             axes[name] = p.Scalar(lower=0.0, upper=1.0)
         elif isinstance(parameter, Float) and parameter.grid is not None:
@@ -270,7 +270,7 @@ def _point(domain: Domain, value: Any) -> Array:
     if domain.continuous:
         return np.asarray(value, dtype=np.float64)
     return np.concatenate(
-        [_coordinates(parameter, value[name]) for name, parameter in domain.parameters.items()]
+        [_coordinates(parameter, value[name]) for name, parameter in domain.axes.items()]
     )
 
 
@@ -279,10 +279,10 @@ def _value(domain: Domain, point: Array) -> Array | dict[str, Any]:
     if domain.continuous:
         return point
     columns = domain.columns
-    return {name: _axis_value(p, point[columns[name]]) for name, p in domain.parameters.items()}
+    return {name: _axis_value(p, point[columns[name]]) for name, p in domain.axes.items()}
 
 
-def _coordinates(parameter: Parameter, value: Value) -> Array:
+def _coordinates(parameter: VariedParameter, value: Value) -> Array:
     """Convert a value of an axis to the coordinates ``(w,)`` of its parameter."""
     if parameter.continuous:
         return np.array([value], dtype=np.float64)
@@ -291,7 +291,7 @@ def _coordinates(parameter: Parameter, value: Value) -> Array:
     return found
 
 
-def _axis_value(parameter: Parameter, coordinates: Array) -> Value:
+def _axis_value(parameter: VariedParameter, coordinates: Array) -> Value:
     """Convert the coordinates ``(w,)`` of a parameter to a value of its axis."""
     if parameter.continuous:
         return float(coordinates[0])

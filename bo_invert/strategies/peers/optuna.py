@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bo_invert.domains.parameters import Choice, Float, Int, Parameter
+from bo_invert.domains.parameters import Choice, Float, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import require_package
 from bo_invert.models.blas_threads import one_thread
@@ -96,7 +96,7 @@ def _import() -> ModuleType:
     return module
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
+def _distribution(parameter: VariedParameter) -> BaseDistribution:
     from optuna import distributions as kinds
 
     if isinstance(parameter, Choice):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from bo_invert.domains.parameters import Choice, Int, Parameter
+from bo_invert.domains.parameters import Choice, Int, VariedParameter
 from bo_invert.errors import require_package
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
@@ -62,7 +62,7 @@ def _import() -> ModuleType:
     return module
 
 
-def _axis(package: ModuleType, name: str, parameter: Parameter) -> object:
+def _axis(package: ModuleType, name: str, parameter: VariedParameter) -> object:
     if isinstance(parameter, Choice):
         return package.space.Categorical(name, list(parameter.values))
     kind = package.space.Int if isinstance(parameter, Int) else package.space.Float
