@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,16 +11,21 @@ import torch
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.acquisition import expected_improvement
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.acquisition_data import AcquisitionData
 from bo_invert.models.acquisition.thompson_sample_paths import thompson_scores
 from bo_invert.models.acquisition.ucb_pe import ucb_pe
-from bo_invert.models.gp.mixed_kernel import column_structure
+from bo_invert.models.acquisition.unseen_pairs import UnseenPairs
+from bo_invert.models.gp.mixed_kernel import MixedKernel, column_structure
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
-from bo_invert.models.optim.score import Score
+from bo_invert.models.optim.score import Score, differentiable
 from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array, Indices, Mask
+
+_NEGLIGIBLE = 1e-3
+"""Expected improvement, in standard deviations of the loss, below which unseen pairs of choices
+count as uncertain. Engineering choice."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,35 @@ class FittedModel:
         use_misfit = (self.completed + len(pending)) % 2 == 0
         return AcquisitionData(self.losses, self.feasible, pending, self.noisy, use_misfit)
 
-    def log_expected_improvement(self, pending: Array, *, seed: int, samples: int = 128) -> Score:
-        """Return the log expected improvement with pending unit inputs ``(p, d)``."""
-        data = self.acquisition_data(pending)
+    def log_expected_improvement(
+        self, pending: Array, *, seed: int, samples: int = 128, unseen: UnseenPairs | None = None
+    ) -> Score:
+        """Return the log expected improvement with pending unit inputs ``(p, d)``.
+
+        ``unseen`` adds the variance of unseen pairs of values of choices.
+        """
+        data = replace(self.acquisition_data(pending), unseen=unseen)
         return expected_improvement.log_expected_improvement(
             self.surrogate, self.outputs, data, seed=seed, samples=samples
         )
+
+    def unseen_pairs(self, score: Score, best: Array, known: Array) -> UnseenPairs | None:
+        """Return the variance of unseen pairs of choices; None while the model expects a gain.
+
+        Args:
+            score: Log expected improvement, in standard deviations of the loss.
+            best: Unit input of its maximum, shape ``(1, d)``.
+            known: Observed and pending unit inputs, shape ``(n, d)``.
+        """
+        structure = column_structure(self.outputs.statement.domain)
+        if (
+            self.outputs.loss_column is None
+            or structure is None
+            or len(structure.choices) < MixedKernel.PAIRED
+            or differentiable(score).values(best)[0] > math.log(_NEGLIGIBLE)
+        ):
+            return None
+        return UnseenPairs(structure, known)
 
     def ucb_pe(self, pending: Array, *, explore: bool) -> Score:
         """Return the score of GP-UCB-PE with pending unit inputs ``(p, d)``."""

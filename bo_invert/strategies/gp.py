@@ -64,7 +64,9 @@ class GP(SurrogateStrategy):
       feasible observation, their violation is reduced.
     - A second GP models the probability that the oracle returns outputs. The more of the latest 20
       trials failed, the more weight it has.
-    - A choice has one lengthscale, whatever its number of values.
+    - A choice has one lengthscale, whatever its number of values. With at least three of them, a
+      design whose values no observation has in pairs stays uncertain once the surrogate expects no
+      improvement.
     - Points below the plausibility ``floor`` of a latent are penalised.
     - Pending trials are evaluated as fantasies.
     - Beyond 1,000 observations, the surrogate is fitted to the best ones, their neighbours and a
@@ -189,16 +191,22 @@ class GP(SurrogateStrategy):
                 )
             # The score changes little between the points of a batch. The ends of the first
             # optimization start the later ones, which then need fewer steps.
-            point, ends = optimize_acquisition(
-                context.constrain(score),
-                domain,
-                context.incumbents,
-                np.concatenate([history.all_points, points]),
-                context.rng,
-                duplicates=context.duplicates,
+            known = np.concatenate([history.all_points, points])
+            search = partial(
+                optimize_acquisition, domain=domain, incumbents=context.incumbents, known=known,
+                rng=context.rng, duplicates=context.duplicates, warm_starts=ends,
                 steps=50 if count == 1 else 30 if ends is None else 16,
-                warm_starts=ends,
-            )
+            )  # fmt: skip
+            point, ends = search(context.constrain(score))
+            unseen = None
+            if self.acquisition == "ei" and (self.elsewhere or not domain.has_real):
+                at, inputs = to_unit(domain, point[None]), to_unit(domain, known)
+                unseen = context.model.unseen_pairs(score, at, inputs)
+            if unseen is not None:
+                score = context.model.log_expected_improvement(
+                    pending, seed=draw_seed(context.rng), samples=self.samples, unseen=unseen
+                )
+                point, ends = search(context.constrain(score))
             points = np.concatenate([points, point[None]])
         return points
 

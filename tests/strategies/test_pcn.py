@@ -10,7 +10,7 @@ import torch
 from scipy.stats import kstest, multivariate_normal
 
 import bo_invert as bi
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.acquisition_data import AcquisitionData
 from bo_invert.models.acquisition.probability_of_improvement import log_probability_of_improvement
 from bo_invert.models.design_features import principal_components
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bo_invert.models.acquisition.acquisition_data import AcquisitionData, added_variance
 from bo_invert.models.acquisition.log_ei import (
     log_fat_softplus,
     log_h_slope,
@@ -21,7 +22,6 @@ from bo_invert.models.acquisition.log_ei import (
 from bo_invert.models.acquisition.moment_score import (
     AutogradHead,
     Head,
-    MisfitVariance,
     Slopes,
     autograd_slopes,
     moment_score,
@@ -33,35 +33,14 @@ from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives.target import Target
-from bo_invert.types import Array, Mask
+from bo_invert.types import Array
 
-_MISFIT_RADIUS = 0.1
-"""Correlation length of the model misfit in lengthscales. Engineering choice."""
 _MAX_ANCHORS = 24
 """Largest number of observed anchors of a noisy oracle. Engineering choice: cost O(p^3)."""
 _MIN_DISTANCE = 1e-10
 """Lower bound on the target distance in standard deviations. Engineering choice: avoids log 0."""
 _CONSTRAINT_WIDTH = 1e-5
 """Width of a smoothed constraint in standard deviations. Engineering choice: wider misleads."""
-
-
-@dataclass(frozen=True)
-class AcquisitionData:
-    """Data of an acquisition function.
-
-    Args:
-        losses: Observed losses, shape ``(n,)``.
-        feasible: Mask of the observations that satisfy the constraints, shape ``(n,)``.
-        pending: Pending unit inputs, shape ``(p, d)``.
-        noisy: The oracle is noisy.
-        use_misfit: The model misfit variance counts as a source of improvement.
-    """
-
-    losses: Array
-    feasible: Mask
-    pending: Array
-    noisy: bool = False
-    use_misfit: bool = False
 
 
 def log_expected_improvement(
@@ -156,22 +135,6 @@ def _promising_inputs(surrogate: Surrogate, outputs: ModelledOutputs) -> Tensor:
     """Return the observed inputs with the highest posterior mean scores."""
     score = posterior_mean_score(surrogate, outputs)(surrogate.gp.inputs)
     return surrogate.gp.inputs[score.argsort(descending=True, stable=True)[:_MAX_ANCHORS]]
-
-
-def _misfit_variance(
-    surrogate: Surrogate, data: AcquisitionData
-) -> tuple[Tensor, MisfitVariance[Tensor] | None]:
-    """Return the misfit variance of an exact oracle: a constant ``(k,)``, and one that varies.
-
-    An outcome contains structure that is too fine for the model, so it offers improvement.
-    """
-    misfit = surrogate.misfit_variance * (data.use_misfit and not data.noisy)
-    if not len(data.pending) or not bool(misfit.any()):
-        return misfit, None
-    gp = surrogate.gp
-    lengthscales = gp.kernel.column_log_lengthscales(gp.log_lengthscales).exp()
-    pending = torch.as_tensor(data.pending).to(misfit)
-    return torch.zeros_like(misfit), MisfitVariance(misfit, pending, lengthscales, _MISFIT_RADIUS)
 
 
 @dataclass(frozen=True)
@@ -334,7 +297,7 @@ def _analytic_score(
         best = torch.minimum(best, losses.amin(-1))  # (F,)
     # A noisy problem may have no feasible anchor in a fantasy.
     best = best.clamp(max=observed.max())
-    misfit, varying = _misfit_variance(surrogate, data)
+    misfit, varying = added_variance(surrogate, data)
     limits = [(i, sense, float(bound)) for i, sense, bound in bounds]
     return moment_score(gp, _AnalyticHead(loss, limits, as_array(best), as_array(misfit)), varying)
 
@@ -386,7 +349,7 @@ def _monte_carlo_score(
             gains = torch.where(violation <= 0.0, gains, -torch.inf)
         best = torch.maximum(best, gains.amax(-1))
     best = best.clamp(min=-1e6)  # finite gains, also if no anchor is feasible
-    misfit, varying = _misfit_variance(surrogate, data)
+    misfit, varying = added_variance(surrogate, data)
 
     def score(mean: Tensor, variance: Tensor) -> Tensor:
         std = (variance + misfit).sqrt()

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bo_invert.models.array_module import A, array_module, as_array, matching, on_host
+from bo_invert.models.acquisition.added_variance import AddedVariance
+from bo_invert.models.array_module import A, as_array, matching, on_host
 from bo_invert.models.gp.posterior import GPPosterior, Moments, MomentsCache
 from bo_invert.models.optim.score import DifferentiableScore
 from bo_invert.types import Array, Indices
@@ -81,59 +82,18 @@ def returned(values: Tensor, like: A) -> A:
 
 
 @dataclass(frozen=True, eq=False)
-class MisfitVariance(Generic[A]):
-    """Variance of structure that is too fine for the model, beside that of the posterior.
-
-    Neighbours share it, so near a pending point at scaled distance r it is reduced by the factor
-    1 - exp(-r^2 / (2 radius^2)).
-
-    Args:
-        variance: Variance far from pending points, shape ``(k,)``.
-        pending: Pending unit inputs, at least one, shape ``(p, d)``.
-        lengthscales: Lengthscales of the outputs, shape ``(k, d)``.
-        radius: Correlation length in lengthscales.
-    """
-
-    variance: A
-    pending: A
-    lengthscales: A
-    radius: float
-
-    def __call__(self, inputs: A) -> A:
-        """Return variances ``(b, k)`` at inputs ``(b, d)``."""
-        return self.variance * (1.0 - self._nearest(inputs)[1]).swapaxes(0, 1)
-
-    def gradient(self, inputs: A, upstream: A) -> A:
-        """Return the gradient ``(b, d)`` of sum(upstream * variance), upstream ``(b, k)``."""
-        away, decay = self._nearest(inputs)
-        slope = (upstream * self.variance).swapaxes(0, 1) * decay / self.radius**2  # (k, b)
-        total: A = (slope[..., None] * away / self.lengthscales[:, None]).sum(0)
-        return total
-
-    def _nearest(self, inputs: A) -> tuple[A, A]:
-        """Return scaled offsets ``(k, b, d)`` from the nearest pending point, and the decay."""
-        xp, scales = array_module(inputs), self.lengthscales[:, None]
-        # Scaled by its lengthscales, each output has an isotropic neighbourhood.
-        away = (inputs / scales)[:, :, None] - (self.pending / scales)[:, None]  # (k, b, p, d)
-        squared: A = (away * away).sum(-1)
-        least: A = xp.amin(squared, -1)
-        chosen = (squared <= least[..., None])[..., None] * away
-        return chosen.sum(-2), xp.exp((-0.5 / self.radius**2) * least)
-
-
-@dataclass(frozen=True, eq=False)
 class MomentScore(DifferentiableScore, Generic[A]):
     """Score ``head(mean(x), variance(x))`` of one function.
 
     Args:
         moments: Moments of the posterior, of arrays or of tensors on a device.
         head: Score of the moments.
-        misfit: Variance that is added to that of the posterior; None for none.
+        added: Variance that is added to that of the posterior; None for none.
     """
 
     moments: Moments[A]
     head: Head
-    misfit: MisfitVariance[A] | None = None
+    added: AddedVariance | None = None
 
     def values(self, inputs: Array) -> Array:
         weights = self.moments.weights
@@ -152,27 +112,21 @@ class MomentScore(DifferentiableScore, Generic[A]):
         mean, variance, cache = self._moments(at)
         value, by_mean, by_variance = self.head(mean, variance)
         slope = self.moments.gradient(cache, by_mean, by_variance)
-        if self.misfit is not None:
-            slope = slope + self.misfit.gradient(at, by_variance)
+        if self.added is not None:
+            slope = slope + self.added.gradient(at, by_variance)
         return as_array(value), as_array(slope)
 
     def _moments(self, inputs: A) -> tuple[A, A, MomentsCache[A]]:
         mean, variance, cache = self.moments(inputs)
-        if self.misfit is not None:
-            variance = variance + self.misfit(inputs)
+        if self.added is not None:
+            variance = variance + self.added(inputs)
         return mean, variance, cache
 
 
 def moment_score(
-    gp: GPPosterior, head: Head, misfit: MisfitVariance[Tensor] | None = None
+    gp: GPPosterior, head: Head, added: AddedVariance | None = None
 ) -> DifferentiableScore:
     """Build a score of the moments of a posterior, in numpy on the CPU."""
     if not on_host(gp.inputs):
-        return MomentScore(gp.moments, head, misfit)
-    if misfit is None:
-        return MomentScore(gp.array_moments, head)
-    variance, pending, lengthscales = (
-        as_array(x) for x in (misfit.variance, misfit.pending, misfit.lengthscales)
-    )
-    varying = MisfitVariance(variance, pending, lengthscales, misfit.radius)
-    return MomentScore(gp.array_moments, head, varying)
+        return MomentScore(gp.moments, head, added)
+    return MomentScore(gp.array_moments, head, None if added is None else added.on_host())

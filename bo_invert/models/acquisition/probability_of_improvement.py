@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.acquisition_data import AcquisitionData
 from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.optim.score import Score

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.acquisition_data import AcquisitionData
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, NamedTuple
+from typing import ClassVar, Generic, NamedTuple
 
 import numpy as np
 
@@ -105,6 +105,9 @@ class MixedKernel(Kernel):
 
     base: Kernel
     structure: ColumnStructure
+
+    PAIRED: ClassVar[int] = 3
+    """Number of choices from which there is a term of pairs."""
 
     @cached_property
     def _owner(self) -> Indices:
@@ -329,7 +332,7 @@ class MixedKernel(Kernel):
     @property
     def _paired(self) -> bool:
         """True if there is a term of pairs; that of two choices would be the product kernel."""
-        return self._sizes[1] > 2
+        return self._sizes[1] >= self.PAIRED
 
     def _parts(self, logs: A) -> tuple[A, A, A]:
         """Return the log lengthscales of numbers and of choices, and the logits."""

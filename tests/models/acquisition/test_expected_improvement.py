@@ -12,7 +12,7 @@ from scipy import special
 import bo_invert as bi
 from bo_invert.domains.search_domain import Domain
 from bo_invert.models.acquisition import expected_improvement as acquisition
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.acquisition_data import AcquisitionData
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.gp import hyperparameter_fit as fit
 from bo_invert.models.gp.model_selection import ModelSearchSpace

@@ -11,7 +11,7 @@ from scipy import stats
 
 import bo_invert as bi
 from bo_invert.models.acquisition import expected_improvement as acquisition
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.acquisition_data import AcquisitionData
 from bo_invert.models.acquisition.log_ei import log_h_slope, log_ndtr_slope
 from bo_invert.models.acquisition.thompson_sample_paths import thompson_scores
 from bo_invert.models.gp.hyperparameter_fit import NOISY

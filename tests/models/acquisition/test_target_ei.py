@@ -12,7 +12,7 @@ from scipy import integrate, stats
 
 import bo_invert as bi
 from bo_invert.models.acquisition import expected_improvement as acquisition
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.acquisition_data import AcquisitionData
 from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_target_ei
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import bo_invert as bi
-from bo_invert.models.acquisition.expected_improvement import AcquisitionData
+from bo_invert.models.acquisition.acquisition_data import AcquisitionData
 from bo_invert.models.acquisition.ucb_pe import ucb_pe
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.output_transforms import ModelledOutputs
