@@ -10,15 +10,19 @@ from __future__ import annotations
 import copy
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from bo_invert.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import torch
@@ -327,3 +331,64 @@ class DeviceConstants:
     def __getstate__(self) -> dict[str, Any]:
         # Another process may lack the device.
         return {"_arrays": self._arrays, "_tensors": {}}
+
+
+_lock = threading.Lock()
+_changed: WeakKeyDictionary[torch.nn.Module, _Changes] = WeakKeyDictionary()
+
+
+@dataclass
+class _Changes:
+    """Threads that use a module, submodules in training mode, parameters that need gradients."""
+
+    users: int
+    training: list[torch.nn.Module]
+    trainable: list[torch.nn.Parameter]
+
+
+@contextmanager
+def evaluating(module: torch.nn.Module, *, frozen: bool = False) -> Iterator[None]:
+    """Set evaluation mode while any thread uses the module, then restore each submodule's mode.
+
+    Args:
+        module: module of the user.
+        frozen: parameters require no gradients meanwhile, so that descents leave their ``.grad``
+            as it is.
+    """
+    with _lock:
+        now = _changed.setdefault(module, _Changes(0, [], []))
+        now.users += 1
+        now.training += [part for part in module.modules() if part.training]
+        now.trainable += [one for one in module.parameters() if frozen and one.requires_grad]
+        for part in now.training:
+            part.training = False
+        for one in now.trainable:
+            one.requires_grad_(False)
+    try:
+        yield
+    finally:
+        with _lock:
+            now.users -= 1
+            if not now.users:
+                del _changed[module]
+                for part in now.training:
+                    part.training = True
+                for one in now.trainable:
+                    one.requires_grad_(True)
+
+
+def usable_device(where: str, device: str | torch.device | None) -> torch.device:
+    """Return an available torch device; the CPU for None.
+
+    Raises:
+        InvalidInputError: there is no such device.
+    """
+    try:
+        made: torch.Tensor = torch_module().empty(0, device="cpu" if device is None else device)
+    # torch raises AssertionError for "cuda" if it is built without CUDA.
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InvalidInputError(
+            f"{where}: device must be an available torch device, got {device!r}: "
+            f"{str(error).splitlines()[0]}. Write device='cpu', or omit device."
+        ) from None
+    return made.device

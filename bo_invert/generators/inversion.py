@@ -13,7 +13,8 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from bo_invert.errors import InvalidInputError, bar_options
-from bo_invert.generators.wrapped import Frozen
+from bo_invert.generators.network_outputs import same_entries
+from bo_invert.generators.wrapped import TorchFunction
 from bo_invert.hashing import design_name
 from bo_invert.models.optim.levenberg_marquardt import levenberg_marquardt
 from bo_invert.types import Array
@@ -93,6 +94,8 @@ def invert(
             f"designs for this generator must be arrays of numbers; a value {error}"
         ) from None
     shape = np.shape(decode(inside(draw(1))))[1:]
+    if rows.shape[1:] != shape and same_entries(rows.shape[1:], shape):
+        rows = rows.reshape(len(rows), *shape)
     if rows.shape[1:] != shape:
         raise InvalidInputError(
             f"designs must have the decoder's shape {shape}, got {rows.shape[1:]}"
@@ -145,8 +148,9 @@ def encoded(
             rows = np.asarray(designs, dtype=np.float64)
         except (TypeError, ValueError):
             return None
-        if rows.shape != made.shape:
+        if len(rows) != len(made) or not same_entries(rows.shape[1:], made.shape[1:]):
             return None
+        rows = rows.reshape(made.shape)
         spread = float(np.asarray(drawn, dtype=np.float64).var(axis=0).mean())
         return Inversion(points, _errors(lambda _: made, points, rows), spread)
     names = [[design_name(one) for one in some] for some in (designs, made)]
@@ -174,7 +178,7 @@ def reproduced(found: Inversion) -> Array:
 
 def by_gradient(
     decode: Callable[[Tensor], Tensor],
-    network: Frozen,
+    network: TorchFunction,
     radius: float = math.inf,
     progress: bool = False,
 ) -> Gradient:

@@ -25,7 +25,7 @@ from bo_invert.generators.base import (
 )
 from bo_invert.generators.scores import fidelity
 from bo_invert.types import Designs
-from bo_invert.user_code import call_user_code, default_dtype
+from bo_invert.user_code import call_user_code, default_dtype, usable_device
 from bo_invert.user_data import real_array
 
 MIN_DESIGNS = 20
@@ -213,14 +213,7 @@ def as_device(device: Device) -> torch.device:
     Raises:
         InvalidInputError: the device is not available.
     """
-    try:
-        return torch.empty(0, device="cpu" if device is None else device).device
-    # torch raises AssertionError for "cuda" if it is built without CUDA.
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise InvalidInputError(
-            "training: device must be an available torch device, "
-            f"got {device!r}: {str(error).splitlines()[0]}"
-        ) from None
+    return usable_device("training", device)
 
 
 def in_batches(function: Callable[..., Tensor], *rows: Tensor, device: torch.device) -> Tensor:

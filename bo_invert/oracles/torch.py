@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,33 +15,8 @@ from bo_invert.errors import FailedError, require
 from bo_invert.oracles.base import MISMATCH, Oracle, RawOutputs
 from bo_invert.oracles.gradient_flow import passes_gradients
 from bo_invert.types import JSON, Array, Design
+from bo_invert.user_code import evaluating, usable_device
 from bo_invert.user_tables import record
-
-_lock = threading.Lock()
-_active: WeakKeyDictionary[torch.nn.Module, tuple[int, list[torch.nn.Module]]] = WeakKeyDictionary()
-
-
-@contextmanager
-def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Set evaluation mode while any thread uses the module, then restore each submodule's mode."""
-    with _lock:
-        users, training = _active.get(module) or (
-            0,
-            [part for part in module.modules() if part.training],
-        )
-        for part in training:
-            part.training = False
-        _active[module] = (users + 1, training)
-    try:
-        yield
-    finally:
-        with _lock:
-            users, training = _active.pop(module)
-            if users > 1:
-                _active[module] = (users - 1, training)
-            else:
-                for part in training:
-                    part.training = True
 
 
 def _normal_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -84,7 +57,7 @@ class TorchModule(Oracle):
             isinstance(module, torch.nn.Module),
             f"TorchModule: module must be a torch.nn.Module, got {type(module).__name__}",
         )
-        self.module = module if device is None else module.to(device)
+        self.module = module if device is None else module.to(usable_device("TorchModule", device))
         self.outputs = None if outputs is None else tuple(outputs)
         self.device = device
 
@@ -106,7 +79,7 @@ class TorchModule(Oracle):
             return self.forward(self._tensor(designs)).double().cpu().numpy()
 
     def forward(self, designs: torch.Tensor) -> torch.Tensor:
-        with _evaluating(self.module):
+        with evaluating(self.module):
             return self._outputs(designs, self.placement, _normal_tensors(self.module))
 
     @contextmanager
@@ -114,7 +87,7 @@ class TorchModule(Oracle):
         if type(self).forward is not TorchModule.forward:  # a subclass with its own forward pass
             yield self.forward
             return
-        with _evaluating(self.module):
+        with evaluating(self.module):
             yield partial(
                 self._outputs, placement=self.placement, tensors=_normal_tensors(self.module)
             )

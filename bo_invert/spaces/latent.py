@@ -22,8 +22,9 @@ from bo_invert.generators.latent_plausibility import (
     shown_components,
 )
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
-from bo_invert.generators.wrapped import Frozen, as_function, checked_length
-from bo_invert.hashing import Digest, design_name, digest
+from bo_invert.generators.trained_models import Encoding, check_reconstructions, decoding
+from bo_invert.generators.wrapped import TorchFunction, checked_length
+from bo_invert.hashing import Digest, design_name
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design, Designs
 from bo_invert.user_code import DeviceConstants, call_user_code, own_settings, user_function
@@ -42,6 +43,8 @@ _SPREAD_DRAWS = 200
 # Real designs (count) that are inverted without an encoder. Engineering choice: inversion is slow,
 # and more designs hardly change the fitted measure.
 _MAX_INVERTED = 500
+# Designs (count) whose reconstructions are compared in range. Engineering choice.
+_COMPARED = 64
 # Cached texts (count). Engineering choice: bounds memory at a few megabytes.
 _CACHE_SIZE = 20_000
 # Numbers per design (count) above which models do not compare raw designs. Engineering choice:
@@ -109,18 +112,16 @@ class Latent(Space):
             raise InvalidInputError(
                 f"Latent: only one of data, codes and prior is allowed, got {' and '.join(sources)}"
             )
-        if encoder is None and callable(getattr(decoder, "encode", None)):
-            encoder = decoder.encode
-        self._decoder = as_function(decoder, "Latent: the decoder", device)
-        self._encoder = (
-            None if encoder is None else as_function(encoder, "Latent: the encoder", device)
-        )
         self._seed, self._progress = seed, progress
         tried = self._codes(np.random.default_rng(seed).standard_normal((3, dim)), None)
-        self._check(tried)
+        self._decoder = decoding(decoder, tried, device)
+        given_encoder = None if encoder is None else Encoding(encoder, device)
+        self._encoder = given_encoder or Encoding.of(decoder, device)
+        decoded = self._check(tried)
+        self._shape = decoded.shape[1:] if isinstance(decoded, np.ndarray) else None
         # A module may disable gradients by itself.
-        decoding = self._decoder
-        self.differentiable = isinstance(decoding, Frozen) and decoding.passes_gradients(tried)
+        network = self._decoder
+        self.differentiable = isinstance(network, TorchFunction) and network.passes_gradients(tried)
         self._searched = False
         self.measure = self._measured(dim, data, codes, draw, seed)
         self._color = None
@@ -155,7 +156,9 @@ class Latent(Space):
                 "Latent: data must not be empty. Pass real designs, or omit data to use the prior."
             )
         if self._encoder is not None:
-            return fit(self._points(_encoded(self._encoder, data, dim)))
+            codes = self._encoded(self._encoder, data, dim)
+            check_reconstructions(data[:_COMPARED], self._decoder(codes[:_COMPARED]))
+            return fit(self._points(codes))
         if not self.differentiable:
             raise InvalidInputError(
                 "Latent: data has no codes: there is no encoder and the decoder has no gradient. "
@@ -209,7 +212,7 @@ class Latent(Space):
                 domain.radius,
                 self._progress,
             )
-            if isinstance(decoder, Frozen) and self.differentiable
+            if isinstance(decoder, TorchFunction) and self.differentiable
             else None
         )
         try:
@@ -222,7 +225,8 @@ class Latent(Space):
 
     def _check(self, codes: Array) -> Designs:
         """Decode codes; raise errors before the first oracle call."""
-        designs = _applied(self._decoder, codes, "decoder", "dim is the length of a code")
+        made = checked_length(self._decoder(codes), len(codes), "Latent: the decoder")
+        designs: Designs = made
         if (
             isinstance(designs, np.ndarray)
             and designs.dtype.kind == "f"
@@ -319,8 +323,13 @@ class Latent(Space):
         """
         if self._encoder is None:
             return reproduced(self.invert(designs))
-        points = self._points(_encoded(self._encoder, designs, self.domain.dim))
+        points = self._points(self._encoded(self._encoder, designs, self.domain.dim))
         return self.domain.project(points if self.measure is None else self.measure.whiten(points))
+
+    def _encoded(self, encoder: Encoding, designs: Designs, dim: int) -> Array:
+        """Return the codes ``(n, dim)`` of n designs."""
+        found = encoder(designs, dim, self._shape)
+        return as_codes(found, dim, "Latent: codes from the encoder")
 
     @own_settings()
     def lost(self, designs: Sequence[Design], points: Array) -> Array | None:
@@ -329,11 +338,11 @@ class Latent(Space):
         return None if found is None else found.left
 
     def decode_tensor(self, points: torch.Tensor) -> torch.Tensor:
-        if not self.differentiable or not isinstance(self._decoder, Frozen):
+        if not self.differentiable or not isinstance(self._decoder, TorchFunction):
             return super().decode_tensor(points)
         return self._tensor(self._decoder, self._color is not None, points)
 
-    def _tensor(self, decoder: Frozen, colored: bool, points: torch.Tensor) -> torch.Tensor:
+    def _tensor(self, decoder: TorchFunction, colored: bool, points: torch.Tensor) -> torch.Tensor:
         """Decode points, after coloring by the measure if ``colored``."""
         if colored:
             assert self._color is not None
@@ -343,8 +352,7 @@ class Latent(Space):
 
     def digest(self) -> Digest | None:
         """Return the digest of the decoder."""
-        decoder = self._decoder
-        return decoder.digest() if isinstance(decoder, Frozen) else digest(decoder.fn)
+        return self._decoder.digest()
 
     def to_json(self) -> JSON:
         return {
@@ -354,28 +362,6 @@ class Latent(Space):
             "measure": "N(0, I)" if self.measure is None else _fingerprint(self.measure),
             **({} if self._prior == Normal() else {"prior": str(self._prior)}),
         }
-
-
-def _applied(network: Callable[[Any], Any], batch: Designs, who: str, check: str) -> Designs:
-    """Apply an encoder or decoder to a batch; report errors before the first oracle call.
-
-    Raises:
-        InvalidInputError: the network fails, or returns another number of results.
-    """
-    try:
-        return checked_length(network(batch), len(batch), f"Latent: the {who}")
-    except InvalidInputError:
-        raise
-    except Exception as error:
-        raise InvalidInputError(
-            f"Latent: the {who} fails on {len(batch)} rows of shape {np.shape(batch[0])}: "
-            f"{type(error).__name__}: {error}. Check that {check}."
-        ) from error
-
-
-def _encoded(encoder: Callable[[Any], Any], designs: Designs, dim: int) -> Array:
-    codes = _applied(encoder, designs, "encoder", "it takes a batch of designs")
-    return as_codes(codes, dim, "Latent: codes from the encoder")
 
 
 def _fingerprint(measure: Measure) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -41,7 +41,8 @@ class Pixels(Space):
     three have draws of equal variance and differ in the conditioning of a descent.
 
     Args:
-        shape: ``(height, width)`` or ``(channels, height, width)``.
+        shape: ``(height, width)`` or ``(channels, height, width)``; or images ``(n, *shape)``
+            instead of ``data``. Default: the shape of an image of ``data``.
         parametrization: ``"fourier"``, ``"pixel"`` or ``"laplacian"``.
         bounds: lowest and highest pixel value.
         data: images ``(n, *shape)``; draws then match their mean image and total variance.
@@ -62,7 +63,7 @@ class Pixels(Space):
     @own_settings()
     def __init__(
         self,
-        shape: Sequence[int],
+        shape: Sequence[int] | ArrayLike | None = None,
         parametrization: Parametrization = "fourier",
         bounds: tuple[float, float] = (0.0, 1.0),
         data: ArrayLike | None = None,
@@ -73,12 +74,7 @@ class Pixels(Space):
         tv: float = 0.0,
         l2: float = 0.0,
     ) -> None:
-        self.shape = whole_numbers("Pixels", "shape", shape, least=1)
-        if len(self.shape) not in (2, 3):
-            raise InvalidInputError(
-                "Pixels: shape must be (height, width) or (channels, height, width), "
-                f"got {tuple(shape)}"
-            )
+        self.shape, data = _shape_and_images(shape, data)
         bounds = (real("Pixels", "bounds", bounds[0]), real("Pixels", "bounds", bounds[1]))
         cutoff = None if cutoff is None else real("Pixels", "cutoff", cutoff)
         jitter = whole_number("Pixels", "jitter", jitter, least=-(2**31))
@@ -182,9 +178,38 @@ class Pixels(Space):
         unit = (images - low) / (high - low)
         if not ((unit > -1e-6) & (unit < 1.0 + 1e-6)).all():
             raise InvalidInputError(
-                f"Pixels: values must be in {self.bounds}, got [{images.min():g}, {images.max():g}]"
+                f"Pixels: values must be in {self.bounds}, got [{images.min():g}, "
+                f"{images.max():g}]. Scale the images, or pass bounds=(low, high)."
             )
         return unit
+
+
+def _shape_and_images(
+    shape: Sequence[int] | ArrayLike | None, data: ArrayLike | None
+) -> tuple[tuple[int, ...], ArrayLike | None]:
+    """Return the shape of an image, and images; these may come in place of the shape.
+
+    Raises:
+        InvalidInputError: there is no shape of an image.
+    """
+    images: Any = data if shape is None else shape
+    if shape is None or np.ndim(images) > 1:
+        if shape is not None and data is not None:
+            raise InvalidInputError("Pixels: images must be given once, as shape or as data")
+        found = np.shape(images)[1:]
+        if len(found) not in (2, 3):
+            raise InvalidInputError(
+                f"Pixels: images must have shape (n, height, width), got {np.shape(images)}. Write "
+                "Pixels(images.reshape(-1, height, width)) for flat images, Pixels(image[None]) "
+                "for a single one, or Pixels((height, width)) without images."
+            )
+        return found, images
+    listed = whole_numbers("Pixels", "shape", shape, least=1)
+    if len(listed) not in (2, 3):
+        raise InvalidInputError(
+            f"Pixels: shape must be (height, width) or (channels, height, width), got {listed}"
+        )
+    return listed, data
 
 
 def _match(unit: Array) -> tuple[Array, float]:

@@ -161,3 +161,24 @@ def test_json_tells_spaces_apart(digits: np.ndarray) -> None:
 def test_refuses_what_is_no_image_space(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(bi.InvalidInputError, match=message):
         bi.Pixels(**arguments)
+
+
+def test_images_may_come_in_place_of_the_shape() -> None:
+    images = np.random.default_rng(0).random((20, 5, 4))
+    spaces = [bi.Pixels(images), bi.Pixels(data=images), bi.Pixels((5, 4), data=images)]
+    assert len({str(space.to_json()) for space in spaces}) == 1
+    assert np.shape(bi.Pixels(torch.tensor(images)).decode(np.zeros((1, 20)))) == (1, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bi.Pixels(np.zeros((20, 16))), r"reshape\(-1, height, width\)"),
+        (lambda: bi.Pixels(), "got \\(\\)"),
+        (lambda: bi.Pixels(np.zeros((9, 4, 4)), data=np.zeros((9, 4, 4))), "once"),
+        (lambda: bi.Pixels(255 * np.ones((9, 4, 4))), r"bounds=\(low, high\)"),
+    ],
+)
+def test_images_that_cannot_be_meant(make, message) -> None:
+    with pytest.raises(bi.InvalidInputError, match=message):
+        make()
