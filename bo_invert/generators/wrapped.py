@@ -29,6 +29,7 @@ from bo_invert.user_tables import table
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 # Engineering choice: rows per forward pass; bounds the memory.
 _CHUNK = 1024
@@ -161,7 +162,8 @@ class TorchFunction(ABC):
                 f"{self.who} must return a tensor of shape ({len(batch)}, ...) for a batch of "
                 f"shape {tuple(batch.shape)}, got {shape}"
             )
-        return out.to(batch.device, batch.dtype)
+        made: Tensor = out.to(batch.device, batch.dtype)
+        return made
 
     def passes_gradients(self, codes: Array) -> bool:
         """Call the network with codes ``(n, dim)``; return True if its output has a gradient."""
@@ -183,7 +185,8 @@ class TorchFunction(ABC):
                 .double()
                 for i in range(0, max(len(rows), 1), _CHUNK)
             ]
-        return torch.cat(chunks).numpy()
+        made: np.ndarray[Any, Any] = torch.cat(chunks).numpy()
+        return made
 
 
 class Frozen(TorchFunction):

@@ -60,13 +60,15 @@ class Latent(Space):
     Without an encoder, ``encode`` searches for the points of designs.
 
     Args:
-        decoder: map from codes ``(n, dim)`` to n designs. A ``torch.nn.Module`` or its method
-            makes the space differentiable; any other callable takes a numpy batch. A module runs in
+        decoder: map from codes ``(n, dim)`` to n designs: a callable on batches, or a model with a
+            method ``decode`` or ``inverse_transform`` or a part ``decoder``. A ``torch.nn.Module``,
+            its method or a function of tensors makes the space differentiable. A module runs in
             evaluation mode on the device and in the dtype of its parameters. Its own mode, flags
             and gradients stay unchanged.
         dim: length of a code.
-        encoder: map from n designs to codes ``(n, dim)``; default: the decoder's method ``encode``,
-            if it exists. If a module returns a tuple (mean, log variance), the mean is the code.
+        encoder: map from n designs to codes ``(n, dim)``, or a model with ``encode`` or
+            ``transform``; default: that of the decoder, if it exists. Of (mean, log variance),
+            (z, mean, log variance) and other outputs, the mean is the code.
         data: real designs, shape ``(n, ...)``; several hundred suffice to fit the measure.
         codes: codes of real designs, shape ``(n, dim)``, instead of ``data``.
         prior: distribution of the decoder's codes. ``"normal"``, ``"uniform"`` in [-1, 1],
