@@ -151,14 +151,13 @@ def _reason(error: Exception) -> str:
 
 def _find(problem: Problem, solution: Solution) -> Find:
     trial = solution.trial
-    with_tolerance = problem.objective.to_json().get("tolerance", 0.0) > 0
     return Find(
         number=trial.number,
         point=trial.point,
         y=frozen(solution.y),
         loss=solution.loss,
         feasible=trial.feasible,
-        hit=problem.objective.satisfied(solution.y) if with_tolerance else None,
+        hit=problem.objective.satisfied(solution.y) if problem.objective.satisfiable else None,
         judged=solution.judged,
         upheld=solution.upheld,
         plausibility=solution.plausibility,

@@ -46,7 +46,8 @@ METHODS = {
 
 def demo(
     target: Annotated[
-        float | None, typer.Option(help="Target slant; 0.57 is an upright digit.")
+        str | None,
+        typer.Option(help="Target slant, or a range 0.4:0.6 or 0.8:; 0.57 is an upright digit."),
     ] = None,
     goal: Annotated[
         Literal["minimize", "maximize"] | None,
@@ -79,7 +80,7 @@ def demo(
         raise typer.BadParameter("--target and --goal must not both be given")
 
     comparison = run_demo(
-        target=target,
+        target=None if target is None else _number_or_range(target),
         goal=goal or "maximize",
         budget=min(budget, 24) if short else budget,
         seed=seed,
@@ -95,9 +96,22 @@ def demo(
     require_result(comparison)
 
 
+def _number_or_range(text: str) -> float | tuple[float | None, float | None]:
+    """Read ``0.5``, ``0.4:0.6``, ``0.8:`` or ``:0.2``."""
+    low, colon, high = text.partition(":")
+    try:
+        if not colon:
+            return float(low)
+        return (float(low) if low.strip() else None, float(high) if high.strip() else None)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--target must be a number, or a range such as 0.4:0.6 or 0.8:, got {text!r}"
+        ) from None
+
+
 def run_demo(
     *,
-    target: float | None,
+    target: float | tuple[float | None, float | None] | None,
     goal: str,
     budget: int,
     seed: int,
@@ -109,7 +123,7 @@ def run_demo(
     """Train the models, run every method, write ``result.json``, report and gallery.
 
     Args:
-        target: target slant; None to maximise or minimise it.
+        target: target slant, or a range; None to maximise or minimise it.
         goal: ``"maximize"`` or ``"minimize"``, without a target.
         budget: calls of each method, values plus gradients.
         seed: random seed.

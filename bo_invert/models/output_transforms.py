@@ -110,7 +110,7 @@ class ModelledOutputs:
         """Return losses ``(...)`` of modelled outputs ``(..., c)``."""
         if self.models_loss:
             return modelled[..., 0]
-        loss: Tensor = self.statement.objective.loss(self._raw(modelled))
+        loss: Tensor = self.statement.objective.loss(self.raw(modelled))
         return loss
 
     def constraint_excesses(self, modelled: Tensor) -> list[Tensor]:
@@ -118,12 +118,12 @@ class ModelledOutputs:
 
         They are in standard deviations of the output; values <= 0 satisfy the constraint.
         """
-        raw = self._raw(modelled)
+        raw = self.raw(modelled)
         return [self._excess(raw, constraint) for constraint in self.statement.constraints]
 
     def constraint_excess(self, modelled: Tensor, number: int) -> Tensor:
         """Return the excess ``(...)`` of one constraint, as ``constraint_excesses`` does."""
-        return self._excess(self._raw(modelled), self.statement.constraints[number])
+        return self._excess(self.raw(modelled), self.statement.constraints[number])
 
     def violation(self, modelled: Tensor) -> Tensor:
         """Return the sum of positive excesses ``(...)`` of modelled outputs ``(..., c)``."""
@@ -150,8 +150,8 @@ class ModelledOutputs:
         excess: Tensor = constraint.excess(raw) / float(self._scales[constraint.index])
         return excess
 
-    def _raw(self, modelled: Tensor) -> Tensor:
-        """Return outputs ``(..., m)``, zero for those that nothing reads."""
+    def raw(self, modelled: Tensor) -> Tensor:
+        """Return all outputs ``(..., m)``, zero for those that nothing reads."""
         picked = modelled[..., 1:] if self.models_loss else modelled
         return picked if self._embedding is None else picked @ self._embedding.to(picked)
 

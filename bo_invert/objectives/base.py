@@ -54,6 +54,11 @@ class Objective(ABC):
     def loss(self, y: Tensor) -> Tensor:
         """Compute the loss ``(...)`` of outputs ``(..., m)``. The objective must be bound."""
 
+    @property
+    def satisfiable(self) -> bool:
+        """True if ``satisfied`` can be True, so that a run may stop before its budget."""
+        return False
+
     def satisfied(self, y: Tensor) -> bool:
         """Return True if outputs ``(m,)`` lie within a tolerance, at which a run stops."""
         return False

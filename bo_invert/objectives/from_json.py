@@ -41,4 +41,11 @@ def objective_from_json(data: JSON) -> Objective:
             f"Target: value must have one number per output of {list(names)}, got {len(value)}"
         )
     named = dict(zip(names, value, strict=True)) if names else value
-    return Target(named, data.get("tolerance", 0.0), 1.0 if scale is None else scale)
+    weights = data.get("weights")
+    return Target(
+        named,
+        data.get("tolerance", 0.0),
+        1.0 if scale is None else scale,
+        weights=1.0 if weights is None else weights,
+        avoid=data.get("avoid"),
+    )

@@ -102,16 +102,16 @@ def check_target(problem: Problem, seen: list[Call], state: Repeatability) -> li
     indices = list(goal.indices)
     names = [problem.outputs[index] for index in indices]
     y = np.array([one.y for one in seen])[:, indices]
-    wanted, low, high = np.array(goal.value), y.min(axis=0), y.max(axis=0)
+    low, high = y.min(axis=0), y.max(axis=0)
     width = np.where(high > low, high - low, np.maximum(np.abs(high), 1e-300))
-    beyond = np.maximum(np.maximum(low - wanted, wanted - high), 0.0) / width
+    beyond = goal.nearest(low, high) / width
     worst = int(beyond.argmax())
     numbers = {"beyond": float(beyond[worst]), "output": names[worst]}
     text = (
-        f"the target of {names[worst]} is {wanted[worst]:.4g}, and draws gave {low[worst]:.4g} to "
+        f"the target of {names[worst]} is {goal.texts[worst]}, and draws gave {low[worst]:.4g} to "
         f"{high[worst]:.4g}"
     )
-    spread = y.std(axis=0) / np.array(goal.scale)
+    spread = y.std(axis=0) / np.array(goal.units)
     moving = spread[spread > 0]
     ratio = moving.max() / moving.min() if len(moving) > 1 else 1.0
     noise = np.zeros(1) if state.sigma is None else state.sigma[indices]

@@ -227,14 +227,52 @@ class MaximizeObjective(RequestBody):
     output: Name | None = None
 
 
+Range = Annotated[list[FiniteFloat | None], Field(min_length=2, max_length=2)]
+"""Ends of a range; null for an open end."""
+
+
 class TargetObjective(RequestBody):
-    """Target objective; the loss is the mean squared difference in units of ``scale``."""
+    """Target objective; the loss is the weighted mean squared distance in units of ``scale``.
+
+    Values are numbers or ranges; `avoid` holds intervals to avoid by output.
+    """
 
     type: Literal["target"]
-    value: Annotated[Vector, Field(min_length=1)]
+    value: Annotated[list[FiniteFloat | Range], Field(max_length=VECTOR)]
     tolerance: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     scale: Annotated[FiniteFloat, Field(gt=0)] | Vector | None = None
     outputs: Annotated[list[Name], Field(max_length=VECTOR)] = []
+    weights: Vector | None = None
+    avoid: Annotated[
+        dict[Name, Annotated[Vector, Field(min_length=2, max_length=2)]] | None,
+        Field(max_length=VECTOR, json_schema_extra=CLOSED),
+    ] = None
+
+
+class PlausibilityObjective(RequestBody):
+    """Objective to maximise the plausibility, which the server appends to the outputs."""
+
+    type: Literal["plausibility"]
+
+
+class ParetoObjective(RequestBody):
+    """Several criteria; the result is the Pareto front.
+
+    The reference point has the sign of the outputs; null for an inferred one.
+    """
+
+    type: Literal["pareto"]
+    objectives: Annotated[
+        list[
+            Annotated[
+                MinimizeObjective | MaximizeObjective | TargetObjective | PlausibilityObjective,
+                Field(discriminator="type"),
+            ]
+        ],
+        Field(min_length=2, max_length=20),
+    ]
+    reference: Annotated[list[FiniteFloat | None], Field(max_length=20)] | None = None
+    scale: Vector | None = None
 
 
 class ConstraintDeclaration(RequestBody):
@@ -251,7 +289,12 @@ class ProblemDeclaration(RequestBody):
     space: Annotated[BoxSpace | LatentSpace, Field(discriminator="type")]
     outputs: Annotated[list[Name], Field(max_length=VECTOR)] = []
     objective: Annotated[
-        MinimizeObjective | MaximizeObjective | TargetObjective, Field(discriminator="type")
+        MinimizeObjective
+        | MaximizeObjective
+        | TargetObjective
+        | PlausibilityObjective
+        | ParetoObjective,
+        Field(discriminator="type"),
     ]
     constraints: Annotated[
         list[ConstraintDeclaration | Text],

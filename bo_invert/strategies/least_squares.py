@@ -83,7 +83,7 @@ class LeastSquares(Strategy):
         # "finished" counts ended starts, which are not replayed again; "model" holds the fit.
         done = target_reached(target, history)
         # Without a tolerance, a running start continues to the rounding error.
-        if done and target.tolerance > 0.0:
+        if done and target.satisfiable:
             return Proposal((), memo)
         queries, finished, finishing = self._starts(
             statement, history, request, memo["finished"], done
@@ -113,7 +113,7 @@ class LeastSquares(Strategy):
             self.method, self.secant, self.diff_step, self.ftol, self.xtol
         )
         # The rounding loss is a mean over outputs, a start compares sums of squares.
-        least = rounding_loss(target) * len(target.value)
+        least = rounding_loss(target) * target.entries.count
         answers = _answers(statement, history)
         pending = {key(trial.query.point) for trial in history.pending}
         begun = {
@@ -244,9 +244,14 @@ def _target(statement: ProblemStatement) -> Target:
 
 
 def _residuals(statement: ProblemStatement, history: History) -> tuple[Array, Array]:
-    """Compute residuals ``(n, k)`` and excesses over constraints ``(n, p)`` of observations."""
+    """Compute residuals ``(n, k)`` and excesses ``(n, p)`` of observations.
+
+    Excesses are those over constraints and over the ends of ranges, which are smooth functions
+    outside and inside of them.
+    """
     excesses = [constraint.excess(history.y) for constraint in statement.constraints]
-    residuals = np.asarray(_target(statement).residuals(history.y))
+    residuals, beyond = _target(statement).smooth_residuals(history.y)
+    excesses += list(beyond.T)
     return residuals, np.array(excesses).reshape(-1, len(residuals)).T
 
 

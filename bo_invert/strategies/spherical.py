@@ -172,7 +172,7 @@ class Spherical(SurrogateStrategy):
             # On the unit sphere w.P >= -|w|, with equality at P = -w / |w| (Cauchy-Schwarz).
             slope = _sign(outputs) * weights[0, :-1]
             return domain.project(chart.unproject(minimise_linear(slope, height)))
-        if not outputs.composite or not isinstance(objective, Target):
+        if not outputs.composite or not isinstance(objective, Target) or not objective.points:
             return None
         incumbent = history.ranking[0].point
         near = chart.features(incumbent[None])[0, :-1]
@@ -182,7 +182,7 @@ class Spherical(SurrogateStrategy):
             weights = model.condition_locally(weights, near)
         weights = weights[[outputs.columns.index(i) for i in objective.indices]]
         # Solve (A u + c - target) / scale = 0 for u on the sphere, nearest to the incumbent.
-        scale = np.array(objective.scale)
+        scale = np.array(objective.units)
         wanted = (np.array(objective.value) - weights[:, -1]) / scale
         best = chart.unproject(
             minimise_distance(weights[:, :-1] / scale[:, None], wanted, near, height)

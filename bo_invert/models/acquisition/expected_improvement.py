@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.acquisition.acquisition_data import AcquisitionData, added_variance
+from bo_invert.models.acquisition.analytic_loss import AnalyticLoss, analytic_loss
 from bo_invert.models.acquisition.log_ei import (
     log_fat_softplus,
-    log_h_slope,
     log_mean_exp,
     log_ndtr_slope,
     sobol_normals,
@@ -23,22 +23,17 @@ from bo_invert.models.acquisition.moment_score import (
     AutogradHead,
     Head,
     Slopes,
-    autograd_slopes,
     moment_score,
 )
-from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_target_ei
 from bo_invert.models.array_module import A, array_module, as_array, matching
 from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.optim.score import Score
 from bo_invert.models.output_transforms import ModelledOutputs
-from bo_invert.objectives.target import Target
 from bo_invert.types import Array
 
 _MAX_ANCHORS = 24
 """Largest number of observed anchors of a noisy oracle. Engineering choice: cost O(p^3)."""
-_MIN_DISTANCE = 1e-10
-"""Lower bound on the target distance in standard deviations. Engineering choice: avoids log 0."""
 _CONSTRAINT_WIDTH = 1e-5
 """Width of a smoothed constraint in standard deviations. Engineering choice: wider misleads."""
 
@@ -71,9 +66,9 @@ def log_expected_improvement(
     if data.noisy:
         anchors = torch.cat([_promising_inputs(surrogate, outputs), anchors])
     p, k = len(anchors), len(surrogate.gp.log_lengthscales)
-    loss = _analytic_loss(surrogate, outputs)
+    loss = analytic_loss(surrogate, outputs)
     # A saddle point for every fantasy costs more than samples.
-    costly = isinstance(loss, _TargetDistance) and len(loss.columns) > 1 and p > 0
+    costly = loss is not None and loss.costly and p > 0
     if costly or not data.feasible.any():
         loss = None
     if loss is not None and not p:
@@ -138,73 +133,6 @@ def _promising_inputs(surrogate: Surrogate, outputs: ModelledOutputs) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _LinearLoss:
-    """Loss that is plus or minus one modelled output."""
-
-    column: int
-    sign: float
-
-    def loss(self, scores: A) -> A:
-        """Return losses ``(...)`` of scores ``(..., k)``."""
-        return self.sign * scores[..., self.column]
-
-    def log_ei(self, mean: A, std: A, best: A) -> tuple[A, A, A]:
-        """Return log EI ``(b, F)`` with its slopes in means and standard deviations ``(b, k, F)``.
-
-        log EI = log std + log h((best - mean) / std) with h of ``log_ei.log_h``.
-
-        Args:
-            mean: Means, shape ``(b, k, F)``.
-            std: Standard deviations, shape ``(b, k, 1)``.
-            best: Lowest losses, broadcast to ``(F,)``.
-        """
-        xp, own = array_module(mean), std[:, self.column]
-        u = (best - self.sign * mean[:, self.column]) / own
-        log, slope = log_h_slope(u)
-        by_mean, by_std = xp.zeros_like(mean), xp.zeros_like(mean)
-        by_mean[:, self.column] = -self.sign * slope / own
-        by_std[:, self.column] = (1.0 - slope * u) / own
-        return log + xp.log(own), by_mean, by_std
-
-
-@dataclass(frozen=True)
-class _TargetDistance:
-    """Distance from a target: |a s + b| of one output, |A s + b|^2 of several, with A diagonal.
-
-    Args:
-        columns: Modelled outputs of the target, t of them.
-        slopes: Diagonal of A, shape ``(t,)``.
-        rest: b, shape ``(t,)``.
-    """
-
-    columns: list[int]
-    slopes: Tensor
-    rest: Tensor
-
-    def loss(self, scores: Tensor) -> Tensor:
-        """Return distances ``(...)`` of scores ``(..., k)``."""
-        off = scores[..., self.columns] * self.slopes + self.rest
-        return off[..., 0].abs() if len(self.columns) == 1 else off.square().sum(-1)
-
-    def log_ei(self, mean: A, std: A, best: A) -> tuple[A, A, A]:
-        """Return log EI ``(b, F)`` with its slopes; arguments as of ``_LinearLoss.log_ei``."""
-        lowest = torch.as_tensor(best)
-        log, by_mean, by_std = autograd_slopes(
-            lambda at, spread: self._log_ei(at, spread, lowest), mean, std + 0.0 * mean
-        )
-        return log, by_mean, by_std
-
-    def _log_ei(self, mean: Tensor, std: Tensor, best: Tensor) -> Tensor:
-        mean, std = mean.mT[..., self.columns], std.mT[..., self.columns]  # (b, F, t)
-        off, own = mean * self.slopes + self.rest, std * self.slopes
-        if len(self.columns) == 1:
-            return own[..., 0].log() + log_target_ei(
-                off[..., 0] / own[..., 0], best.clamp(min=_MIN_DISTANCE) / own[..., 0]
-            )
-        return log_squared_distance_ei(off, own.square(), best.clamp(min=_MIN_DISTANCE**2))
-
-
-@dataclass(frozen=True)
 class _AnalyticHead(Head):
     """log EI + sum log P(constraint), averaged over fantasies.
 
@@ -215,7 +143,7 @@ class _AnalyticHead(Head):
         misfit: Constant that is added to the variances, shape ``(k,)``.
     """
 
-    loss: _LinearLoss | _TargetDistance
+    loss: AnalyticLoss
     bounds: list[tuple[int, float, float]]
     best: Array
     misfit: Array
@@ -243,32 +171,8 @@ class _AnalyticHead(Head):
         return Slopes(value, by_mean * shares, 0.5 * (by_std * shares).sum(-1) / std)
 
 
-def _analytic_loss(
-    surrogate: Surrogate, outputs: ModelledOutputs
-) -> _LinearLoss | _TargetDistance | None:
-    """Return the loss in a form with an analytic expected improvement; None without one."""
-    if outputs.loss_column is not None:
-        return _LinearLoss(*outputs.loss_column)
-    target, like = outputs.statement.objective, surrogate.offset
-    constrained = {constraint.index for constraint in outputs.statement.constraints}
-    # Outputs of a target must be modelled one by one: no warp and no principal components.
-    projected = surrogate.weights.shape[0] < surrogate.weights.shape[1]
-    if not isinstance(target, Target) or constrained & set(target.indices):
-        return None
-    if outputs.models_loss or projected or surrogate.warp is not None:
-        return None
-    columns = [outputs.column(index) for index in target.indices]
-    # y_j = w_j s_j + offset_j, so (y_j - t_j) / scale_j is linear in the score s_j. The common unit
-    # keeps distances near 1 and changes EI by a constant factor.
-    scales = like.new_tensor(target.scale)
-    slopes = surrogate.weights.diagonal()[columns] / scales
-    rest = (like[columns] - like.new_tensor(target.value)) / scales
-    unit = slopes.square().mean().sqrt()
-    return _TargetDistance(columns, slopes / unit, rest / unit)
-
-
 def _analytic_score(
-    loss: _LinearLoss | _TargetDistance,
+    loss: AnalyticLoss,
     surrogate: Surrogate,
     outputs: ModelledOutputs,
     data: AcquisitionData,

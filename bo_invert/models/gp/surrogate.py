@@ -98,10 +98,11 @@ class Surrogate:
         |R s + Q'b|^2 + |b - Q Q'b|^2, which needs k instead of m outputs per evaluation.
         """
         target = outputs.statement.objective
-        if outputs.models_loss or self.warp is not None or not isinstance(target, Target):
+        transformed = outputs.models_loss or self.warp is not None
+        if transformed or not isinstance(target, Target) or not target.points:
             return lambda scores: outputs.loss(self.values(scores))
         columns = [outputs.column(index) for index in target.indices]
-        scale = self.offset.new_tensor(target.scale) * len(columns) ** 0.5
+        scale = self.offset.new_tensor(target.units) * len(columns) ** 0.5
         # The loss is the mean of squares; the scale includes sqrt(m).
         slopes = (self.weights[:, columns] / scale).mT  # (m, k)
         rest = (self.offset[columns] - self.offset.new_tensor(target.value)) / scale

@@ -43,7 +43,7 @@ class _ResidualBasis:
         left, sizes, right = np.linalg.svd(residuals - offset, full_matrices=False)
         left_out = 1.0 - np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-300)
         enough = 1 + int((left_out > _MAX_UNEXPLAINED).sum())
-        above = int((sizes > 1e-12 * np.abs(residuals).max()).sum())
+        above = int((sizes > 1e-12 * np.abs(residuals).max(initial=0.0)).sum())
         count = min(_MAX_COMPONENTS, enough, above)
         scale, spread = sizes[:count] / np.sqrt(n), excesses.std(0)
         spread = np.where(spread > 1e-12 * np.abs(excesses).max(0, initial=0.0), spread, 1.0)

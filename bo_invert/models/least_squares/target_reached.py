@@ -27,7 +27,7 @@ def target_reached(objective: Objective, history: History) -> bool:
         return False
     if objective.satisfied(best.y):
         return True
-    share = ROUNDING_SHARE if objective.tolerance > 0.0 else NEGLIGIBLE_SHARE
+    share = ROUNDING_SHARE if objective.satisfiable else NEGLIGIBLE_SHARE
     # A first point on target counts only once others show what an ordinary loss is.
     ordinary = float(np.quantile(history.losses, 0.75))
     return bool(best.loss <= max(share * ordinary, rounding_loss(objective)))
@@ -36,5 +36,8 @@ def target_reached(objective: Objective, history: History) -> bool:
 def rounding_loss(target: Target) -> float:
     """Return the loss of outputs that differ from the target by one machine epsilon."""
     # One unit in the last place of each output, as the objective scales it.
-    last = np.finfo(float).eps * np.array(target.value) / np.array(target.scale)
+    # An open end has no last place.
+    ends = np.abs([target.entries.lower, target.entries.upper])
+    largest = np.where(np.isfinite(ends), ends, 0.0).max(axis=0)
+    last = np.finfo(float).eps * largest / np.array(target.units)
     return float((last**2).mean())

@@ -154,7 +154,8 @@ class Predictor:
 
     def _loss(self, points: Array, noise: bool) -> tuple[Moments, Array | None]:
         """Return the distribution of the loss and the probability of hitting a target."""
-        block, ends = self.blocks[0], _tolerated(self.statement)
+        block, target = self.blocks[0], self.statement.objective
+        hit = target if isinstance(target, Target) and target.satisfiable else None
         if not self.modelled.composite:  # the loss is plus or minus one modelled value
             found = block.moments(points, noise)
             modelled = (torch.as_tensor(found.mean), torch.as_tensor(found.quantiles))
@@ -168,10 +169,8 @@ class Predictor:
             sampled = self.modelled.loss(values).nan_to_num(torch.inf)  # (S, b)
             quantiles = sampled.quantile(levels, dim=0)
             parts.append((sampled.mean(0), sampled.std(0, False), quantiles))
-            if ends is not None:
-                columns, low, high = ends
-                inside = values[..., [block.columns.index(column) for column in columns]]
-                hits.append(((inside >= low) & (inside <= high)).all(-1).double().mean(0))
+            if hit is not None:
+                hits.append(hit.within(self.modelled.raw(values)).double().mean(0))
         every = [torch.cat(part, -1)[..., None].numpy() for part in zip(*parts, strict=True)]
         return Moments(*every), torch.cat(hits).numpy() if hits else None
 
@@ -196,15 +195,6 @@ def _samples(block: Block, points: Array, noise: bool) -> Tensor:
     centre, std = block.distribution(points, noise)
     normals = sobol_normals(_SAMPLES, centre.shape[1], 0, centre)[:, None]
     return component.unwarped(centre + normals * std)
-
-
-def _tolerated(statement: ProblemStatement) -> tuple[list[int], Tensor, Tensor] | None:
-    """Return the outputs of a target and their tolerated ranges; None without a tolerance."""
-    target = statement.objective
-    if not isinstance(target, Target) or target.tolerance <= 0.0:
-        return None
-    value = torch.tensor(target.value, dtype=torch.float64)
-    return list(target.indices), value - target.tolerance, value + target.tolerance
 
 
 def normal_nodes(like: Tensor) -> Tensor:

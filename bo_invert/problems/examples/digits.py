@@ -49,7 +49,7 @@ LEAN_RANGE = (-0.30814498, 0.2325384)
 
 
 def problem(
-    target: float | None = None,
+    target: float | tuple[float | None, float | None] | None = None,
     goal: Literal["maximize", "minimize"] = "maximize",
     oracle: Literal["forest", "network"] = "forest",
     space: Literal["latent", "pixels"] = "latent",
@@ -66,7 +66,7 @@ def problem(
     judge is trained on other images; the formula gives the true slant.
 
     Args:
-        target: target slant; None to maximise or minimise it.
+        target: target slant, or a range (low, high); None to maximise or minimise it.
         goal: ``"maximize"`` or ``"minimize"``; ignored with a target.
         oracle: ``"forest"``, a random forest with a network as its gradient proxy, or
             ``"network"``, that network alone.
@@ -88,7 +88,8 @@ def problem(
     one_of("digits", "generator", generator, ("vae", "gan"))
     objective: Objective = Maximize() if goal == "maximize" else Minimize()
     if target is not None:
-        objective = Target(target, tolerance=tolerance)
+        ranged = isinstance(target, (tuple, list))
+        objective = Target([target] if ranged else target, tolerance=tolerance)
     made = materials(seed, latent_dim, progress)
     if space == "pixels":
         taught = np.concatenate([made.part("generator"), made.part("regressors")])
