@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bo_invert.models.acquisition.log_ei import log_h_slope
 from bo_invert.models.acquisition.moment_score import autograd_slopes
-from bo_invert.models.acquisition.range_ei import log_range_distance_ei, squared_range_distance
+from bo_invert.models.acquisition.range_ei import Ranges, log_range_distance_ei
 from bo_invert.models.acquisition.target_ei import log_squared_distance_ei, log_target_ei
 from bo_invert.models.array_module import A, array_module
 from bo_invert.models.gp.surrogate import Surrogate
@@ -104,23 +104,19 @@ class TargetDistance(AnalyticLoss):
 class RangeDistance(AnalyticLoss):
     """Squared distance of several outputs from ranges, and depth in intervals to avoid.
 
-    The entries are linear in scores: ``v = slopes s + offset``. Ends are in the units of v.
+    The entries are linear in scores: ``v = slopes s + offset``.
 
     Args:
         columns: Modelled outputs of the entries, t of them.
         slopes: Slopes, shape ``(t,)``.
         offset: Offsets, shape ``(t,)``.
-        lower: Lower ends, -infinite at open ends, shape ``(t,)``.
-        upper: Upper ends, shape ``(t,)``.
-        avoided: Mask of the intervals to avoid, shape ``(t,)``.
+        ranges: Ranges of the values v.
     """
 
     columns: list[int]
     slopes: Tensor
     offset: Tensor
-    lower: Tensor
-    upper: Tensor
-    avoided: Tensor
+    ranges: Ranges
 
     @property
     def costly(self) -> bool:
@@ -128,7 +124,7 @@ class RangeDistance(AnalyticLoss):
 
     def loss(self, scores: Tensor) -> Tensor:
         values = scores[..., self.columns] * self.slopes + self.offset
-        return squared_range_distance(values, self.lower, self.upper, self.avoided).sum(-1)
+        return self.ranges.squared_distances(values).sum(-1)
 
     def log_ei(self, mean: A, std: A, best: A) -> tuple[A, A, A]:
         lowest = torch.as_tensor(best).clamp(min=_MIN_DISTANCE**2)
@@ -136,7 +132,7 @@ class RangeDistance(AnalyticLoss):
         def log(at: Tensor, spread: Tensor) -> Tensor:
             centre = at.mT[..., self.columns] * self.slopes + self.offset
             own = (spread.mT[..., self.columns] * self.slopes).abs()
-            return log_range_distance_ei(centre, own, self.lower, self.upper, self.avoided, lowest)
+            return log_range_distance_ei(centre, own, self.ranges, lowest)
 
         value, by_mean, by_std = autograd_slopes(log, mean, std + 0.0 * mean)
         return value, by_mean, by_std
@@ -168,7 +164,5 @@ def analytic_loss(surrogate: Surrogate, outputs: ModelledOutputs) -> AnalyticLos
         return TargetDistance(columns, slopes / unit, rest / unit)
     entries = target.entries
     lower, upper = (like.new_tensor(one) / scales / unit for one in (entries.lower, entries.upper))
-    avoided = torch.tensor(entries.avoided, device=like.device)
-    return RangeDistance(
-        columns, slopes / unit, like[columns] / scales / unit, lower, upper, avoided
-    )
+    ranges = Ranges(lower, upper, torch.tensor(entries.avoided, device=like.device))
+    return RangeDistance(columns, slopes / unit, like[columns] / scales / unit, ranges)

@@ -22,23 +22,27 @@ _OPEN = 50.0
 beyond it is 1e-545."""
 
 
-def squared_range_distance(values: Tensor, lower: Tensor, upper: Tensor, avoided: Tensor) -> Tensor:
-    """Return squared distances ``(..., t)`` from ranges, or depths in intervals to avoid.
+class Ranges(NamedTuple):
+    """Ranges of t values, and intervals to avoid.
 
     Args:
-        values: Values, shape ``(..., t)``.
         lower: Lower ends, -infinite at open ends, shape ``(t,)``.
         upper: Upper ends, shape ``(t,)``.
         avoided: Mask of the intervals to avoid, shape ``(t,)``.
     """
-    outside = torch.maximum(lower - values, values - upper).clamp(min=0.0)
-    inside = torch.minimum(values - lower, upper - values).clamp(min=0.0)
-    return torch.where(avoided, inside, outside).square()
+
+    lower: Tensor
+    upper: Tensor
+    avoided: Tensor
+
+    def squared_distances(self, values: Tensor) -> Tensor:
+        """Return squared distances from ranges, or depths in intervals, of values ``(..., t)``."""
+        outside = torch.maximum(self.lower - values, values - self.upper).clamp(min=0.0)
+        inside = torch.minimum(values - self.lower, self.upper - values).clamp(min=0.0)
+        return torch.where(self.avoided, inside, outside).square()
 
 
-def log_range_distance_ei(
-    mean: Tensor, std: Tensor, lower: Tensor, upper: Tensor, avoided: Tensor, square: Tensor
-) -> Tensor:
+def log_range_distance_ei(mean: Tensor, std: Tensor, ranges: Ranges, square: Tensor) -> Tensor:
     """Return log E[max(square - sum_i D_i^2, 0)] of distances D_i of independent normal values.
 
     D_i is the distance from a range, or the depth in an interval to avoid. The expectation is
@@ -56,12 +60,10 @@ def log_range_distance_ei(
     Args:
         mean: Means, shape ``(..., t)``.
         std: Standard deviations > 0, shape ``(..., t)``.
-        lower: Lower ends, -infinite at open ends, shape ``(t,)``.
-        upper: Upper ends, shape ``(t,)``.
-        avoided: Mask of the intervals to avoid, shape ``(t,)``.
+        ranges: Ranges of the values.
         square: Squared distance of the incumbent > 0, broadcast to ``(...)``.
     """
-    pieces = _pieces(mean, std, lower, upper, avoided)
+    pieces = _pieces(mean, std, ranges)
     c = square.expand(mean.shape[:-1])
     with torch.no_grad():
         theta = _saddle(pieces, c)
@@ -90,10 +92,10 @@ class _Pieces(NamedTuple):
     std: Tensor
 
 
-def _pieces(mean: Tensor, std: Tensor, lower: Tensor, upper: Tensor, avoided: Tensor) -> _Pieces:
-    far = _OPEN * std
-    lower = torch.where(lower.isfinite(), lower, mean - far)
-    upper = torch.where(upper.isfinite(), upper, mean + far)
+def _pieces(mean: Tensor, std: Tensor, ranges: Ranges) -> _Pieces:
+    far, avoided = _OPEN * std, ranges.avoided
+    lower = torch.where(ranges.lower.isfinite(), ranges.lower, mean - far)
+    upper = torch.where(ranges.upper.isfinite(), ranges.upper, mean + far)
     low, high = (lower - mean) / std, (upper - mean) / std
     # Logarithms of small differences need both arguments in the lower tail.
     flip = low + high > 0.0
