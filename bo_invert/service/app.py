@@ -7,8 +7,10 @@
 ``GET  /v1/studies/{study}``               summary of a study; ``DELETE`` deletes it
 ``POST /v1/studies/{study}/ask``           starts trials and leases them to a worker
 ``POST .../trials/{number}/tell``          records outputs; also ``fail``, ``heartbeat``,
-                                           ``release``, ``cancel``
+                                           ``release``, ``cancel``, ``amend``
 ``POST .../observations``, ``.../enqueue`` adds observations; queues a design
+``POST .../table``, ``.../results``        observations and results of trials in a table
+``GET  .../pending``                       open trials to complete, as JSON or CSV
 ``GET  .../trials``, ``best``              list of trials; incumbent
 ``GET  .../solutions``, ``curve``          best trials that differ; best loss by calls
 ``GET  .../log``, ``live``                 events; server-sent events for changes
@@ -35,7 +37,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert import __version__
 from bo_invert.errors import BoInvertError, StudyDamagedError, StudyNotFoundError
-from bo_invert.service import page, routes_read, routes_write
+from bo_invert.service import page, routes_read, routes_tables, routes_write
 from bo_invert.service.access_tokens import TokenLookup
 from bo_invert.service.http_errors import (
     ProblemDetails,
@@ -50,7 +52,7 @@ from bo_invert.service.quotas import Admission, Memory
 from bo_invert.service.remote_requests import RemoteRequests
 
 _log = logging.getLogger(__name__)
-_ROUTERS = (routes_read.router, routes_write.router, page.router)
+_ROUTERS = (routes_read.router, routes_write.router, routes_tables.router, page.router)
 
 
 def create_app(

@@ -225,7 +225,7 @@ class _OpenRequests:
 
 
 class _Recorder:
-    """A ``send`` that adds the security headers, and logs failed requests.
+    """A ``send`` that adds security headers and the access of the token, and logs failed requests.
 
     The log holds method, path and status. Headers, query and body may hold secrets.
     """
@@ -238,9 +238,11 @@ class _Recorder:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._started = True
-            message = {**message, "headers": [*message["headers"], *_SECURITY_HEADERS]}
+            token = self._scope.get("token")
+            access = [] if token is None else [(b"token-access", token.access.encode())]
+            headers = [*message["headers"], *_SECURITY_HEADERS, *access]
+            message = {**message, "headers": headers}
             if message["status"] >= 400:
-                token = self._scope.get("token")
                 client = "no token" if token is None else f"token {token.name!r}"
                 request = f"{self._scope['method']} {self._scope['path']!r}"
                 _log.info("%s: %d (%s)", request, message["status"], client)

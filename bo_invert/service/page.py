@@ -11,7 +11,12 @@ from bo_invert.service.http_errors import problem_response
 
 router = APIRouter(include_in_schema=False)
 _FOLDER = Path(__file__).parent / "static"
-_TYPES = {"index.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+_TYPES = {
+    "index.html": "text/html",
+    "page.js": "text/javascript",
+    "forms.js": "text/javascript",
+    "page.css": "text/css",
+}
 """Media types of the files that are served; no other file can be requested."""
 
 

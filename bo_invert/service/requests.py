@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -280,3 +280,51 @@ class EnqueueRequest(
     point: Point | None = None
     design: Annotated[AnyJSON, Field(description=DESIGN)] = None
     parameters: Parameters | None = None
+
+
+Cells = Annotated[
+    dict[Name, Annotated[str, Field(max_length=2000)] | bool | FiniteFloat | int | None],
+    Field(max_length=2000, json_schema_extra=CLOSED),
+]
+
+
+class ResultsRequest(
+    RequestBody, json_schema_extra={"examples": [{"csv": "trial,drag,lift\n1,0.1,2.6\n"}]}
+):
+    """Results of trials as the text of a CSV file, or as rows."""
+
+    csv: Annotated[str | None, Field(description="Text of a CSV file with a header.")] = None
+    rows: Annotated[list[Cells] | None, Field(max_length=BATCH)] = None
+    columns: Annotated[
+        Annotated[dict[Name, Name], Field(max_length=200, json_schema_extra=CLOSED)],
+        Field(description="Name of the quantity in each column that has another name."),
+    ] = {}
+    outside: Annotated[
+        Literal["error", "model"],
+        Field(description="Conditions outside the search domain: report, or for models only."),
+    ] = "error"
+
+
+class TableRequest(
+    RequestBody,
+    json_schema_extra={"examples": [{"csv": "span,ribs,drag,lift\n2.0,7,0.1,2.6\n"}]},
+):
+    """Observations with inputs and outputs as the text of a CSV file, or as rows."""
+
+    csv: Annotated[str | None, Field(description="Text of a CSV file with a header.")] = None
+    rows: Annotated[list[Cells] | None, Field(max_length=BATCH)] = None
+    columns: Annotated[
+        Annotated[dict[Name, Name], Field(max_length=200, json_schema_extra=CLOSED)],
+        Field(description="Name of the quantity in each column that has another name."),
+    ] = {}
+    outside: Annotated[
+        Literal["error", "model", "skip"],
+        Field(description="Designs outside the search domain: report, for models only, leave out."),
+    ] = "error"
+    blank: Annotated[
+        Literal["pending", "failed", "skip"],
+        Field(description="Rows without outputs: queue, record failures, leave out."),
+    ] = "pending"
+    repeats: Annotated[
+        Literal["skip", "add"], Field(description="Rows that are recorded already.")
+    ] = "skip"

@@ -143,6 +143,38 @@ class AskResponse(TrialsResponse):
     ]
 
 
+class PendingResponse(ResponseBody):
+    """Open trials as rows to complete."""
+
+    pending: Annotated[
+        list[dict[str, Any]], Field(description="Number, parameters and empty outputs.")
+    ]
+
+
+class TableRow(ResponseBody):
+    """Row of a table that was not recorded."""
+
+    row: Annotated[str, Field(description="Name of the row; the header of a CSV file is row 1.")]
+    reason: str
+
+
+class RepeatedRow(ResponseBody):
+    """Row of a table that was recorded before."""
+
+    row: Annotated[str, Field(description="Name of the row; the header of a CSV file is row 1.")]
+    trial: Annotated[int, Field(description="Number of its trial.")]
+
+
+class TableResponse(ResponseBody):
+    """Records of the rows of a table."""
+
+    trials: Annotated[list[int], Field(description="Trials that were added or completed.")]
+    rejected: Annotated[list[TableRow], Field(description="Invalid rows.")]
+    repeated: list[RepeatedRow]
+    skipped: Annotated[list[TableRow], Field(description="Rows that were left out as requested.")]
+    summary: str
+
+
 class TrialPage(TrialsResponse):
     """Page of trials."""
 

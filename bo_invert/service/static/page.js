@@ -1,9 +1,12 @@
-// Read-only page of a bo_invert server. Text from studies is only ever set as textContent.
+// Page of a bo_invert server; forms.js changes studies. Text from studies is only ever set as textContent.
+
+import { Forms } from "/static/forms.js";
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const api = "/v1/studies";
 const main = $("#main");
 let token = sessionStorage.getItem("token") || "";
+let writes = false; // the token may change studies
 let stopping = null; // aborts the requests of the current view
 
 // Moves a token from the address to the session storage, so that it stays out of the history.
@@ -22,7 +25,17 @@ async function get(path, signal) {
   const answer = await fetch(path, { headers: { Authorization: `Bearer ${token}` }, signal });
   if (answer.status === 401) throw new Refused("Unknown token.");
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || `status ${answer.status}`);
+  writes = answer.headers.get("Token-Access") === "write";
   return answer.json();
+}
+
+// Sends a request of a form; the answer is JSON or the text of a CSV file.
+async function send(method, path, body) {
+  const headers = { Authorization: `Bearer ${token}` };
+  if (body) headers["Content-Type"] = "application/json";
+  const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail || `status ${answer.status}`);
+  return (answer.headers.get("Content-Type") || "").includes("csv") ? answer.text() : answer.json();
 }
 
 function make(tag, text, className) {
@@ -541,7 +554,9 @@ async function study(name, signal) {
   }
   state.addEventListener("change", () => page(false));
 
+  let forms = null;
   const refresh = async () => {
+    if (forms) await forms.refresh();
     await data.refresh(signal);
     tiles(about);
     redraw();
@@ -575,6 +590,12 @@ async function study(name, signal) {
       }),
     );
   };
+  if (writes && !about.why_not) {
+    forms = new Forms($("#work"), path, about, send, async () => {
+      about = await get(path, signal);
+      await refresh();
+    });
+  }
   await refresh();
   gallery().catch(() => {});
   const goalOf = ({ problem }) => JSON.stringify([problem.outputs, problem.objective]);

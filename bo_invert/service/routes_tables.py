@@ -1,0 +1,88 @@
+"""Routes of tables: observations and results of many trials, and open trials to complete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from bo_invert.errors import InvalidInputError
+from bo_invert.service import requests, responses
+from bo_invert.service.dependencies import PREFIX, READ_ERRORS, WRITE_ERRORS, Study
+from bo_invert.service.open_studies import OpenStudy
+from bo_invert.service.pages import PAGE_BYTES
+from bo_invert.study.csv_table import Table, csv_table, read_table
+from bo_invert.study.pending import TRIAL, PendingTrials
+from bo_invert.study.table_records import AddedTrials, TableOptions, add_table, tell_table
+
+router = APIRouter(prefix=PREFIX)
+
+
+@router.post("/studies/{study}/table", status_code=201, responses=WRITE_ERRORS)
+def add(study: Study, body: requests.TableRequest) -> responses.TableResponse:
+    """Add the observations of a table with inputs and outputs; invalid rows are listed.
+
+    A repetition adds nothing: rows that are recorded already are left out.
+    """
+    options = TableOptions(body.outside, body.blank, body.repeats, "ignore")
+    return _response(add_table(study.problem, study.journal, _table(study, body, []), options))
+
+
+@router.post("/studies/{study}/results", responses=WRITE_ERRORS)
+def tell(study: Study, body: requests.ResultsRequest) -> responses.TableResponse:
+    """Record results of trials from a table with a column `trial`; invalid rows are listed.
+
+    Rows without outputs are skipped. Parameters that differ from the suggested ones are the
+    conditions of the run.
+    """
+    options = TableOptions(outside=body.outside, errors="ignore")
+    return _response(
+        tell_table(study.problem, study.journal, _table(study, body, [TRIAL]), options)
+    )
+
+
+@router.get(
+    "/studies/{study}/pending",
+    response_model=responses.PendingResponse,
+    responses={**READ_ERRORS, 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def pending(
+    study: Study,
+    form: Annotated[
+        Literal["json", "csv"],
+        Query(alias="format", description="JSON, or a CSV file with empty outputs to complete."),
+    ] = "json",
+) -> Response:
+    """List the open trials: number, parameters and empty outputs."""
+    log = study.journal.read()
+    outputs = study.journal.header["problem"]["outputs"]
+    found = PendingTrials([t for t in log.trials if t.state.open], outputs, study.domain)
+    if form == "csv":
+        return Response(found.to_csv(), media_type="text/csv")
+    made = responses.PendingResponse(pending=found.records)
+    return Response(made.model_dump_json(), media_type="application/json")
+
+
+def _table(
+    study: OpenStudy, body: requests.TableRequest | requests.ResultsRequest, first: list[str]
+) -> Table:
+    """Return the table of a request."""
+    if (body.csv is None) == (body.rows is None):
+        raise InvalidInputError("body must have either 'csv' or 'rows'")
+    if body.csv is None:
+        return read_table(body.rows, [], body.columns)
+    problem = study.problem
+    names = [*first, *problem.space.domain.axes, *problem.output_names.oracle]
+    return csv_table(body.csv, [*names, *body.columns], body.columns)
+
+
+def _response(found: AddedTrials) -> responses.TableResponse:
+    rows = responses.TableRow
+    return responses.TableResponse(
+        trials=[trial.number for trial in found],
+        rejected=[rows(row=one.row, reason=one.reason) for one in found.rejected],
+        repeated=[responses.RepeatedRow(row=row, trial=trial) for row, trial in found.repeated],
+        skipped=[rows(row=one.row, reason=one.reason) for one in found.skipped],
+        summary=found.summary[: PAGE_BYTES // 4],
+    )
