@@ -167,6 +167,11 @@ class History:
         """Completed trials inside the domain: feasible ones by loss, others by violation."""
         return tuple(self.completed[i] for i in self.order if not self.completed[i].outside)
 
+    @cached_property
+    def ranked_points(self) -> Array:
+        """Points of the ``ranking``, shape ``(r, d)``: starts of a search, inside the domain."""
+        return self._points(self.ranking)
+
     @property
     def best(self) -> Trial | None:
         """Incumbent: the feasible trial with the lowest loss, None if there is none."""

@@ -68,6 +68,8 @@ def posterior_expectation(statement: ProblemStatement, history: History) -> Expe
     if rest:  # separate models, so that unused outputs do not change the loss
         outputs[..., rest] = _ObservedPosterior.fit(inputs, y[:, rest], None).triples()
     losses, probability = _losses(posterior, modelled), _probability(posterior, modelled)
+    outside = [history.completed[position].outside for position in some]
+    probability[torch.tensor(outside)] = 0.0
     return Expectation(some, losses.numpy(), probability.numpy(), outputs.numpy())
 
 

@@ -101,6 +101,7 @@ class Auto(Strategy):
     """
 
     name = "auto"
+    models_outside = True
     noisy: bool | None = None
     device: str = "cpu"
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import wraps
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from bo_invert import registry
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives.problem_statement import ProblemStatement
-from bo_invert.types import JSON, Query, Trial
+from bo_invert.types import JSON, Outcome, Query, State, Trial
 from bo_invert.user_data import plain_options
 
 _T = TypeVar("_T")
@@ -107,6 +108,16 @@ class Strategy(ABC):
     """
 
     name: ClassVar[str]
+    models_outside: ClassVar[bool] = False
+    """True if ``ask`` receives observations outside the search domain; see ``Trial.outside``.
+
+    Other strategies receive them as cancelled trials, which keep their numbers.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "ask" in vars(cls):
+            cls.ask = _with_inside_trials(cls.ask)  # type: ignore[method-assign, assignment]
 
     def __post_init__(self) -> None:
         for declared in fields(self):
@@ -147,6 +158,33 @@ class Strategy(ABC):
             for name, value in values
         }
         return {"name": self.name, "options": options}
+
+
+_Ask = Callable[[Any, ProblemStatement, Sequence[Trial], Request], Proposal]
+
+
+def _with_inside_trials(ask: _Ask) -> _Ask:
+    """Decorate ``ask`` so that observations outside the domain reach only models that use them."""
+
+    @wraps(ask)
+    def inside(
+        strategy: Strategy, statement: ProblemStatement, trials: Sequence[Trial], request: Request
+    ) -> Proposal:
+        if not strategy.models_outside and any(trial.outside for trial in trials):
+            trials = tuple(
+                _cancelled(trial, statement) if trial.outside else trial for trial in trials
+            )
+        return ask(strategy, statement, trials, request)
+
+    return inside
+
+
+def _cancelled(trial: Trial, statement: ProblemStatement) -> Trial:
+    """Return a cancelled trial at the nearest point of the domain."""
+    query = replace(trial.query, point=statement.domain.project(trial.point), design=None)
+    return trial.evolved(
+        query=query, state=State.CANCELLED, outcome=Outcome(State.CANCELLED), attempts=()
+    )
 
 
 def from_spec(spec: str | JSON | Strategy, **options: Any) -> Strategy:

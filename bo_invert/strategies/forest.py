@@ -61,6 +61,7 @@ class ForestSearch(SurrogateStrategy):
     """
 
     name = "forest"
+    models_outside = True
     initial: int | None = option(None, ge=1)
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
@@ -96,7 +97,7 @@ class ForestSearch(SurrogateStrategy):
                     allowed = permission(torch.tensor(to_unit(domain, points)))
                 return np.asarray(values + allowed.numpy())
 
-            ranked = _search(score, domain, history.points[history.order[:_INCUMBENTS]], rng)
+            ranked = _search(score, domain, history.ranked_points[:_INCUMBENTS], rng)
             known = np.concatenate([history.all_points, chosen])
             chosen = np.concatenate([chosen, duplicates.select_new(ranked, known, 1)])
         return Proposal(tuple(Query(x, origin=self.name) for x in chosen), labels)

@@ -96,6 +96,7 @@ class GP(SurrogateStrategy):
     """
 
     name = "gp"
+    models_outside = True
     noisy: bool = False
     initial: int | None = option(None, ge=1)
     samples: int = option(128, ge=1)
@@ -136,7 +137,7 @@ class GP(SurrogateStrategy):
         duplicates = (
             DuplicateFilter(domain) if self.noisy else duplicate_filter(statement, history, subset)
         )
-        ranked = history.points[history.order]
+        ranked = history.ranked_points
         constrain: Callable[[Score], Score] = partial(
             feasibility.with_feasibility, log_feasible=permission
         )

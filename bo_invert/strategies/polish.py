@@ -56,6 +56,7 @@ class Polish(TwoPhaseStrategy):
     """
 
     name = "polish"
+    models_outside = True
     base: Any = "gp"
     share: float = option(0.7, ge=0, le=1)
     calls: int | None = None

@@ -25,6 +25,7 @@ class Then(TwoPhaseStrategy):
     """
 
     name = "then"
+    models_outside = True
     first: Any = "sobol"
     second: Any = "gp"
     share: float = option(0.7, ge=0, le=1)

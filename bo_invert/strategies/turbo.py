@@ -64,6 +64,7 @@ class Turbo(SurrogateStrategy):
     """
 
     name = "turbo"
+    models_outside = True
     acquisition: str = option("thompson", among=("thompson", "ei"))
     noisy: bool = False
     initial: int | None = option(None, ge=1)
@@ -158,7 +159,8 @@ class Turbo(SurrogateStrategy):
         )
         # Noise favours the luckiest observation, so the posterior mean chooses the centre.
         if self.noisy:
-            scores = np.where(state.eligible[near], model.predicted_scores(), -np.inf)
+            inside = np.isfinite(history.violations[near])
+            scores = np.where(state.eligible[near] & inside, model.predicted_scores(), -np.inf)
             centre = int(near[int(scores.argmax())])
         # The geometric mean of l_i / (prod_j l_j)^(1/d) is 1, so the box has the volume L^d.
         gp = model.surrogate.gp

@@ -136,6 +136,18 @@ def read_table(given: object, expected: Sequence[str], rename: Mapping[str, str]
     return _table(list(names), rows, "", rename)
 
 
+def has_other_columns(given: object, names: Iterable[str]) -> bool:
+    """Return True for a path, and for a table with a column that is not among these names."""
+    if isinstance(given, (str, os.PathLike)):
+        return True
+    if isinstance(given, (list, tuple)) and not hasattr(given, "_fields"):
+        records = [record(one) for one in given]
+        found = {name for one in records for name in one or ()}
+    else:
+        found = set(record(given) or columns(given) or ())
+    return bool(found - set(names))
+
+
 def csv_table(text: str, expected: Sequence[str], rename: Mapping[str, str] | None = None) -> Table:
     """Read the text of a CSV file; see ``read_table``.
 

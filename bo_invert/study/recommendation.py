@@ -145,7 +145,7 @@ def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Rec
         InvalidInputError: There is no observation, or none satisfies the constraints.
     """
     require(
-        history.completed,
+        history.ranking,
         f"recommend: no trial of {statement.name!r} is completed ({len(history.failed)} gave "
         f"no outputs, {len(history.pending)} are open). Run the study, or tell it outcomes",
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from bo_invert.errors import EvaluationError
 from bo_invert.study.amendments import amended_outcome, completed
-from bo_invert.study.csv_table import read_table
+from bo_invert.study.csv_table import has_other_columns, read_table
 from bo_invert.study.input_validation import check_outputs, observations, own_trial, user_query
 from bo_invert.study.pending import TRIAL
 from bo_invert.study.placement import Outside, conditions
@@ -25,6 +25,7 @@ from bo_invert.study.table_records import (
 from bo_invert.types import Cost, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
+from bo_invert.user_tables import read_once
 
 
 class StudyRecords(StudyResults):
@@ -67,9 +68,9 @@ class StudyRecords(StudyResults):
                 shape; nothing is recorded.
         """
         problem = self._require_problem()
-        known = own_trial("tell", trial, self.journal)
         if not isinstance(answer, EvaluationError):
             check_outputs(answer, problem.output_names.reported(answer))
+        known = own_trial("tell", trial, self.journal)
         where = None if at is None else conditions(problem.space, known, at, outside)
         point = known.query.point if where is None else where.point
         outcome = problem.outcome(answer, cost or known.query.cost, point)
@@ -163,8 +164,10 @@ class StudyRecords(StudyResults):
                 table) is outside the space, or the space cannot encode designs.
         """
         problem = self._require_problem()
-        if X is not None and Y is None and points is None:
-            names = [*problem.space.domain.axes, *problem.output_names.oracle]
+        X = read_once(X)
+        axes = problem.space.domain.axes
+        if Y is None and points is None and has_other_columns(X, axes):
+            names = [*axes, *problem.output_names.oracle]
             table = read_table(X, names, renamed(columns))
             options = TableOptions(outside, blank, repeats, errors)
             return self._recorded(add_table(problem, self.journal, table, options, costs))

@@ -44,8 +44,10 @@ def needs_initial_design(history: History, size: int) -> bool:
     Failed trials count: where most designs fail, more of the design would fail as well.
     """
     # A surrogate needs two observations to have a scale.
-    ended = len(history.completed) + len(history.failed)
-    return len(history.completed) < 2 or ended + len(history.pending) < size
+    # Observations outside the domain say little about the optimum inside.
+    observed = len(history.ranking)
+    ended = observed + len(history.failed)
+    return observed < 2 or ended + len(history.pending) < size
 
 
 def count_design_points(history: History) -> int:
@@ -86,7 +88,7 @@ def initial_design(
     """
     # Points of all designs count, so that the Sobol sequence never repeats itself.
     before = count_design_points(history)
-    if len(history.completed) == 1 and len(history.failed) >= _MANY_FAILURES:
+    if len(history.ranking) == 1 and len(history.failed) >= _MANY_FAILURES:
         pool = _around_observation(domain, history, draws, count + spare)
     else:
         pool = domain.space_filling(sequence, draws, count + spare, skip=before)
@@ -104,7 +106,7 @@ def _around_observation(
     domain: Domain, history: History, rng: np.random.Generator, count: int
 ) -> Array:
     """Draw points around the only observation, ``(count, d)``, nearer than the nearest failure."""
-    centre = history.points[0]
+    centre = history.ranked_points[0]
     distances = np.linalg.norm(history.failed_points - centre, axis=1)
     directions = rng.standard_normal((count, domain.dim))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
