@@ -182,9 +182,7 @@ def _with_inside_trials(ask: _Ask) -> _Ask:
 def _cancelled(trial: Trial, statement: ProblemStatement) -> Trial:
     """Return a cancelled trial at the nearest point of the domain."""
     query = replace(trial.query, point=statement.domain.project(trial.point), design=None)
-    return trial.evolved(
-        query=query, state=State.CANCELLED, outcome=Outcome(State.CANCELLED), attempts=()
-    )
+    return trial.evolved(query=query, state=State.CANCELLED, outcome=Outcome(State.CANCELLED))
 
 
 def from_spec(spec: str | JSON | Strategy, **options: Any) -> Strategy:
