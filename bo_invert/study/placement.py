@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, time
@@ -74,11 +74,11 @@ def place(space: Space, row: Mapping[str, Any], outside: bool) -> Place:
         )
         values = {name: beyond.get(name, value) for name, value in inside.items()}
         return Place(point, list(values.values()) if vectors else values, True)
-    broken = not _satisfied(domain, point)
+    broken = domain.violated(point)
     if broken and not outside:
-        raise InvalidInputError(f"the design breaks an input constraint: {_listed(domain)}")
+        raise InvalidInputError(f"the design violates an input constraint: {broken}")
     (design,) = exact_rows(domain, [row], point[None], vectors)
-    return Place(point, design, broken)
+    return Place(point, design, bool(broken))
 
 
 def _divided(
@@ -101,20 +101,6 @@ def _divided(
             beyond[name] = int(found) if isinstance(parameter, Int) else found
             inside[name] = parameter.nearest(min(max(found, parameter.low), parameter.high))
     return inside, beyond
-
-
-def _satisfied(domain: Domain, point: Array) -> bool:
-    """Return True if a point satisfies the input constraints of a domain."""
-    satisfied = getattr(domain, "satisfied", None)
-    return satisfied is None or not _constraints(domain) or bool(satisfied(point[None])[0])
-
-
-def _constraints(domain: Domain) -> Sequence[object]:
-    return getattr(domain, "constraints", ())
-
-
-def _listed(domain: Domain) -> str:
-    return ", ".join(map(str, _constraints(domain)))
 
 
 def conditions(space: Space, trial: Trial, at: object, outside: Outside = "error") -> Place:
@@ -185,7 +171,7 @@ def stored_place(space: Space, point: Array, design: JSON, outside: bool) -> Pla
             distance <= MAX_ROUNDING, f"design must be at its point, got a distance {distance:g}"
         )
     require(not beyond or design is not None, "a point outside the box needs its design")
-    return Place(point, design, outside and (beyond or not _satisfied(domain, point)))
+    return Place(point, design, outside and (beyond or bool(domain.violated(point))))
 
 
 def read_extra(extra: object, taken: Mapping[str, str]) -> dict[str, JSON]:
