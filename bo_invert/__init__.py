@@ -48,6 +48,7 @@ _HOME = {
     "OutcomeConstraint": "objectives.outcome_constraint",
     "Problem": "problems.problem",
     "Study": "study.study",
+    "Predictions": "study.predictions",
     "Trial": "types",
     "Query": "types",
     "Descent": "types",
@@ -149,7 +150,7 @@ _MOVED = {
 }
 """Former module paths; packages stand for all of their modules."""
 
-__all__ = ["__version__", "realism", *_HOME]
+__all__ = ["__version__", "realism", "stop", *_HOME]
 
 if TYPE_CHECKING:
     from importlib.abc import Loader  # importing it at run time costs 15 ms
@@ -209,6 +210,8 @@ if TYPE_CHECKING:
         Request as Request,
         Strategy as Strategy,
     )
+    from bo_invert.study import stop as stop
+    from bo_invert.study.predictions import Predictions as Predictions
     from bo_invert.study.study import Study as Study
     from bo_invert.types import Descent as Descent, Query as Query, State as State, Trial as Trial
 
@@ -278,6 +281,8 @@ def _realism() -> ModuleType:
 def __getattr__(name: str) -> Any:
     if name == "realism":
         return import_module("bo_invert.realism")
+    if name == "stop":
+        return import_module("bo_invert.study.stop")
     if name in _HOME:
         value = getattr(import_module(f"bo_invert.{_HOME[name]}"), name)
         globals()[name] = value

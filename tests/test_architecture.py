@@ -481,12 +481,12 @@ def test_the_help_needs_nothing_heavy() -> None:
 
 
 PUBLIC = """
-AtLeast AtMost BoInvertError Box Cached Choice Command Comparison Composite Descent
-DoctorReport Domain Estimator Exactly FailedError Feasible Fixed Float Function GradientProxy
-Http InfeasibleError InputConstraint Int InvalidInputError Isolated Latent Ledger Maximize
-Minimize Onnx Oracle OutcomeConstraint Pareto Pixels Plausibility Problem ProblemStatement
-Proposal Query Request State Strategy Study Target TorchModule Trial UnsuitableStrategyError
-When __version__ compare doctor mlflow_tracking ready_problem realism to_mlflow
+AtLeast AtMost BoInvertError Box Cached Choice Command Comparison Composite Descent DoctorReport
+Domain Estimator Exactly FailedError Feasible Fixed Float Function GradientProxy Http
+InfeasibleError InputConstraint Int InvalidInputError Isolated Latent Ledger Maximize Minimize
+Onnx Oracle OutcomeConstraint Pareto Pixels Plausibility Predictions Problem ProblemStatement
+Proposal Query Request State Strategy Study Target TorchModule Trial UnsuitableStrategyError When
+__version__ compare doctor mlflow_tracking ready_problem realism stop to_mlflow
 """
 
 

@@ -181,6 +181,9 @@ class RemoteJournal(JournalBase):
     def retry(self, number: int) -> Trial:
         return self._change(f"trials/{number}/retry", {})
 
+    def end(self, reason: str) -> None:
+        self._store.post(self.name, "end", {"reason": reason[:2000]})
+
     def shorten_timeouts(self) -> None:
         self._store.shorten_timeouts()
 

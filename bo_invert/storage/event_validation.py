@@ -133,6 +133,9 @@ class EventRules:
         for number in _list("trials", event.get("trials")):
             _below("trials", number, len(log))
 
+    def _ended(self, _: Log, event: JSON) -> None:
+        _text("reason", event.get("reason"))
+
     def _queries(self, event: JSON, inside: bool = True) -> int:
         queries = _list("queries", event.get("queries"))
         for query in queries:
@@ -204,6 +207,7 @@ _RULES: dict[str, Callable[[EventRules, Log, JSON], None]] = {
     "lost": EventRules._lost,
     "cancelled": EventRules._cancelled,
     "keyed": EventRules._keyed,
+    "ended": EventRules._ended,
 }
 
 

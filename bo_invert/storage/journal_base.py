@@ -191,6 +191,10 @@ class JournalBase(JournalReader, ABC):
             TellConflictError: The trial is not lost.
         """
 
+    @abstractmethod
+    def end(self, reason: str) -> None:
+        """Record why a stop rule ended a run. The same reason again changes nothing."""
+
     def beat(self, worker: str) -> None:
         """Record a heartbeat of a worker."""
         self._store.beat(self.name, worker)

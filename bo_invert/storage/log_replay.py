@@ -21,6 +21,7 @@ lost       trial, deaths                    an attempt without an outcome, bille
                                             counts the unexplained ends of its workers so far
 cancelled  trial, reason                    end of a trial without an outcome
 keyed      key, trials                      trials that a request with this key received
+ended      reason                           a stop rule ended a run; trials do not change
 ========== ================================ ====================================================
 
 Older logs lack ``lease`` (no lease) and ``attempt`` (the latest attempt). Without ``deaths`` an
@@ -58,6 +59,7 @@ class Log:
             budget limits this number.
         calls: Answered calls. Lost attempts are billed, but not counted here; see
             ``History.calls``.
+        ended: Reason for which a stop rule ended the last run; empty after new trials.
         keys: Numbers of the trials that each keyed request received.
         deaths: Number of workers that died without a word during each trial.
     """
@@ -70,6 +72,7 @@ class Log:
         self.budget: int | None = None
         self.committed = 0
         self.calls = 0
+        self.ended = ""
         self.keys: dict[str, tuple[int, ...]] = {}
         self.deaths: dict[int, int] = {}
         self._best: int | None = None
@@ -272,7 +275,11 @@ class Log:
     def _keyed(self, event: JSON) -> None:
         self.keys[event["key"]] = tuple(event["trials"])
 
+    def _ended(self, event: JSON) -> None:
+        self.ended = event["reason"]
+
     def _new(self, query: Query, state: State, **fields: Any) -> Trial:
+        self.ended = ""
         self._trials.append(Trial(len(self._trials), query, state, **fields))
         self._touched.append(self.seq)
         self._numbers[state].add(len(self._trials) - 1)
@@ -308,6 +315,7 @@ _EFFECTS: dict[str, Callable[[Log, JSON], None]] = {
     "lost": Log._lost,
     "cancelled": Log._cancelled,
     "keyed": Log._keyed,
+    "ended": Log._ended,
 }
 
 

@@ -201,6 +201,9 @@ class Journal(JournalBase):
         self._commit(lambda log: transitions.retry(log, number))
         return self.trial(number)
 
+    def end(self, reason: str) -> None:
+        self._commit(lambda log: [] if log.ended == reason else [event("ended", reason=reason)])
+
     @property
     def leases(self) -> dict[str, float]:
         attempts = [trial.attempts[-1] for trial in self.running]

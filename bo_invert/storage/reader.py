@@ -138,6 +138,12 @@ class JournalReader:
         return log.calls >= budget and log.committed == log.calls
 
     @property
+    @locked
+    def ended(self) -> str:
+        """Reason for which a stop rule ended the last run; empty after new trials."""
+        return self.read().ended
+
+    @property
     def idle(self) -> bool:
         """True if no trial was running when the log was last read."""
         return not self._log.counts[State.RUNNING]

@@ -15,6 +15,7 @@ from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.dataframe import trials_frame
+from bo_invert.report.objective_view import Goal
 from bo_invert.report.study_view import study_html, study_text
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.design_pictures import design_picture
@@ -27,6 +28,7 @@ from bo_invert.study.front import (
     stored_objective,
 )
 from bo_invert.study.input_validation import design_points, study_key
+from bo_invert.study.outlook import MIN_OBSERVATIONS, Outlook, outlook
 from bo_invert.study.pending import PendingTrials
 from bo_invert.study.plots import StudyPlots
 from bo_invert.study.predictions import Predictions, PredictorCache, predictions
@@ -45,8 +47,6 @@ from bo_invert.user_data import whole_number
 if TYPE_CHECKING:
     import pandas as pd
     from ax.api.client import Client
-
-    from bo_invert.models.prediction.predictor import Predictor
 
 
 class StudyResults:
@@ -128,7 +128,8 @@ class StudyResults:
         problem = self._require_problem()
         at = design_points(problem.space, X, points, "predict")
         statement, history = self.statement, History(self.journal.trials)
-        return predictions(statement, self._predictor(statement, history), at, noise)
+        noisy = self._model_noise(statement, history)
+        return predictions(statement, self._predictors.get(statement, history, noisy), at, noise)
 
     @own_settings()
     def solutions(self, count: int = 1) -> Solutions:
@@ -143,6 +144,27 @@ class StudyResults:
         """
         count = whole_number("solutions", "count", count)
         return solutions(self._require_problem(), self.history, count, self.noisy)
+
+    @own_settings()
+    def outlook(self) -> Outlook:
+        """Estimate the gain that further calls can bring, with a 95 % bound, without a call.
+
+        Without enough observations, or if no model predicts the outputs, it is undecided.
+
+        Raises:
+            InvalidInputError: The study was opened without its problem.
+        """
+        statement, history = self.statement, History(self.journal.trials)
+        goal = Goal(statement.objective.to_json(), statement.outputs)
+        noisy = self._model_noise(statement, history)
+        enough = len(history.completed) >= MIN_OBSERVATIONS
+        predictor = self._predictors.get(statement, history, noisy) if enough else None
+        return outlook(predictor, history, noisy, goal)
+
+    @property
+    def ended(self) -> str:
+        """Reason for which a stop rule ended the last run; empty after new trials."""
+        return self.journal.ended
 
     @property
     @own_settings()
@@ -205,17 +227,15 @@ class StudyResults:
 
         return to_ax(self.statement, self.trials, self.seed)
 
+    def _model_noise(self, statement: ProblemStatement, history: History) -> bool:
+        """Return True if models assume noise: it is known, or close points suggest it."""
+        known = known_noisy(self.journal.header["strategy"], history)
+        return known or suspected_noisy(statement, history)
+
     @property
     def plot(self) -> StudyPlots:
         """Plots, such as ``study.plot.slice()`` or ``study.plot.contour().save("contour.png")``."""
         return StudyPlots(self)
-
-    def _predictor(self, statement: ProblemStatement, history: History) -> Predictor:
-        """Return models of the log, fitted again after new outcomes."""
-        noisy = known_noisy(self.journal.header["strategy"], history)
-        return self._predictors.get(
-            statement, history, noisy or suspected_noisy(statement, history)
-        )
 
     def _with_designs(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         decode = None if self.problem is None else self.problem.decode

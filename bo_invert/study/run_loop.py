@@ -35,7 +35,7 @@ from bo_invert.study.pacing import Pacing, TimeLimit
 from bo_invert.study.progress_bar import RunProgressBar
 from bo_invert.study.run_options import RunOptions, Take
 from bo_invert.types import Cost, Outcome, Query, State, Trial
-from bo_invert.user_code import UserFunction, carried
+from bo_invert.user_code import carried
 
 _log = logging.getLogger(__name__)
 _POLL = 1.0
@@ -287,7 +287,7 @@ class RunLoop:
 
     def _should_end(self) -> bool:
         """Return True if the user stops the run or the target is reached."""
-        if self.options.stop is not None and UserFunction(self.options.stop)():
+        if self.options.stop is not None and self.options.stop():
             return True
         best = self.journal.best if self.options.stop_when_hit else None
         return best is not None and self.problem.objective.satisfied(best.y)

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from bo_invert.oracles.base import time_limit
+from bo_invert.study.stop import Stopping
 from bo_invert.types import Trial
 from bo_invert.user_data import whole_number
 
@@ -24,7 +25,7 @@ class RunOptions:
     retries: int = 0
     stop_when_hit: bool = True
     label: str = ""
-    stop: Callable[[], bool] | None = None
+    stop: Stopping | None = None
     timeout: float | None = None
 
     def __post_init__(self) -> None:

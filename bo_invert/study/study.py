@@ -41,6 +41,7 @@ from bo_invert.study.records import StudyRecords
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.run_options import RunOptions
 from bo_invert.study.runner import run
+from bo_invert.study.stop import Stopping, StopRule
 from bo_invert.types import Query, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
@@ -199,7 +200,7 @@ class Study(CopiedByReopening, StudyRecords):
         progress: bool = False,
         retries: int = 0,
         stop_when_hit: bool = True,
-        stop: Callable[[], bool] | None = None,
+        stop: StopRule | Callable[[], bool] | str | None = None,
         timeout: float | None = None,
         reuse_limit: int | None = None,
     ) -> Study:
@@ -217,8 +218,10 @@ class Study(CopiedByReopening, StudyRecords):
             progress: Show a progress bar.
             retries: Number of retries of a failed trial; each is billed and uses budget.
             stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``.
-            stop: Function that is called before each ask and call. Once it returns True, the run
-                ends after the running calls. A later call resumes it.
+            stop: Rule such as ``bi.stop.patience(30) | bi.stop.gain("1%")``, its text, or a
+                function that returns True to end. It is checked before each ask and call, and the
+                run ends after the running calls. ``ended`` holds the reason. A later call resumes
+                the run, and ends at once while the rule still holds.
             timeout: Time limit of one attempt in seconds, from the start of its call. After it,
                 the trial fails, is billed, and the run continues. The executor must be able to
                 abandon a call: ``"processes"``, ``"dask"`` and ``"slurm"`` kill it,
@@ -237,9 +240,10 @@ class Study(CopiedByReopening, StudyRecords):
             StudyPausedError: Too many processes died during one trial.
             KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM or SIGHUP. All answers are recorded.
         """
+        rule = None if stop is None else Stopping(stop, self)
         options = RunOptions(
             budget=budget, batch=batch, executor=executor, retries=retries, timeout=timeout,
-            stop=stop, stop_when_hit=stop_when_hit, label=self.name if progress else "",
+            stop=rule, stop_when_hit=stop_when_hit, label=self.name if progress else "",
         )  # fmt: skip
         if reuse_limit is not None:
             reuse_limit = whole_number("run", "reuse_limit", reuse_limit, least=0)

@@ -19,7 +19,7 @@ from bo_invert.types import Indices
 _BANDWIDTH = 0.7
 """Standard deviation of the kernel of log standard deviations, in nats. Engineering choice: half
 the weight lies within a factor of 1.6. experiments/predict_calibration.py measured 0.4 and 0.7."""
-_PRIOR, _PRIOR_ERRORS = 10.0, 20
+_PRIOR, _PRIOR_ERRORS = 20.0, 20
 """Weight of standard normal errors in observations, and their number. Engineering choice: few
 observations do not determine a quantile."""
 _MIN_FACTOR = 0.9
@@ -52,6 +52,13 @@ class Forecasts:
     def errors(self) -> Tensor:
         """Absolute errors in standard deviations."""
         return ((self.values - self.mean) / self.std).abs()
+
+    @property
+    def explained(self) -> float:
+        """Share of the variance that the means explain; negative if a constant is better."""
+        variance = self.values.var(0, correction=0)
+        share = (self.values - self.mean).square().mean(0) / torch.where(variance > 0, variance, 1)
+        return 1.0 - float(share.mean())
 
 
 def joined(parts: Sequence[Forecasts], order: Indices) -> Forecasts:
@@ -109,8 +116,10 @@ class Calibration:
             0.5 + 0.5 * (torch.arange(_PRIOR_ERRORS) + 0.5) / _PRIOR_ERRORS
         )
         prior = torch.full((_KNOTS, _PRIOR_ERRORS), _PRIOR / _PRIOR_ERRORS).to(errors)
-        # The observation to predict is one more, as in conformal prediction.
-        level = min(_LEVEL * (1.0 + 1.0 / n), 0.99)
+        # Conformal prediction takes the quantile at 0.9 (1 + 1 / n), because the observation to
+        # predict is one more. Forecasts without a fold are less certain than predictions, so half
+        # of the correction suffices.
+        level = min(_LEVEL * (1.0 + 0.5 / n), 0.99)
         factors = torch.empty_like(knots)
         for j in range(c):
             weights = torch.exp(-0.5 * ((knots[:, j, None] - logs[:, j]) / _BANDWIDTH) ** 2)

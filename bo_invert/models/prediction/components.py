@@ -6,7 +6,7 @@ Each predicts c values at points ``(b, d)`` of the domain as normal distribution
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from bo_invert.models.base import Z_90, to_unit
 from bo_invert.models.forest import Forest
 from bo_invert.models.gp.hyperparameter_averaging import HyperparameterAverage
 from bo_invert.models.gp.output_warp import TailedWarp, Warp
+from bo_invert.models.gp.posterior import cholesky_with_jitter
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.linear.spherical_gp import SphericalLinearGP
 from bo_invert.models.prediction.calibration import Forecasts
@@ -50,6 +51,18 @@ class Component(ABC):
             points: Points of the domain, shape ``(b, d)``.
             noise: Predict outcomes with the noise of the oracle, instead of expected outputs.
         """
+
+    def joint_samples(self, points: Array, count: int) -> Tensor:
+        """Return samples ``(S, b, c)`` of expected warped values that depend on each other.
+
+        Without a joint distribution, they are independent, which makes the lowest of them too low.
+
+        Args:
+            points: Points of the domain, shape ``(b, d)``.
+            count: Number of samples S.
+        """
+        mean, std = self.moments(points, noise=False)
+        return mean + std * _normals(count, *mean.shape)
 
     def forecasts(self, mean: Tensor, std: Tensor, values: Tensor) -> Forecasts:
         """Return forecasts of values ``(n, c)`` from moments on the warped scale, ``(n, c)``."""
@@ -110,6 +123,21 @@ class GPComponent(Component):
         mean, variance = self.average(inputs)
         return mean, variance + self.average.noise if noise else variance
 
+    def joint_samples(self, points: Array, count: int) -> Tensor:
+        inputs, surrogate = torch.as_tensor(to_unit(self.domain, points)), self.surrogate
+        process = surrogate.predictive if self.average is None else self.average
+        _, smooth = process(inputs)
+        mean, _ = self.scores(points, noise=False)
+        # Correlations are those of the most probable hyperparameters.
+        _, covariance = surrogate.predictive.joint(inputs)  # (k, b, b)
+        own = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-12).sqrt()
+        root = smooth.mT.sqrt() / own
+        covariance = root[:, :, None] * covariance * root[:, None]
+        normals = _normals(count, *mean.shape).permute(2, 1, 0)  # (k, b, S)
+        deviations = cholesky_with_jitter(covariance) @ normals
+        scores = mean + deviations.permute(2, 1, 0)
+        return scores @ surrogate.weights + surrogate.offset
+
     def left_out(self) -> Forecasts:
         """Forecast each observation from the others, at the same hyperparameters."""
         moments = (
@@ -138,6 +166,11 @@ class ForestComponent(Component):
     def moments(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
         samples = self.forest.samples(self.inputs(points))
         return torch.as_tensor(samples.mean(0)), self._std(samples.var(0))
+
+    def joint_samples(self, points: Array, count: int) -> Tensor:
+        # Each tree is a sample of the function.
+        samples = torch.as_tensor(self.forest.samples(self.inputs(points)))
+        return samples[torch.arange(count) % len(samples)]
 
     def left_out(self) -> Forecasts:
         """Forecast each observation by the trees without it."""
@@ -176,3 +209,51 @@ class LinearComponent(Component):
         mean, variance = self.process.leave_one_out()
         std = torch.as_tensor(np.sqrt(variance))
         return self.forecasts(torch.as_tensor(mean), std, self.values)
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureComponent(Component):
+    """Mixture of models without output warps, as a normal distribution with its moments.
+
+    E y = sum w m and Var y = sum w (s^2 + (m - E y)^2).
+
+    Args:
+        components: Models of the same values.
+        weights: Their weights, shape ``(k,)``, with the sum 1.
+        values: Observed values, shape ``(n, c)``.
+    """
+
+    components: tuple[Component, ...]
+    weights: Tensor
+    values: Tensor
+
+    @property
+    def about(self) -> str:  # type: ignore[override]
+        parts = zip(self.components, self.weights.tolist(), strict=True)
+        return " and ".join(f"{one.about} ({weight:.0%})" for one, weight in parts)
+
+    def moments(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
+        found = [component.moments(points, noise) for component in self.components]
+        return mixed_moments([mean for mean, _ in found], [std for _, std in found], self.weights)
+
+    def joint_samples(self, points: Array, count: int) -> Tensor:
+        # The first samples are those of the first model, in proportion to its weight.
+        ends = [round(count * float(share)) for share in self.weights.cumsum(0)]
+        starts = [0, *ends[:-1]]
+        parts = zip(self.components, starts, ends, strict=True)
+        return torch.cat([one.joint_samples(points, b - a) for one, a, b in parts])
+
+
+def mixed_moments(
+    means: Sequence[Tensor], stds: Sequence[Tensor], weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation ``(b, c)`` of a mixture of k distributions."""
+    mean, std = torch.stack([*means]), torch.stack([*stds])
+    shares = weights[:, None, None]
+    centre = (shares * mean).sum(0)
+    return centre, (shares * (std.square() + (mean - centre).square())).sum(0).sqrt()
+
+
+def _normals(*shape: int) -> Tensor:
+    """Return reproducible standard normal numbers."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

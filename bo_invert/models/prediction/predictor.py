@@ -18,7 +18,7 @@ from bo_invert.models.prediction.calibration import Calibration
 from bo_invert.models.prediction.components import Component, GPComponent
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
-from bo_invert.types import Array
+from bo_invert.types import Array, Mask
 
 _NODES = 64
 """Number of quantiles that represent a distribution of a warped output. Engineering choice."""
@@ -69,16 +69,24 @@ class Block:
         component: Model of c values.
         columns: Output of each value; -1 for the loss.
         calibration: Factors of its standard deviations.
+        explained: Share of the variance that left-out forecasts explain.
     """
 
     component: Component
     columns: list[int]
     calibration: Calibration
+    explained: float
 
     def distribution(self, points: Array, noise: bool) -> tuple[Tensor, Tensor]:
         """Return medians and calibrated deviations on the warped scale, ``(b, c)`` each."""
         centre, std = self.component.moments(points, noise)
         return centre, std * self.calibration.factor(std)
+
+    def joint_samples(self, points: Array, count: int) -> Tensor:
+        """Return joint samples ``(S, b, c)`` of expected values, with calibrated deviations."""
+        centre, std = self.component.moments(points, noise=False)
+        sampled = self.component.joint_samples(points, count)
+        return self.component.unwarped(centre + self.calibration.factor(std) * (sampled - centre))
 
     def moments(self, points: Array, noise: bool) -> Moments:
         """Return the distributions of the values in their units."""
@@ -151,6 +159,36 @@ class Predictor:
                 gap = block.component.warped(row)[column] - centre[:, column]
                 log = log + torch.special.log_ndtr(sense * gap / std[:, column])
         return log.exp().numpy()
+
+    @torch.no_grad()
+    def joint_losses(self, points: Array, count: int) -> tuple[Array, Mask]:
+        """Sample the losses of points jointly, and whether they are feasible, ``(S, b)`` each.
+
+        Args:
+            points: Points of the domain, shape ``(b, d)``.
+            count: Number of samples S.
+        """
+        block = self.blocks[0]
+        values = block.joint_samples(points, count)
+        losses = self.modelled.loss(values).nan_to_num(torch.inf)
+        excesses = self.modelled.constraint_excesses(values)
+        allowed = (
+            torch.stack([excess <= 0.0 for excess in excesses]).all(0)
+            if excesses
+            else losses < torch.inf
+        )
+        if self.log_feasible is not None:
+            probability = self.log_feasible(
+                torch.as_tensor(to_unit(self.statement.domain, points))
+            ).exp()
+            uniform = torch.rand(losses.shape, generator=torch.Generator().manual_seed(0))
+            allowed = allowed & (uniform < probability)
+        return losses.numpy(), allowed.numpy()
+
+    @property
+    def explained(self) -> float:
+        """Share of the variance that left-out forecasts of the first block explain."""
+        return self.blocks[0].explained
 
     def _loss(self, points: Array, noise: bool) -> tuple[Moments, Array | None]:
         """Return the distribution of the loss and the probability of hitting a target."""

@@ -1,0 +1,144 @@
+"""Outlook of a study: gain that further calls can bring."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bo_invert.errors import printable
+from bo_invert.history import History, best_so_far
+from bo_invert.report.objective_view import Goal
+from bo_invert.types import JSON, Array
+
+if TYPE_CHECKING:
+    from bo_invert.models.prediction.predictor import Predictor
+
+MIN_OBSERVATIONS = 12
+"""Least number of observations of an outlook. Engineering choice: fewer do not judge a model."""
+_MIN_EXPLAINED = 0.2
+"""Least share of the variance that left-out forecasts explain. Engineering choice: below, the model
+predicts little more than a constant."""
+_RECENT, _MIN_RECENT = 1.0 / 3.0, 10
+"""Share of the calls whose gain bounds the further one, and their least number, dimensionless.
+Engineering choice: experiments/stopping.py measured the share of wrong bounds."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Gain that further calls can bring, in units of the loss.
+
+    The bound is the larger one of two: the 95 % quantile of the gain under the model, and the gain
+    of the last third of the calls. A model alone misses optima that it cannot resolve.
+
+    Args:
+        decided: False if no model predicts the outputs; then expectation and bound are infinite.
+        why: Reason if it is not decided.
+        calls: Calls so far.
+        best: Lowest loss so far; None without a feasible observation.
+        expected: Expected remaining gain.
+        bound: Upper bound of the remaining gain with a probability of 95 %.
+        chance: Probability under the model that some design is better than the best one.
+        rate: Share of the recent calls that improved the best value.
+        scale: Difference of the median of the first observations and the best loss.
+        goal: Goal of the objective.
+    """
+
+    decided: bool
+    why: str
+    calls: int
+    best: float | None
+    expected: float
+    bound: float
+    chance: float
+    rate: float
+    scale: float
+    goal: Goal
+
+    def improves(self, calls: int) -> float:
+        """Return the probability that some of the next calls improves the best value.
+
+        It is the smaller one of 1 - (1 - r)^n with the share r of recent calls that improved it,
+        and of the probability under the model that a better design exists.
+
+        Args:
+            calls: Number n of calls.
+        """
+        return min(self.chance, 1.0 - (1.0 - self.rate) ** calls)
+
+    def to_json(self) -> JSON:
+        """Return the numbers as JSON; null for infinite ones."""
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        finite = {
+            name: value if value is not None and math.isfinite(value) else None
+            for name, value in numbers.items()
+        }
+        return {"decided": self.decided, "why": self.why, "calls": self.calls, **finite}
+
+    def __str__(self) -> str:
+        if not self.decided:
+            return f"undecided after {self.calls} calls: {self.why}"
+        best = "" if self.best is None else f"best {self.goal.text(self.best)}; "
+        return (
+            f"after {self.calls} calls: {best}expected further gain {self.expected:.3g}, "
+            f"at most {self.bound:.3g} with a probability of 95 %; the next 10 calls improve with "
+            f"a probability of {self.improves(10):.0%}"
+        )
+
+    def __repr__(self) -> str:
+        return printable(f"Outlook({self})")
+
+
+_NUMBERS = ("best", "expected", "bound", "chance", "rate", "scale")
+
+
+def outlook(predictor: Predictor | None, history: History, noisy: bool, goal: Goal) -> Outlook:
+    """Estimate the remaining gain.
+
+    Args:
+        predictor: Fitted models; None with fewer observations than they need.
+        history: Trials.
+        noisy: Repeated calls at a point differ.
+        goal: Goal of the objective.
+    """
+    calls, losses = best_so_far(history.trials)
+    best, spent = history.best, int(calls[-1])
+    rate, recent = _trend(calls, losses)
+    count = len(history.completed)
+    why = ""
+    if best is None or best.loss is None:
+        why = "no observation is feasible"
+    elif predictor is None or count < MIN_OBSERVATIONS:
+        why = f"{count} observations, at least {MIN_OBSERVATIONS} are needed"
+    elif predictor.explained < _MIN_EXPLAINED:
+        why = f"left-out predictions explain {max(predictor.explained, 0.0):.0%} of the variance"
+    known = None if best is None else best.loss
+    scale = 0.0 if known is None else max(float(np.median(history.losses[:20])) - known, 0.0)
+    if why or predictor is None:
+        return Outlook(False, why, spent, known, math.inf, math.inf, 1.0, rate, scale, goal)
+    from bo_invert.models.prediction.remaining_gain import remaining_gain
+
+    gain = remaining_gain(predictor, history, noisy)
+    return Outlook(
+        True, "", spent, known, max(gain.expected, 0.5 * recent), max(gain.bound, recent),
+        gain.probability, rate, scale, goal,
+    )  # fmt: skip
+
+
+def _trend(calls: Array, losses: Array) -> tuple[float, float]:
+    """Return the share of recent calls that improved the best loss, and their gain.
+
+    Args:
+        calls: Rising numbers of calls.
+        losses: Lowest loss after each.
+    """
+    last = int(calls[-1])
+    window = max(math.ceil(_RECENT * last), _MIN_RECENT)
+    before = int(np.searchsorted(calls, last - window, side="right")) - 1
+    start = math.inf if before < 0 else losses[before]
+    tail = losses[max(before, 0) :]
+    improved = int((np.diff(tail) < 0.0).sum()) if len(tail) > 1 else 0
+    gain = float(start - losses[-1]) if math.isfinite(start) else math.inf
+    return (improved + 0.5) / (window + 1.0), gain
