@@ -52,6 +52,17 @@ class Goal:
         distance = "off by" if len(set(self._scales)) == 1 else "off by (in scales)"
         return distance if self.kind == "target" else "loss"
 
+    def better(self, output: str) -> int:
+        """Return 1 if higher values of an output are better, -1 if lower ones are, else 0."""
+        objectives = self.objective.get("objectives") if self.kind == "pareto" else [self.objective]
+        for one in objectives or ():
+            name = one.get("output") or (self.outputs[0] if len(self.outputs) == 1 else None)
+            if one.get("type") == "plausibility":
+                name = "plausibility"
+            if name == output and one.get("type") in ("minimize", "maximize", "plausibility"):
+                return -1 if one["type"] == "minimize" else 1
+        return 0
+
     def target_of(self, output: str) -> float | None:
         """Return the target value of an output; None without one."""
         values = self.objective.get("value")

@@ -6,22 +6,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from bo_invert.domains.constrained_box import stored_domain
-from bo_invert.errors import InvalidInputError, one_of
+from bo_invert.errors import InvalidInputError, one_of, require
 from bo_invert.history import History
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
+from bo_invert.objectives.pareto import Pareto
+from bo_invert.objectives.pareto_front import non_dominated
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.json_declaration import declared_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.report.charts.chart import Chart
 from bo_invert.report.charts.contour import contour
 from bo_invert.report.charts.latent_map import latent_map
-from bo_invert.report.charts.optimization_history import optimization_history
+from bo_invert.report.charts.optimization_history import (
+    hypervolume_history,
+    optimization_history,
+)
 from bo_invert.report.charts.parallel_coordinate import parallel_coordinate
 from bo_invert.report.charts.param_importances import param_importances
 from bo_invert.report.charts.pareto_front import Objectives, pareto_front
@@ -29,17 +34,22 @@ from bo_invert.report.charts.plot import Plot
 from bo_invert.report.charts.predicted_vs_observed import predicted_vs_observed
 from bo_invert.report.charts.slice import slice_chart
 from bo_invert.report.charts.solutions import Shown, solutions_chart
-from bo_invert.report.charts.study_data import Predictor, StudyData
+from bo_invert.report.charts.study_data import StudyData
 from bo_invert.report.charts.timeline import timeline
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.runs import Picture
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.design_pictures import design_pictures
+from bo_invert.study.front import HypervolumeCurve, ParetoFront, require_pareto, stored_objective
 from bo_invert.study.recommendation import recommend
 from bo_invert.study.solutions import Solution, Solutions
 from bo_invert.types import Array, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
+
+if TYPE_CHECKING:
+    from bo_invert.models.prediction.predictor import Predictor
+    from bo_invert.study.plot_model import PlotModel
 
 
 class PlottedStudy(Protocol):
@@ -59,7 +69,12 @@ class PlottedStudy(Protocol):
     def outputs(self) -> tuple[str, ...]: ...
     @property
     def noisy(self) -> bool: ...
+    @property
+    def front(self) -> ParetoFront: ...
+    @property
+    def hypervolume(self) -> HypervolumeCurve: ...
     def solutions(self, count: int = 1) -> Solutions: ...
+    def predictor(self, statement: ProblemStatement, history: History) -> Predictor: ...
 
 
 class StudyPlots:
@@ -74,7 +89,8 @@ class StudyPlots:
 
     NAMES = (
         "optimization_history", "slice", "contour", "parallel_coordinate", "param_importances",
-        "pareto_front", "timeline", "predicted_vs_observed", "latent_map", "solutions",
+        "pareto_front", "hypervolume_history", "timeline", "predicted_vs_observed", "latent_map",
+        "solutions",
     )  # fmt: skip
     """Names of the plots."""
 
@@ -85,9 +101,21 @@ class StudyPlots:
         """Plot values over calls, and the best one so far; past data are marked.
 
         Args:
-            target: Output to show. Default: the value that the objective rates.
+            target: Output to show. Default: the value that the objective rates; the hypervolume
+                of a ``Pareto`` objective.
         """
+        if target is None and self._pareto_study:
+            return self.hypervolume_history()
         return self._made(lambda data: optimization_history(data, target))
+
+    def hypervolume_history(self) -> Plot:
+        """Plot the hypervolume of the Pareto front over calls.
+
+        Raises:
+            InvalidInputError: The objective is not ``Pareto``.
+        """
+        found = self._study.hypervolume
+        return self._made(lambda data: hypervolume_history(data, found.calls, found.volumes))
 
     def slice(self, params: Sequence[str] | None = None, target: str | None = None) -> Plot:
         """Plot values over each parameter, with the model through the trial to act on.
@@ -140,7 +168,7 @@ class StudyPlots:
 
         Args:
             targets: Directions by output, ``{"cost": "minimize", "yield": "maximize"}``.
-                ``"plausibility"`` is the plausibility of the point. Default: the objectives.
+                Default: the criteria of a ``Pareto`` objective.
 
         Raises:
             InvalidInputError: The study has one objective, and ``targets`` names less than two.
@@ -157,11 +185,9 @@ class StudyPlots:
         Raises:
             InvalidInputError: There are less than three observations.
         """
-        from bo_invert.models.diagnostics import diagnose
 
         def make(data: StudyData) -> Chart:
-            found = diagnose(self._study.statement, self._study.trials, noisy=data.noisy)
-            return predicted_vs_observed(data, found)
+            return predicted_vs_observed(data, plot_model(self._study).left_out())
 
         return self._made(make)
 
@@ -193,6 +219,10 @@ class StudyPlots:
             f"{name}()" for name in self.NAMES
         )
 
+    @property
+    def _pareto_study(self) -> bool:
+        return bool(self._study.journal.header["problem"]["objective"]["type"] == "pareto")
+
     @own_settings()
     def _made(self, make: Callable[[StudyData], Chart]) -> Plot:
         return Plot(make(study_data(self._study)))
@@ -211,25 +241,50 @@ class StudyPlots:
         return Shown(one.trial, tuple(facts), one.picture)
 
     def _objectives(self, data: StudyData, targets: Mapping[str, str] | None) -> Objectives:
-        """Return the values of the objectives at the completed trials."""
-        if targets is None or len(targets) < 2:
-            raise InvalidInputError(
-                "plot.pareto_front: the study has one objective. Name at least two outputs with "
-                'their directions: pareto_front({"cost": "minimize", "yield": "maximize"})'
-            )
+        """Return the values of the objectives at the completed trials, and the front."""
         trials = data.completed
-        columns, better = [], []
+        if targets is None:
+            objective = _pareto(self._study, "plot.pareto_front")
+            y = np.array([trial.y for trial in trials], dtype=float).reshape(len(trials), -1)
+            found = self._study.front
+            better = tuple(1 if one == "maximize" else -1 for one in found.directions)
+            labels = tuple(map(data.label, found.labels))
+            return Objectives(
+                labels, better, trials, objective.values(y), found.trials, found.values,
+                found.reference, found.hypervolume,
+            )  # fmt: skip
         for name, direction in targets.items():
+            one_of("plot.pareto_front", "targets", name, data.outputs)
             one_of("plot.pareto_front", "direction", direction, ("minimize", "maximize"))
-            one_of("plot.pareto_front", "targets", name, (*data.outputs, "plausibility"))
-            better.append(1 if direction == "maximize" else -1)
-            if name in data.outputs:
-                columns.append([data.value(trial, data.quantity(name)) for trial in trials])
-            else:
-                points = np.array([trial.point for trial in trials])
-                columns.append(self._study.statement.domain.plausibility(points).tolist())
-        labels = tuple(data.label(name) for name in targets)
-        return Objectives(labels, tuple(better), trials, np.array(columns, dtype=float).T)
+        require(
+            len(targets) > 1, f"plot.pareto_front: targets must name two outputs, got {targets!r}"
+        )
+        better = tuple(1 if one == "maximize" else -1 for one in targets.values())
+        columns = [[data.value(t, data.quantity(name)) for t in trials] for name in targets]
+        values = np.array(columns, dtype=float).T.reshape(len(trials), len(targets))
+        usable = np.flatnonzero([trial.feasible for trial in trials])
+        rows = usable[non_dominated(-values[usable] * np.array(better))]
+        front = [trials[row] for row in rows]
+        return Objectives(
+            tuple(map(data.label, targets)), better, trials, values, front, values[rows]
+        )
+
+
+def _pareto(study: PlottedStudy, where: str) -> Pareto:
+    """Return the Pareto objective of a study.
+
+    Raises:
+        InvalidInputError: The study has one objective.
+    """
+    stored = study.journal.header["problem"]
+    if stored["objective"]["type"] != "pareto":
+        raise InvalidInputError(
+            f"{where}: the study has one objective. Name at least two outputs with their "
+            'directions: pareto_front({"cost": "minimize", "yield": "maximize"})'
+        )
+    if study.problem is not None:
+        return require_pareto(study.problem.objective, where)
+    return stored_objective(stored, where)
 
 
 def study_data(study: PlottedStudy) -> StudyData:
@@ -258,21 +313,30 @@ def study_data(study: PlottedStudy) -> StudyData:
         leading,
         expected,
         {} if study.problem is None else study.problem.units,
-        None if statement is None else partial(_predictor, study, statement, history, noisy),
+        None if statement is None else partial(plot_model, study),
     )
 
 
-def _predictor(
-    study: PlottedStudy, statement: ProblemStatement, history: History, noisy: bool
-) -> Predictor:
-    """Return the model of a study; the last one is reused until the log grows."""
-    from bo_invert.study.plot_model import SurrogatePredictor
+def plot_model(study: PlottedStudy) -> PlotModel:
+    """Return the models of a study for its plots; the last ones serve until the log grows.
 
-    position = study.journal.summary.seq
+    Raises:
+        InvalidInputError: There are less than two observations, or only code can rebuild the
+            problem of a study that was opened without it.
+    """
+    from bo_invert.study.plot_model import PlotModel
+
+    problem = study.problem or declared_problem(study.journal.header)
+    if problem is None:
+        raise InvalidInputError(
+            f"plot: study {study.name!r} was opened without its problem; pass problem= for models"
+        )
+    history = History(study.journal.trials)
+    predictor = study.predictor(problem.statement, history)
     known = _models.get(study)
-    if known is None or known[0] != position:
-        known = _models[study] = position, SurrogatePredictor(statement, history, noisy)
-    return known[1]
+    if known is None or known.predictor is not predictor:
+        known = _models[study] = PlotModel(problem.statement, history, predictor, study.noisy)
+    return known
 
 
-_models: WeakKeyDictionary[PlottedStudy, tuple[int, Predictor]] = WeakKeyDictionary()
+_models: WeakKeyDictionary[PlottedStudy, PlotModel] = WeakKeyDictionary()

@@ -128,8 +128,7 @@ class StudyResults:
         problem = self._require_problem()
         at = design_points(problem.space, X, points, "predict")
         statement, history = self.statement, History(self.journal.trials)
-        noisy = self._model_noise(statement, history)
-        return predictions(statement, self._predictors.get(statement, history, noisy), at, noise)
+        return predictions(statement, self.predictor(statement, history), at, noise)
 
     @own_settings()
     def solutions(self, count: int = 1) -> Solutions:
@@ -236,6 +235,11 @@ class StudyResults:
     def plot(self) -> StudyPlots:
         """Plots, such as ``study.plot.slice()`` or ``study.plot.contour().save("contour.png")``."""
         return StudyPlots(self)
+
+    def predictor(self, statement: ProblemStatement, history: History) -> Predictor:
+        """Return models of the log, fitted again after new outcomes."""
+        noisy = self._model_noise(statement, history)
+        return self._predictors.get(statement, history, noisy)
 
     def _with_designs(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         decode = None if self.problem is None else self.problem.decode

@@ -64,6 +64,10 @@ class Component(ABC):
         mean, std = self.moments(points, noise=False)
         return mean + std * _normals(count, *mean.shape)
 
+    @abstractmethod
+    def left_out(self) -> Forecasts:
+        """Forecast each observation from the others, at the same hyperparameters."""
+
     def forecasts(self, mean: Tensor, std: Tensor, values: Tensor) -> Forecasts:
         """Return forecasts of values ``(n, c)`` from moments on the warped scale, ``(n, c)``."""
         ends = torch.stack([mean - Z_90 * std, mean + Z_90 * std])

@@ -56,6 +56,7 @@ STYLES = {
     "lost": Style(GREY, "square", size=11.0),
     "background": Style(GREY, "circle", size=3.5, opacity=0.35),
     "front": Style(VERMILION, "circle", size=9.0),
+    "reference": Style(GREY, "cross", size=9.0),
     "front line": Style(VERMILION, "none", width=1.5),
     "first": Style(VERMILION, "star", size=13.0),
     "solution 2": Style(BLUE, "circle", size=9.0),

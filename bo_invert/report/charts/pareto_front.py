@@ -10,7 +10,8 @@ import numpy as np
 
 from bo_invert.report.charts.chart import Axis, Chart, Layer, Line, Panel, Points
 from bo_invert.report.charts.study_data import StudyData, is_log
-from bo_invert.types import Array, Mask, Trial
+from bo_invert.report.table import counted
+from bo_invert.types import Array, Trial
 
 
 class Objectives(NamedTuple):
@@ -19,14 +20,22 @@ class Objectives(NamedTuple):
     Args:
         labels: names with units, k of them.
         better: 1 if higher values are better, -1 if lower ones are, k of them.
-        trials: trials.
+        trials: completed trials.
         values: values, shape ``(n, k)``.
+        front: trials on the Pareto front.
+        front_values: their values, shape ``(f, k)``; expected ones of a noisy oracle.
+        reference: reference point of the hypervolume, shape ``(k,)``; None without one.
+        hypervolume: hypervolume of the front; None without a reference point.
     """
 
     labels: tuple[str, ...]
     better: tuple[int, ...]
     trials: Sequence[Trial]
     values: Array
+    front: Sequence[Trial]
+    front_values: Array
+    reference: Array | None = None
+    hypervolume: float | None = None
 
 
 def pareto_front(data: StudyData, objectives: Objectives) -> Chart:
@@ -36,20 +45,21 @@ def pareto_front(data: StudyData, objectives: Objectives) -> Chart:
         data: the study.
         objectives: values of at least two objectives.
     """
-    labels, better, trials, values = objectives
-    feasible = np.array([trial.feasible for trial in trials], dtype=bool)
-    front = non_dominated(values * np.array(better), feasible)
+    labels, better, trials, values = objectives[:4]
+    chosen = objectives.front_values
     panels = []
     for j, k in combinations(range(len(labels)), 2):
         pairs = {trial.number: (values[i, j], values[i, k]) for i, trial in enumerate(trials)}
         layers: list[Layer] = list(data.markers(trials, pairs))
-        order = np.flatnonzero(front)[np.argsort(values[front, j], kind="stable")]
-        texts = tuple(data.describe(trials[i]) for i in order)
+        order = np.argsort(chosen[:, j], kind="stable")
+        texts = tuple(data.describe(objectives.front[i]) for i in order)
+        x_front, y_front = chosen[order, j], chosen[order, k]
         if len(labels) == 2 and len(order) > 1:
-            layers.append(_staircase(values[order][:, [j, k]], (better[j], better[k])))
-        layers.append(
-            Points("front", "Pareto front", values[order, j], values[order, k], texts)
-        )  # fmt: skip
+            layers.append(_staircase(x_front, y_front, better[0]))
+        layers.append(Points("front", "Pareto front", x_front, y_front, texts))
+        if objectives.reference is not None and np.isfinite(objectives.reference).all():
+            at = objectives.reference
+            layers.append(Points("reference", "reference point", at[[j]], at[[k]]))
         x, y = (
             Axis(_directed(labels[i], better[i]), log=is_log(values[:, i], better[i]))
             for i in (j, k)
@@ -57,41 +67,32 @@ def pareto_front(data: StudyData, objectives: Objectives) -> Chart:
         single = len(labels) == 2
         height = 400 if single else None
         panels.append(Panel(x, y, tuple(layers), wide=single, height=height))
-    columns = data.columns(trials) | {"on_front": front.tolist()}
+    on_front = {trial.number for trial in objectives.front}
+    columns = data.columns(trials) | {"on_front": [t.number in on_front for t in trials]}
     for j, label in enumerate(labels):
         columns.setdefault(label, values[:, j].tolist())
-    notes = [f"{int(front.sum())} of {len(trials)} trials are not dominated by another one."]
+    notes = [f"{len(on_front)} of {counted(len(trials), 'trial')} on the Pareto front."]
+    if objectives.hypervolume is not None:
+        notes.append(f"Hypervolume up to the reference point: {objectives.hypervolume:.4g}.")
+    if data.noisy and objectives.reference is not None:
+        notes.append("The front has expected values under a model of all observations.")
     title = f"Pareto front of {', '.join(labels)}: {data.name}"
     return Chart("pareto_front", title, tuple(panels), columns, tuple(notes))
 
 
-def non_dominated(values: Array, eligible: Mask) -> Mask:
-    """Return a mask of the points that no eligible point dominates.
-
-    A point dominates another one if it is nowhere lower and somewhere higher.
+def _staircase(x: Array, y: Array, better: int) -> Line:
+    """Return the edge of the region that the front dominates.
 
     Args:
-        values: values to maximise, shape ``(n, k)``.
-        eligible: points that may be on the front, shape ``(n,)``.
+        x: rising values of the first objective, shape ``(f,)``.
+        y: values of the second one, shape ``(f,)``.
+        better: 1 if higher values of the first objective are better, else -1.
     """
-    front = np.array(eligible, dtype=bool)
-    for i in np.flatnonzero(eligible):
-        if front[i]:
-            others = np.flatnonzero(front)
-            worse = (values[others] <= values[i]).all(axis=1) & (values[others] < values[i]).any(
-                axis=1
-            )
-            front[others[worse]] = False
-    return front
-
-
-def _staircase(points: Array, better: tuple[int, int]) -> Line:
-    """Return the edge of the region that the front dominates; points are sorted by x."""
-    x, y = points.T
-    # Between two points the next attainable value is that of the worse neighbour.
-    along = np.repeat(x, 2)[1:] if better[0] < 0 else np.repeat(x, 2)[:-1]
-    up = np.repeat(y, 2)[:-1] if better[0] < 0 else np.repeat(y, 2)[1:]
-    return Line("front line", "", along, up)
+    # Between two points, the worse of both neighbours is attained.
+    along, up = np.repeat(x, 2), np.repeat(y, 2)
+    if better < 0:
+        return Line("front line", "", along[1:], up[:-1])
+    return Line("front line", "", along[:-1], up[1:])
 
 
 def _directed(label: str, better: int) -> str:

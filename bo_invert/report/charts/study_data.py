@@ -147,6 +147,8 @@ class StudyData:
             InvalidInputError: there is no such output.
         """
         goal = self.goal
+        if target is None and goal.kind == "pareto":
+            target = next((name for name in self.outputs if goal.better(name)), self.outputs[0])
         if target is not None and target not in self.outputs:
             raise InvalidInputError(
                 f"plot: target must be one of {list(self.outputs)} or None, got {target!r}"
@@ -158,7 +160,7 @@ class StudyData:
             return Quantity(self.label(name), None, 1 if goal.is_raised else -1)
         if goal.is_output and target == goal.label:
             return Quantity(self.label(target), target, 1 if goal.is_raised else -1)
-        return Quantity(self.label(target), target, 0, goal.target_of(target))
+        return Quantity(self.label(target), target, goal.better(target), goal.target_of(target))
 
     def value(self, trial: Trial, quantity: Quantity) -> float:
         """Return the observed value of a quantity; NaN without outputs."""
@@ -194,6 +196,8 @@ class StudyData:
     @property
     def leading_name(self) -> str:
         """Name of the trial to act on."""
+        if self.goal.kind == "pareto":
+            return "trial of the front"
         return "recommended trial" if self.noisy else "best trial"
 
     def leading_marker(self, x: float, y: float) -> list[Points]:
