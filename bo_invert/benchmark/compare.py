@@ -19,6 +19,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.report.benchmark_tables import BenchmarkRuns, calls_table
 from bo_invert.report.comparison_tables import comparison_tables
 from bo_invert.report.figures import curves_figure
+from bo_invert.report.gallery import gallery_png
 from bo_invert.report.html import comparison_html, write_report
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.runs import Run, Status
@@ -161,17 +162,23 @@ class Comparison:
         Returns:
             The directory.
         """
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**FORMAT, "runs": [run.to_json() for run in self.runs]}, allow_nan=False)
-        (folder / "comparison.json").write_text(text, encoding="utf-8")
+        folder = self.save_data(directory)
         (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
         write_report(
             folder / "report.html",
             self.runs,
             title=title,
             paragraphs=[*lead.splitlines(), self.summary()],
+            gallery_png=gallery_png(self.runs),
         )
+        return folder
+
+    def save_data(self, directory: str | Path) -> Path:
+        """Write ``comparison.json`` only, for ``load``; return the directory."""
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**FORMAT, "runs": [run.to_json() for run in self.runs]}, allow_nan=False)
+        (folder / "comparison.json").write_text(text, encoding="utf-8")
         return folder
 
     @staticmethod

@@ -48,7 +48,12 @@ Token = Annotated[
 ]
 Shape = Annotated[Format, typer.Option("--format", help="Output format: table, json or csv.")]
 Folder = Annotated[
-    Path | None, typer.Option("--out", help="Folder for report.html, data and tables.")
+    Path | None,
+    typer.Option("--out", help="Folder for report.html and data, or file ending in .html."),
+]
+ReportPath = Annotated[
+    Path,
+    typer.Option("--out", help="File ending in .html, or folder for report.html and data."),
 ]
 Calls = Annotated[
     int,

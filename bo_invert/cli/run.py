@@ -19,6 +19,7 @@ from bo_invert.cli.options import (
     ProblemName,
     ProblemOption,
     Quiet,
+    ReportPath,
     Settings,
     Shape,
     Storage,
@@ -37,7 +38,6 @@ from bo_invert.cli.output import (
 )
 from bo_invert.errors import InvalidInputError, ProblemChangedError
 from bo_invert.problems.loading import load_problem, problem_title
-from bo_invert.problems.recorded_versions import provenance_rows
 from bo_invert.report.csv_export import records_csv
 from bo_invert.storage.open import open_existing, open_store
 from bo_invert.strategies.base import from_spec
@@ -117,7 +117,7 @@ def run(
 def report(
     name: StudyName,
     storage: Storage,
-    out: Folder = Path("report"),
+    out: ReportPath = Path("report"),
     problem: ProblemOption = None,
     settings: Settings = None,
 ) -> None:
@@ -130,20 +130,21 @@ def report(
         raise InvalidInputError(
             f"{error}\nGive the options of the problem with which the study ran: --set key=value"
         ) from None
-    _write_report(study, out or Path("report"), None)
+    _write_report(study, out, None)
 
 
 def _write_report(study: Study, out: Path, budget: int | None) -> None:
-    """Write the report, data and tables of a study to a folder."""
-    comparison = Comparison((summarize(study, budget=budget, keep=8),))
-    provenance = provenance_rows(study.journal.header.get("provenance"))
-    made = "".join(f"\n  {name:<11}  {value}" for name, value in provenance)
-    folder = comparison.save(
-        out, title=f"{study.problem_name} · {study.name}", lead=f"{study!r}{made}"
-    )
+    """Write the report of a study to an HTML file, or with its data to a folder."""
+    if out.suffix.lower() in (".html", ".htm"):
+        say(f"written to {study.report(out)}")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    study.report(out / "report.html")
+    run = summarize(study, budget=budget, keep=8)
+    Comparison((run,)).save_data(out)
     trials = records_csv(trial_records(study.journal, study.trials))
-    (folder / "trials.csv").write_text(trials, encoding="utf-8")
-    say(f"written to {folder}")
+    (out / "trials.csv").write_text(trials, encoding="utf-8")
+    say(f"written to {out}")
 
 
 def _check_same(study: Study, spec: JSON, seed: int | None) -> None:

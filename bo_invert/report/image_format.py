@@ -19,6 +19,8 @@ treated as an image has 36 numbers."""
 _SLACK = 0.02
 """Tolerance of a range, as a share of it. Engineering choice: decoders without a final sigmoid
 exceed their range a little."""
+_EXTREME = 0.01
+"""Share of values beyond each end of an unknown range. Engineering choice."""
 _BYTES, _BRIGHT = 255.0, 32.0
 """Largest value of a byte, by definition, and least maximum at which numbers are in units of
 bytes. Engineering choice: 16 grey levels occur, 8-bit images are brighter."""
@@ -50,8 +52,8 @@ class ImageFormat:
 def image_format(designs: Sequence[Design]) -> ImageFormat | None:
     """Detect images of shape (h, w), (h, w, 1 or 3), (1 or 3, h, w) or flat squares.
 
-    Values within [0, 1], [-1, 1] or bytes have these ranges; others are scaled to the range of
-    the given designs.
+    Values within [0, 1], [-1, 1] or bytes have these ranges. Others are scaled to the range of the
+    given designs without the extreme 1 % at each end.
 
     Args:
         designs: some designs, which must all be images of one shape.
@@ -66,17 +68,19 @@ def image_format(designs: Sequence[Design]) -> ImageFormat | None:
     shape = known[0].shape
     if not _is_image(shape):
         return None
-    low, high = min(float(one.min()) for one in known), max(float(one.max()) for one in known)
-    return ImageFormat(shape, *_range(low, high))
+    return ImageFormat(shape, *_range(np.concatenate([one.ravel() for one in known])))
 
 
-def _range(low: float, high: float) -> tuple[float, float]:
+def _range(values: Array) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
     for bottom, top in ((0.0, 1.0), (-1.0, 1.0)):
         slack = _SLACK * (top - bottom)
         if bottom - slack <= low and high <= top + slack:
             return bottom, top
     if low >= -_SLACK * _BYTES and _BRIGHT <= high <= (1.0 + _SLACK) * _BYTES:
         return 0.0, _BYTES
+    # A few extreme values would leave no contrast for the others.
+    low, high = np.quantile(values, [_EXTREME, 1.0 - _EXTREME]).tolist()
     return (low, high) if high > low else (low, low + 1.0)
 
 

@@ -52,6 +52,11 @@ class Goal:
         distance = "off by" if len(set(self._scales)) == 1 else "off by (in scales)"
         return distance if self.kind == "target" else "loss"
 
+    @property
+    def tolerance(self) -> float:
+        """Tolerance of a target; 0 without one."""
+        return float(self.objective.get("tolerance") or 0.0)
+
     def better(self, output: str) -> int:
         """Return 1 if higher values of an output are better, -1 if lower ones are, else 0."""
         objectives = self.objective.get("objectives") if self.kind == "pareto" else [self.objective]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
@@ -41,7 +42,7 @@ from bo_invert.report.runs import Picture
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.design_pictures import design_pictures
 from bo_invert.study.front import HypervolumeCurve, ParetoFront, require_pareto, stored_objective
-from bo_invert.study.recommendation import recommend
+from bo_invert.study.recommendation import Recommendation, recommend
 from bo_invert.study.solutions import Solution, Solutions
 from bo_invert.types import Array, Trial
 from bo_invert.user_code import own_settings
@@ -74,6 +75,7 @@ class PlottedStudy(Protocol):
     @property
     def hypervolume(self) -> HypervolumeCurve: ...
     def solutions(self, count: int = 1) -> Solutions: ...
+    def recommend(self, *, noisy: bool | None = None) -> Recommendation: ...
     def predictor(self, statement: ProblemStatement, history: History) -> Predictor: ...
 
 
@@ -207,7 +209,10 @@ class StudyPlots:
         Args:
             count: Largest number of designs.
         """
-        found = self._study.solutions(whole_number("plot.solutions", "count", count))
+        return self.designs(self._study.solutions(whole_number("plot.solutions", "count", count)))
+
+    def designs(self, found: Solutions) -> Plot:
+        """Plot the designs of ``study.solutions``, as ``solutions`` does."""
         shown = [self._shown(place + 1, one) for place, one in enumerate(found)]
         return self._made(lambda data: solutions_chart(data, shown))
 
@@ -225,7 +230,7 @@ class StudyPlots:
 
     @own_settings()
     def _made(self, make: Callable[[StudyData], Chart]) -> Plot:
-        return Plot(make(study_data(self._study)))
+        return Plot(replace(make(study_data(self._study)), subject=self._study.name))
 
     def _draw(self, points: Array) -> list[Picture] | None:
         problem = self._study.problem

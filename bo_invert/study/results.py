@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bo_invert.domains.constrained_box import stored_domain
@@ -39,6 +40,7 @@ from bo_invert.study.recommendation import (
     recommend,
     suspected_noisy,
 )
+from bo_invert.study.report import write_study_report
 from bo_invert.study.solutions import Solutions, solutions
 from bo_invert.types import Trial
 from bo_invert.user_code import own_settings
@@ -240,6 +242,21 @@ class StudyResults:
         """Return models of the log, fitted again after new outcomes."""
         noisy = self._model_noise(statement, history)
         return self._predictors.get(statement, history, noisy)
+
+    @own_settings()
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write an offline HTML report: question, result, course, model and next steps.
+
+        Designs that are images are drawn. The judge of the problem is called once for each of at
+        most 8 designs; no ledger counts this.
+
+        Args:
+            path: File to write; its folder is created.
+
+        Returns:
+            The path.
+        """
+        return write_study_report(self, path)
 
     def _with_designs(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         decode = None if self.problem is None else self.problem.decode

@@ -264,6 +264,7 @@ class Chart:
         notes: sentences below the plot.
         scale: meaning of the colours of heat maps, paths and points with values; None without.
         columns_wide: largest number of panels side by side.
+        subject: name of the study; empty for none.
     """
 
     kind: str
@@ -273,6 +274,12 @@ class Chart:
     notes: tuple[str, ...] = ()
     scale: Scale | None = None
     columns_wide: int = 3
+    subject: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title with the name of the study."""
+        return f"{self.title}: {self.subject}" if self.subject else self.title
 
     @property
     def legend(self) -> dict[str, str]:
@@ -297,7 +304,7 @@ class Chart:
         return plain(
             {
                 "kind": self.kind,
-                "title": self.title,
+                "title": self.heading,
                 "panels": [_panel_json(panel) for panel in self.panels],
                 "notes": list(self.notes),
                 "legend": self.legend,

@@ -22,7 +22,7 @@ from bo_invert.report.charts.study_data import (
     is_log,
     parameter_axis,
 )
-from bo_invert.types import Array, Indices, Trial
+from bo_invert.types import Array, Indices, State, Trial
 
 _STEPS = 33
 """Number of grid points along an axis. Engineering choice."""
@@ -83,7 +83,7 @@ def contour(
         f"{data.leading_name}{leading}."
     )
     return Chart(
-        "contour", f"Model of {quantity.label}: {data.name}", tuple(panels),
+        "contour", f"Model of {quantity.label}", tuple(panels),
         data.columns(trials), tuple(notes), scale,
     )  # fmt: skip
 
@@ -99,7 +99,7 @@ def _heat(
     z = model.interval(found.points, quantity.output).median.reshape(shape).T
     possible = found.possible.reshape(shape).T
     doubtful = np.zeros_like(possible)
-    if data.constraints:
+    if data.constraints or any(t.state is State.INFEASIBLE for t in data.trials):
         doubtful = (model.feasibility(found.points).reshape(shape).T < 0.5) & possible
     (x, columns), (y, rows) = (_cells(data.axes[name], values[name]) for name in pair)
     cells = np.ix_(rows, columns)
@@ -108,7 +108,7 @@ def _heat(
     return (
         heat,
         Hatch("outside of the input constraints", x, y, ~possible),
-        Hatch("constraint probably violated", x, y, doubtful),
+        Hatch("probably infeasible", x, y, doubtful),
     )
 
 

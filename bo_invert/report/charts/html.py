@@ -53,7 +53,7 @@ class ChartView:
     @property
     def pictures(self) -> bool:
         """True if the panels are pictures."""
-        return any(panel.source for panel in self.panels)
+        return all(panel.source for panel in self.panels)
 
     @property
     def gradient(self) -> str:
@@ -74,13 +74,13 @@ def chart_view(chart: Chart, key: str = "chart") -> ChartView:
     figures = iter(plotly_renderer.panel_figures(chart))
     panels = [_panel(panel, next(figures)) for panel in chart.panels]
     legend = tuple((printable(name), STYLES[role]) for name, role in chart.legend.items())
-    alt = printable(". ".join([chart.title, *chart.notes]))
+    alt = printable(". ".join([chart.heading, *chart.notes]))
     return ChartView(chart, key, tuple(panels), legend, alt)
 
 
 def chart_page(chart: Chart) -> str:
     """Return a page with one chart, without external resources."""
-    return render("chart.html", title=printable(chart.title), subtitle="", one=chart_view(chart))
+    return render("chart.html", title=printable(chart.heading), subtitle="", one=chart_view(chart))
 
 
 def _panel(panel: Panel, figure: Figure) -> PanelView:

@@ -81,7 +81,7 @@ def latent_map(
         "component_2": at[:, 1].tolist(),
     }
     scale = Scale(quantity.label, float(worst), float(best), RANKED)
-    title = f"Map of the points: {data.name}"
+    title = "Map of the points"
     return Chart("latent_map", title, tuple(panels), columns, tuple(notes), scale, columns_wide=2)
 
 

@@ -68,7 +68,7 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
         )
         for i in range(rows)
     ]
-    title = wrapped(chart.title, width // 9, lines=3)
+    title = wrapped(chart.heading, width // 9, lines=3)
     head = 16 + 18 * (1 + title.count("\n")) if title else 6
     legend = chart.legend
     names = [shortened(name, 40) for name in legend]

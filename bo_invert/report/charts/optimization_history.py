@@ -66,8 +66,29 @@ def optimization_history(data: StudyData, target: str | None = None) -> Chart:
         tuple(layers), wide=True, height=380,
     )  # fmt: skip
     return Chart(
-        "optimization_history", f"Course of the search: {data.name}", (panel,), columns,
+        "optimization_history", title, (panel,), columns,
         tuple(notes), columns_wide=1,
+    )  # fmt: skip
+
+
+def hypervolume_history(data: StudyData, calls: Array, volumes: Array) -> Chart:
+    """Return the hypervolume of the Pareto front over calls.
+
+    Args:
+        data: the study.
+        calls: numbers of calls, shape ``(n,)``.
+        volumes: hypervolume after these calls, shape ``(n,)``.
+    """
+    x, y = floats(calls), floats(volumes)
+    line = Line("best line", "hypervolume", x, y, step=True)
+    panel = Panel(
+        Axis("calls (values + gradients)"), Axis("hypervolume"), (line,), wide=True, height=380
+    )
+    return Chart(
+        "hypervolume_history", "Hypervolume of the Pareto front", (panel,),
+        {"calls": x.tolist(), "hypervolume": y.tolist()},
+        ("Volume between the front and one reference point, that of the present front.",),
+        columns_wide=1,
     )  # fmt: skip
 
 

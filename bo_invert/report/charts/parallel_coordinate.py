@@ -79,7 +79,7 @@ def parallel_coordinate(
         Axis(bounds=(-0.07, 1.07)),
         tuple(layers), bare=True, wide=True, height=380,
     )  # fmt: skip
-    title = f"Parameters of the trials: {data.name}"
+    title = "Parameters of the trials"
     columns = data.columns(shown)
     return Chart("parallel_coordinate", title, (panel,), columns, tuple(notes), scale, 1)
 

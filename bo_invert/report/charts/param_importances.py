@@ -48,8 +48,8 @@ def param_importances(
         notes.append(f"The {_MOST} most important of {len(order)} parameters.")
     if found.used < 1.0:
         notes.append(
-            "Constraints on inputs make the parameters dependent: values are exchanged where "
-            f"the constraints permit it, in at least {found.used:.0%} of the samples."
+            "The search space makes the parameters dependent: values are exchanged where it permits "
+            f"this, in at least {found.used:.0%} of the samples."
         )
     y = np.arange(len(shown), dtype=float)
     zero = np.zeros(len(shown))
@@ -74,5 +74,5 @@ def param_importances(
         "high": high[shown].tolist(),
         "first_order": first[shown].tolist(),
     }
-    title = f"Importance of the parameters for {quantity.label}: {data.name}"
+    title = f"Importance of the parameters for {quantity.label}"
     return Chart("param_importances", title, (panel,), columns, tuple(notes), columns_wide=1)

@@ -76,7 +76,7 @@ def pareto_front(data: StudyData, objectives: Objectives) -> Chart:
         notes.append(f"Hypervolume up to the reference point: {objectives.hypervolume:.4g}.")
     if data.noisy and objectives.reference is not None:
         notes.append("The front has expected values under a model of all observations.")
-    title = f"Pareto front of {', '.join(labels)}: {data.name}"
+    title = f"Pareto front of {', '.join(labels)}"
     return Chart("pareto_front", title, tuple(panels), columns, tuple(notes))
 
 

@@ -103,7 +103,7 @@ class Plot:
     def __repr__(self) -> str:
         notes = "".join(f"\n  {note}" for note in self.notes)
         return printable(
-            f"Plot({self.chart.title}): .save('plot.html' | '.png' | '.svg'), .data, .figure{notes}"
+            f"Plot({self.chart.heading}): .save('plot.html'), '.png', '.svg'; .data, .figure{notes}"
         )
 
     def _repr_html_(self) -> str:

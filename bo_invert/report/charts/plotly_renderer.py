@@ -41,7 +41,7 @@ _SIDES = {"above": "top", "middle": "middle", "below": "bottom"}
 def panel_figures(chart: Chart) -> list[Figure]:
     """Return one figure for each panel, without legend and colour bar."""
     return [
-        _figure(replace(chart, panels=(panel,), title=""), columns=1, legend=False)
+        _figure(replace(chart, panels=(panel,), title="", subject=""), columns=1, legend=False)
         for panel in chart.panels
     ]
 
@@ -57,7 +57,7 @@ def _figure(chart: Chart, columns: int, legend: bool) -> Figure:
         max(panel.height or _HEIGHT for panel in chart.panels[i * columns : (i + 1) * columns])
         for i in range(rows)
     ] or [_HEIGHT]
-    head = 46 if legend and chart.title else 8
+    head = 46 if legend and chart.heading else 8
     below = 60 if legend and chart.legend else 0
     total = sum(heights) + head + below
     titles = [escape(wrapped(panel.title, 40), quote=False) for panel in chart.panels]
@@ -88,8 +88,8 @@ def _figure(chart: Chart, columns: int, legend: bool) -> Figure:
     made.update_layout(
         height=total + 20 * lines,
         margin={"l": 64, "r": 12, "t": head + 20 * lines, "b": 54 + below},
-        title=None if not (legend and chart.title) else {
-            "text": escape(shortened(chart.title, 90), quote=False), "x": 0.0, "xanchor": "left",
+        title=None if not (legend and chart.heading) else {
+            "text": escape(shortened(chart.heading, 90), quote=False), "x": 0.0, "xanchor": "left",
             "font": {"size": 16},
         },
         legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0.0, "x": 0.0},
@@ -131,7 +131,7 @@ def _dress(made: Figure, panel: Panel, place: dict[str, int]) -> None:
         made.update_yaxes(visible=False, **place)
         return
     grid = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
-    made.update_xaxes(**grid, **_axis(panel.x, 34), **place)
+    made.update_xaxes(**grid, **_axis(panel.x, 80 if panel.wide else 34), **place)
     made.update_yaxes(**grid, **_axis(panel.y, 34), **place)
     if panel.bare:
         made.update_yaxes(visible=False, **place)
@@ -147,7 +147,7 @@ def _axis(axis: Axis, longest: int) -> dict[str, Any]:
         found |= {"type": "log", "exponentformat": "power", "nticks": 6}
     if axis.ticks is not None:
         found["tickvals"] = [position for position, _ in axis.ticks]
-        texts = [escape(wrapped(text, 16), quote=False) for _, text in axis.ticks]
+        texts = [escape(wrapped(text, 18), quote=False) for _, text in axis.ticks]
         found["ticktext"] = [text.replace("\n", "<br>") for text in texts]
     if axis.bounds is not None:
         ends = np.log10(axis.bounds) if axis.log else np.array(axis.bounds)
@@ -212,7 +212,7 @@ def _bars(layer: Bars, scale: Scale | None) -> Traces:
     style = STYLES[layer.role]
     trace: dict[str, Any] = {
         "type": "bar", "orientation": "h", "y": layer.y, "x": layer.end - layer.start,
-        "base": layer.start, "width": layer.height, "name": layer.name,
+        "base": layer.start, "width": layer.height, "name": layer.name, "textposition": "none",
         "marker": {"color": style.colour, "opacity": style.opacity}, **_hover(layer.texts),
     }  # fmt: skip
     if layer.low is not None and layer.high is not None:

@@ -86,7 +86,7 @@ def predicted_vs_observed(data: StudyData, forecasts: LeaveOneOut) -> Chart:
     notes = [about]
     if len(forecasts.names) > _MOST:
         notes.append(f"The {_MOST} least explained of {len(forecasts.names)} outputs.")
-    title = f"Predicted and observed values: {data.name}"
+    title = "Predicted and observed values"
     return Chart("predicted_vs_observed", title, tuple(panels), columns, tuple(notes))
 
 

@@ -74,7 +74,7 @@ def slice_chart(
     if absent:
         notes.append("Trials without a conditional parameter are not in its panel.")
     return Chart(
-        "slice", f"{quantity.label} by parameter: {data.name}", tuple(panels),
+        "slice", f"{quantity.label} by parameter", tuple(panels),
         data.columns(trials), tuple(filter(None, notes)),
     )  # fmt: skip
 

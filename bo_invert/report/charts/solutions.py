@@ -48,7 +48,7 @@ def solutions_chart(data: StudyData, found: Sequence[Shown]) -> Chart:
     if not found:
         raise InvalidInputError("solutions: no trial is completed; run the study")
     columns = data.columns([one.trial for one in found])
-    title = f"Best designs: {data.name}"
+    title = "Best designs"
     if all(one.picture is not None for one in found):
         panels = tuple(Panel(title="\n".join(one.facts), picture=one.picture) for one in found)
         return Chart("solutions", title, panels, columns, columns_wide=6)
@@ -79,7 +79,7 @@ def _parameters(data: StudyData, found: Sequence[Shown]) -> Panel:
     ticks = tuple((float(row), data.label(name)) for row, name in zip(rows, names, strict=True))
     return Panel(
         Axis("from the lower to the upper end of each parameter", ticks=(), bounds=(-0.22, 1.22)),
-        Axis(ticks=ticks, bounds=(len(names) - 0.4, -0.6)),
+        Axis(ticks=ticks, bounds=(len(names) - 0.3, -0.7)),
         tuple(layers), wide=True, height=max(180, 90 + 34 * len(names)),
     )  # fmt: skip
 

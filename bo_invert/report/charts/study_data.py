@@ -12,7 +12,7 @@ import numpy as np
 
 from bo_invert.domains.parameters import Choice, Float, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, printable
 from bo_invert.history import result_order
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
 from bo_invert.report.charts.chart import Axis, Points, floats
@@ -191,7 +191,7 @@ class StudyData:
             lines.append(trial.reason[:120])
         named = list(self.values(trial).items())
         lines += [f"{name}: {value_text(value)}" for name, value in named[:_HOVER]]
-        return "\n".join(lines + ["…"] * (len(named) > _HOVER))
+        return "\n".join(map(printable, lines + ["…"] * (len(named) > _HOVER)))
 
     @property
     def leading_name(self) -> str:

@@ -12,7 +12,7 @@ from bo_invert.report.charts.text import shortened
 from bo_invert.types import Attempt, State, Trial
 
 _UNITS = ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
-_THINNEST = 0.004
+_THINNEST = 0.006
 """Least length of a bar, as a share of the axis. Engineering choice: shorter ones are invisible."""
 
 _ROLES = {
@@ -71,9 +71,7 @@ def timeline(data: StudyData, now: float) -> Chart:
     y = Axis("worker", ticks=ticks, bounds=bottom) if several else Axis("trial", bounds=bottom)
     height = min(640, max(240, 120 + (28 * len(workers) if several else 7 * len(attempts))))
     panel = Panel(Axis(f"time [{name}]"), y, tuple(layers), wide=True, height=height)
-    return Chart(
-        "timeline", f"Time of the trials: {data.name}", (panel,), columns, (), columns_wide=1
-    )
+    return Chart("timeline", "Time of the trials", (panel,), columns, (), columns_wide=1)
 
 
 def _role(trial: Trial, one: Attempt) -> tuple[str, str]:

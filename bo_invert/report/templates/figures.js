@@ -13,6 +13,8 @@ figures.forEach(figure=>{figure.previousElementSibling.textContent=
 return}
 figures.forEach(async figure=>{
 const plot=figure.previousElementSibling,drawn=JSON.parse(figure.textContent);
+const top=drawn.layout.xaxis;
+if(top&&top.side==='top'&&plot.clientWidth<700){top.tickangle=-40;top.ticktext=top.ticktext.map(text=>text.replace('<br>',' '));drawn.layout.margin.t=90}
 await Plotly.newPlot(plot,drawn.data,drawn.layout,{responsive:true,displayModeBar:false});
 const paint=()=>Plotly.relayout(plot,{'font.color':getComputedStyle(document.body).getPropertyValue('--soft').trim()});
 paint();
