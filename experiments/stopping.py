@@ -36,7 +36,15 @@ from bo_invert.study.stop import checks
 from bo_invert.types import JSON, Trial
 
 ROOT = Path(__file__).parents[1]
-RULES = ("gain:0.1%", "gain:1%", "regret:0.1%", "regret:1%", "regret:5%", "patience:20", "patience:50")
+RULES = (
+    "gain:0.1%",
+    "gain:1%",
+    "regret:0.1%",
+    "regret:1%",
+    "regret:5%",
+    "patience:20",
+    "patience:50",
+)
 
 
 def recorded(storage: str, name: str, seed: int) -> bi.Study:
@@ -100,7 +108,9 @@ def stopped(run: JSON, rule: str) -> JSON | None:
 
 def gains(run: JSON, calls: int) -> tuple[float, float]:
     """Return the remaining gain after some calls: to the global minimum, and of the run itself."""
-    best = [loss for call, loss in zip(run["calls"], run["losses"], strict=True) if call <= calls][-1]
+    best = [loss for call, loss in zip(run["calls"], run["losses"], strict=True) if call <= calls][
+        -1
+    ]
     end, optimum = run["losses"][-1], PROBLEMS[run["problem"]].optimum
     return best - (end if optimum is None else min(optimum, end)), best - end
 

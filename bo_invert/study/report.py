@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Int, Parameter
 from bo_invert.errors import InvalidInputError
 from bo_invert.problems.recorded_versions import provenance_rows
@@ -267,6 +268,8 @@ def _range(parameter: Parameter) -> tuple[str, str]:
     if isinstance(parameter, Choice):
         kind = "ordered choice" if parameter.ordered else "choice"
         return kind, ", ".join(map(str, parameter.values))
+    if isinstance(parameter, Fixed):
+        return "fixed", value_text(parameter.value)
     kind = "integer" if isinstance(parameter, Int) else "real"
     low, high = value_text(parameter.low), value_text(parameter.high)
     return kind, f"{low} to {high}" + (", logarithmic" if parameter.log else "")

@@ -60,9 +60,7 @@ def grid(domain: Domain, base: Array, named: Mapping[str, Sequence[Any]]) -> Gri
         base: point ``(d,)``.
         named: values by parameter; the last one varies fastest.
     """
-    columns = domain.columns if domain.parameters else {
-        name: slice(i, i + 1) for i, name in enumerate(domain.axes)
-    }  # fmt: skip
+    columns = varied_columns(domain)
     parts = [
         domain.axes[name].coordinates(values) if domain.parameters else np.array(values)[:, None]
         for name, values in named.items()

@@ -65,9 +65,9 @@ def optimization_history(data: StudyData, target: str | None = None) -> Chart:
         Axis("calls (values + gradients)"), Axis(quantity.label, log=log, bounds=bounds),
         tuple(layers), wide=True, height=380,
     )  # fmt: skip
+    title = "Course of the search" if target is None else f"Course of {quantity.label}"
     return Chart(
-        "optimization_history", title, (panel,), columns,
-        tuple(notes), columns_wide=1,
+        "optimization_history", title, (panel,), columns, tuple(notes), columns_wide=1
     )  # fmt: skip
 
 

@@ -48,8 +48,8 @@ def param_importances(
         notes.append(f"The {_MOST} most important of {len(order)} parameters.")
     if found.used < 1.0:
         notes.append(
-            "The search space makes the parameters dependent: values are exchanged where it permits "
-            f"this, in at least {found.used:.0%} of the samples."
+            "The search space makes the parameters dependent: values are exchanged where it "
+            f"permits this, in at least {found.used:.0%} of the samples."
         )
     y = np.arange(len(shown), dtype=float)
     zero = np.zeros(len(shown))

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from bo_invert.domains.search_domain import Domain
+from bo_invert.report.charts.grid import varied_columns
 from bo_invert.types import Array
 
 
@@ -61,9 +62,7 @@ def sobol_indices(
     else:
         # Neighbours of a Sobol sequence are dependent; a permutation separates A from B.
         a, b = domain.sobol(rng, count), rng.permutation(domain.sobol(rng, count))
-    columns = domain.columns if domain.parameters else {
-        name: slice(i, i + 1) for i, name in enumerate(domain.axes)
-    }  # fmt: skip
+    columns = varied_columns(domain)
     parts, masks = [a, b], [np.ones(count, dtype=bool)] * 2
     for cols in columns.values():
         mixed = a.copy()

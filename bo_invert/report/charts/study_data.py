@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Float, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, printable
@@ -119,9 +120,10 @@ class StudyData:
 
     @cached_property
     def axes(self) -> Mapping[str, VariedParameter]:
-        """Parameters by name; ``z0, z1, ...`` for a latent."""
+        """Parameters that vary by name; ``z0, z1, ...`` for a latent."""
         if self.domain is not None:
-            return self.domain.axes
+            axes = self.domain.axes.items()
+            return {name: one for name, one in axes if not isinstance(one, Fixed)}
         d = len(self.trials[0].point) if self.trials else 0
         points = floats([t.point for t in self.trials]).reshape(len(self.trials), d)
         low, high = (points.min(0), points.max(0)) if len(points) else (points, points)
