@@ -49,6 +49,14 @@ def grid_positions(parameter: VariedParameter, values: Sequence[Any]) -> Array:
     return np.array([coordinate(parameter, value) for value in values])
 
 
+def varied_columns(domain: Domain) -> dict[str, slice]:
+    """Return the columns of the coordinates of each parameter that varies."""
+    if not domain.parameters:
+        return {name: slice(i, i + 1) for i, name in enumerate(domain.axes)}
+    columns = domain.columns
+    return {name: columns[name] for name in domain.axes}
+
+
 def grid(domain: Domain, base: Array, named: Mapping[str, Sequence[Any]]) -> Grid:
     """Return all combinations of values, with the other parameters of a base point.
 

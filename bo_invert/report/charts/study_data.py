@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Float, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, printable
@@ -122,8 +121,7 @@ class StudyData:
     def axes(self) -> Mapping[str, VariedParameter]:
         """Parameters that vary by name; ``z0, z1, ...`` for a latent."""
         if self.domain is not None:
-            axes = self.domain.axes.items()
-            return {name: one for name, one in axes if not isinstance(one, Fixed)}
+            return self.domain.axes
         d = len(self.trials[0].point) if self.trials else 0
         points = floats([t.point for t in self.trials]).reshape(len(self.trials), d)
         low, high = (points.min(0), points.max(0)) if len(points) else (points, points)
