@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def study_report(study: PlottedStudy) -> StudyReport:
     if study.problem is not None and data.completed:
         found = study.solutions(_SHOWN)
     model, note, explained = _model(study, data, plots)
-    findings = _findings(data, found, explained)
+    findings = replace(_findings(data, found, explained), outlook=_outlook(study))
     strategy = header["strategy"]["name"]
     size = f"{counted(len(data.trials), 'trial')}, {counted(study.journal.ledger.calls, 'call')}"
     measured = found is not None and any(
@@ -123,6 +124,21 @@ def _findings(data: StudyData, found: Solutions | None, explained: float | None)
     upheld = confirms(data, first.trial, first.judged, first.upheld) if judged else None
     latent = data.domain is not None and (data.domain.latent or data.domain.reference is not None)
     return Findings(explained, upheld, first.plausibility if latent else None, hit)
+
+
+def _outlook(study: PlottedStudy) -> str:
+    """Return a sentence about the gain that further calls can bring; empty if it is undecided."""
+    if study.problem is None or study.journal.header["problem"]["objective"]["type"] == "pareto":
+        return ""
+    found = study.outlook()
+    if not found.decided:
+        return ""
+    unit = "of the loss" if not found.goal.is_output else f"of {found.goal.label}"
+    return (
+        f"Outlook: expected further gain {found.expected:.3g} in units {unit}, at most "
+        f"{found.bound:.3g} with a probability of 95 %; the next 10 calls improve the result with "
+        f"a probability of {found.improves(10):.0%}."
+    )
 
 
 def _result(study: PlottedStudy, data: StudyData) -> list[str]:

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from ax.api.client import Client
 
+    from bo_invert.models.prediction.predictor import Predictor
+
 
 class StudyResults:
     """Read access to a study.

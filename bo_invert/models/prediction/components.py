@@ -240,6 +240,12 @@ class MixtureComponent(Component):
         found = [component.moments(points, noise) for component in self.components]
         return mixed_moments([mean for mean, _ in found], [std for _, std in found], self.weights)
 
+    def left_out(self) -> Forecasts:
+        """Forecast each observation from the others, at the same hyperparameters."""
+        found = [component.left_out() for component in self.components]
+        mixed = mixed_moments([one.mean for one in found], [one.std for one in found], self.weights)
+        return self.forecasts(*mixed, self.values)
+
     def joint_samples(self, points: Array, count: int) -> Tensor:
         # The first samples are those of the first model, in proportion to its weight.
         ends = [round(count * float(share)) for share in self.weights.cumsum(0)]
