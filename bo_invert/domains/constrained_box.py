@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from bo_invert.domains.conditions import checked_conditions, has_conditions
 from bo_invert.domains.input_constraints import InputConstraint, constraint_from_json
-from bo_invert.domains.parameters import Parameter, parameter_from_json
+from bo_invert.domains.parameters import Parameter, Value, parameter_from_json
 from bo_invert.domains.reference_measure import DataPrior, plausible_draws
 from bo_invert.domains.search_domain import BoxDomain, Domain, box_domain
+from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array, Mask
+from bo_invert.user_tables import record
 
 if TYPE_CHECKING:
     from bo_invert.domains.feasible_draws import FeasibleDraws
     from bo_invert.domains.feasible_set import FeasibleSet
+
+FixedValues = tuple[tuple[str, Value], ...]
+"""Names and values of the fixed parameters of an ask."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +66,6 @@ class ConstrainedBox(BoxDomain):
 
     def violated(self, point: Array) -> str:
         return self.feasible.violated(self._valid(point))
-
-    def with_fixed(self, fixed: Mapping[str, Any]) -> Domain:
-        if not fixed:
-            return self
-        whole = {**self.fixed, **fixed}
-        reference = cast("DataPrior | None", self.reference)
-        return constrained_box(self.parameters, self.constraints, whole, reference, self.floor)
 
     def project(self, points: Array) -> Array:
         points = np.asarray(points, dtype=np.float64)
@@ -138,6 +136,78 @@ def _unchecked(
     return ConstrainedBox(
         "box", dim, parameters, math.inf, reference, floor, constraints, dict(fixed)
     )
+
+
+def read_fixed(domain: Domain, fixed: object) -> FixedValues:
+    """Return fixed values of the user as values of the parameters, in their order.
+
+    Raises:
+        InvalidInputError: the domain has no parameters, a name or a value is unknown, or no
+            parameter is left.
+    """
+    values = record(fixed)
+    if values is None:
+        raise InvalidInputError(
+            f"ask: fixed must be a dict of parameters and values, got {fixed!r:.200}"
+        )
+    if not domain.parameters and values:
+        raise InvalidInputError(
+            f"ask: fixed needs a Box of parameters, and this is a latent, got {values!r:.200}"
+        )
+    unknown = [name for name in values if name not in domain.parameters]
+    if unknown:
+        raise InvalidInputError(
+            f"ask: fixed must name parameters among {list(domain.parameters)}, got {unknown[0]!r}"
+        )
+    found = []
+    for name, parameter in domain.parameters.items():
+        if name in values:
+            try:
+                found.append((name, parameter.read(values[name])))
+            except InvalidInputError as error:
+                raise InvalidInputError(f"ask: fixed value of {name!r}: {error}") from None
+    if values and set(domain.axes) <= set(values):
+        raise InvalidInputError(
+            "ask: fixed must leave a parameter to search, got values of all. Use enqueue(design)"
+        )
+    return tuple(found)
+
+
+def fixed_point_test(
+    domain: Domain, fixed: object
+) -> tuple[FixedValues, Callable[[Array], bool] | None]:
+    """Return fixed values of the user, and a function that is True of points with these values.
+
+    Raises:
+        InvalidInputError: see ``read_fixed`` and ``fix_values``.
+    """
+    values = read_fixed(domain, fixed)
+    restricted = fix_values(domain, values)
+    if restricted is domain:
+        return values, None
+    return values, lambda point: bool(restricted.satisfied(point[None])[0])
+
+
+@lru_cache(maxsize=16)  # asks of a day have the same fixed values
+def fix_values(domain: Domain, fixed: FixedValues) -> Domain:
+    """Return a box with fixed values of some parameters, of ``read_fixed``.
+
+    Raises:
+        InvalidInputError: no point with these values satisfies the constraints.
+    """
+    varied = {n: v for n, v in fixed if domain.parameters[n].width}
+    if not varied:
+        return domain
+    own = domain.fixed if isinstance(domain, ConstrainedBox) else {}
+    reference = cast("DataPrior | None", domain.reference)
+    try:
+        return constrained_box(
+            domain.parameters, domain.constraints, {**own, **varied}, reference, domain.floor
+        )
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"ask: no point can be proposed with fixed={dict(fixed)}. {error}"
+        ) from None
 
 
 def stored_domain(problem: JSON) -> Domain | None:

@@ -23,6 +23,10 @@ _LEVELS = 64
 choice are rare; they are treated as equally spaced."""
 
 
+_NODES = 2000
+"""Largest number of nodes of an integer program. Engineering choice: a second at most."""
+
+
 def require_points(within: FeasibleSet) -> None:
     """Check that a set has points, and that it is not too thin to sample.
 
@@ -185,7 +189,7 @@ def integer_points(within: FeasibleSet, count: int) -> Array:
             integrality=np.array(integer),
             bounds=Bounds(np.array(low), np.array(high)),
             constraints=LinearConstraint(np.array(rows), lower, upper) if rows else None,
-            options={"time_limit": 10.0},
+            options={"node_limit": _NODES},  # a time limit would depend on the machine
         )
         if result.x is None:
             break

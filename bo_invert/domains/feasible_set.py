@@ -410,10 +410,6 @@ class FeasibleSet:
             dtype=bool,
         )
 
-    def with_fixed(self, fixed: Mapping[str, Any]) -> FeasibleSet:
-        """Return the set with further fixed values."""
-        return FeasibleSet(self.parameters, self.constraints, {**self.fixed, **fixed})
-
 
 def _has_text(parameter: Parameter) -> bool:
     values = getattr(parameter, "values", (getattr(parameter, "value", None),))

@@ -177,18 +177,6 @@ class Domain(ABC):
         del point
         return ""
 
-    def with_fixed(self, fixed: Mapping[str, Any]) -> Domain:
-        """Return the domain with fixed values of parameters, by name.
-
-        Raises:
-            InvalidInputError: a name or a value is unknown, or nothing is feasible at the values.
-        """
-        if fixed:
-            raise InvalidInputError(
-                f"fixed: values can be fixed in a Box of parameters, got {dict(fixed)} in a latent"
-            )
-        return self
-
     @abstractmethod
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Draw ``n`` valid points from the reference measure, shape ``(n, d)``."""
@@ -237,6 +225,10 @@ class Domain(ABC):
         A box clips coordinates and rounds them to the levels of a parameter. A gaussian domain
         moves points inside the radius. Both move points to the edge of the plausibility ``floor``.
         """
+
+    def rounded(self, points: Array) -> Array:
+        """Return points with integers, steps and choices at their nearest values."""
+        return points
 
     @abstractmethod
     def plausibility(self, points: Array) -> Array:
@@ -343,6 +335,9 @@ class BoxDomain(Domain):
             return inside
         flat = inside.reshape(-1, self.dim)
         return self.reference.confine(flat, self.floor, self._valid).reshape(inside.shape)
+
+    def rounded(self, points: Array) -> Array:
+        return self._valid(points)
 
     def _valid(self, points: Array) -> Array:
         """Clip points to the cube and round them to the levels of the parameters."""

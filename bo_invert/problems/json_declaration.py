@@ -8,10 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from bo_invert.domains.constrained_box import constrained_box
+from bo_invert.domains.constraint_text import read_constraints
+from bo_invert.domains.input_constraints import Feasible, InputConstraint
 from bo_invert.domains.named_points import named_rows
 from bo_invert.domains.parameters import parameter_from_json
 from bo_invert.domains.reference_measure import DataPrior, Reference
-from bo_invert.domains.search_domain import Domain, box_domain, gaussian_domain
+from bo_invert.domains.search_domain import Domain, gaussian_domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives.from_json import objective_from_json
 from bo_invert.problems.problem import Problem
@@ -101,6 +104,8 @@ def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
             "parameters": {name: one.to_json() for name, one in domain.parameters.items()},
             "vector": not getattr(problem.space, "named", True),
         }
+        if domain.constraints:
+            space["constraints"] = [_declared(problem.name, one) for one in domain.constraints]
         if isinstance(domain.reference, DataPrior):
             if domain.reference.factors.size > limit:
                 raise InvalidInputError(
@@ -123,6 +128,20 @@ def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
         "differentiable": problem.differentiable,
         "realism": problem.realism or 1.0,
     }
+
+
+def _declared(name: str, constraint: InputConstraint) -> JSON:
+    """Return an input constraint as JSON.
+
+    Raises:
+        InvalidInputError: it is a function.
+    """
+    if isinstance(constraint, Feasible):
+        raise InvalidInputError(
+            f"problem {name!r}: input constraint '{constraint}' is a function, and code is not "
+            "sent. Register the problem on the server, or write a linear constraint."
+        )
+    return constraint.to_json()
 
 
 def problem_from_declaration(data: JSON, name: str) -> Problem:
@@ -176,13 +195,15 @@ def _space(data: JSON, identity: JSON) -> Space:
         if not data["parameters"]:
             raise InvalidInputError("space: parameters must have at least one entry, got {}")
         parameters = {name: parameter_from_json(one) for name, one in data["parameters"].items()}
-        domain, known = box_domain(parameters), data.get("data")
+        constraints = read_constraints(data.get("constraints") or (), list(parameters))
+        domain, known = constrained_box(parameters, constraints), data.get("data")
         if domain.conditional and data.get("vector"):
             raise InvalidInputError(
                 "space: vectors have all parameters, so none may be conditional. Remove 'vector'."
             )
         if known is not None:
-            domain = box_domain(parameters, _data_prior(known, domain.dim))
+            prior = _data_prior(known, domain.dim)
+            domain = constrained_box(parameters, constraints, None, prior)
         return DeclaredSpace(domain, bool(data.get("vector", False)), identity)
     dim, radius, known = int(data["dim"]), data.get("radius"), data.get("reference")
     if radius is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from bo_invert.domains.constrained_box import FixedValues
 from bo_invert.errors import BoInvertError
 from bo_invert.service.lru_cache import LRUCache, journal_bytes
 from bo_invert.service.registered_problems import RegisteredProblems
@@ -22,12 +24,14 @@ class ProposalRequest:
         identity: id of the study, which differs from an earlier study of the same name.
         count: number of queries.
         budget: largest number of calls of the study; None for no limit.
+        fixed: names and values of the fixed parameters.
     """
 
     study: str
     identity: str | None
     count: int
     budget: int | None
+    fixed: FixedValues = ()
 
 
 _studies = LRUCache[tuple[str | Path, str], Study](lambda study: journal_bytes(study.journal))
@@ -60,7 +64,8 @@ def propose(
             study = _studies.store(key, Study.open(request.study, store, problem))
         view = study.journal.view(request.budget)
         count = int(min(request.count, view.room))
-        return study.propose(request.budget, view, count) if count > 0 else None
+        propose = partial(study.propose, fixed=request.fixed)
+        return propose(request.budget, view, count) if count > 0 else None
     except BoInvertError:
         _studies.pop(key, None)
         raise

@@ -16,6 +16,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
+from bo_invert.domains.constrained_box import FixedValues
 from bo_invert.errors import BoInvertError, StorageBusyError
 from bo_invert.service.ask_process import ProposalRequest, propose
 from bo_invert.service.process_pool import ProcessPool
@@ -59,7 +60,7 @@ class AskProcesses:
         self.pool.stop()
 
     def propose(
-        self, client: str, journal: Journal, budget: int | None, _: JournalView, count: int
+        self, client: str, journal: Journal, plan: Plan, _: JournalView, count: int
     ) -> LoggedProposal | None:
         """Run the strategy of a study and wait for its answer; see ``ask_process.propose``.
 
@@ -69,7 +70,7 @@ class AskProcesses:
             StorageBusyError: the process died.
             BoInvertError: error of the strategy.
         """
-        request = ProposalRequest(journal.name, journal.header.get("id"), count, budget)
+        request = ProposalRequest(journal.name, journal.header.get("id"), count, *plan)
         start = time.monotonic()
         try:
             reply = anyio.from_thread.run(self.pool.run, client, journal.name, request)
@@ -89,6 +90,10 @@ class AskProcesses:
         return reply
 
 
+Plan = tuple[int | None, FixedValues]
+"""Budget and fixed values of an ask."""
+
+
 @dataclass
 class _PendingAsk:
     """Ask that waits for its trials; the future is done early if its request has ended."""
@@ -97,6 +102,11 @@ class _PendingAsk:
     budget: int | None
     client: str
     future: asyncio.Future[list[Trial]]
+
+    @property
+    def plan(self) -> Plan:
+        """Budget and fixed values; one call of the strategy serves asks with the same ones."""
+        return self.budget, self.request.assignment.fixed
 
     def resolve(self, trials: list[Trial]) -> None:
         if not self.future.done():
@@ -145,17 +155,18 @@ class AskQueue:
     async def _serve(self) -> None:
         while self._waiting:
             asks, self._waiting = self._waiting, []
-            for budget in dict.fromkeys(ask.budget for ask in asks):
-                group = [ask for ask in asks if ask.budget == budget and not ask.future.done()]
+            for plan in dict.fromkeys(ask.plan for ask in asks):
+                group = [ask for ask in asks if ask.plan == plan and not ask.future.done()]
                 try:
-                    await self._resolve(budget, group)
+                    await self._resolve(plan, group)
                 except Exception as error:
                     for ask in group:
                         if not ask.future.done():
                             ask.future.set_exception(error)
 
-    async def _resolve(self, budget: int | None, group: list[_PendingAsk]) -> None:
+    async def _resolve(self, plan: Plan, group: list[_PendingAsk]) -> None:
         """Resolve asks with ready trials, and the others with one call of the strategy."""
+        budget, _ = plan
         incomplete: list[tuple[_PendingAsk, list[Trial]]] = []
         for ask in group:
             trials, complete = await self.thread(self.journal.take_ready, ask.request, budget)
@@ -165,9 +176,7 @@ class AskQueue:
                 incomplete.append((ask, trials))
         if incomplete:
             requests = [(ask.request, trials) for ask, trials in incomplete]
-            strategy = partial(
-                self.processes.propose, incomplete[0][0].client, self.journal, budget
-            )
+            strategy = partial(self.processes.propose, incomplete[0][0].client, self.journal, plan)
             # A limiter of its own: asks must not use up the threads that serve other requests.
             answers = await anyio.to_thread.run_sync(
                 partial(self.journal.take_asked, strategy, budget, requests),

@@ -122,6 +122,7 @@ class RemoteJournal(JournalBase):
             "known": None if known is None else sorted(known),
             "round_size": assignment.round_size,
             "under_way": sorted(self.under_way),
+            **({"fixed": dict(assignment.fixed)} if assignment.fixed else {}),
         }
         # The server answers an ask within 300 s.
         asked = self._store.post(

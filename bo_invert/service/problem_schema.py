@@ -174,6 +174,63 @@ class ChoiceParameter(RequestBody):
     when: Conditions = []
 
 
+class FixedParameter(RequestBody):
+    """Parameter with one value, which is part of every design."""
+
+    type: Literal["fixed"]
+    value: ParameterValue
+    when: Conditions = []
+
+
+Names = Annotated[list[Name], Field(min_length=1, max_length=2000)]
+Coefficients = Annotated[
+    dict[Name, FiniteFloat], Field(min_length=1, max_length=2000, json_schema_extra=CLOSED)
+]
+
+
+class LinearConstraint(RequestBody):
+    """Linear constraint ``lower <= sum of coefficients times values <= upper``."""
+
+    type: Literal["linear"]
+    coefficients: Coefficients
+    lower: FiniteFloat | None = None
+    upper: FiniteFloat | None = None
+
+
+class CountConstraint(RequestBody):
+    """Bounds on the number of non-zero parameters; a non-zero one is at least ``smallest``."""
+
+    type: Literal["count"]
+    of: Names
+    most: Annotated[Integer, Field(ge=0, le=2000)]
+    least: Annotated[Integer, Field(ge=0, le=2000)] = 0
+    smallest: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+
+
+class ConstraintArrays(RequestBody):
+    """Linear constraints ``A x <= b`` and ``A_eq x = b_eq`` on all parameters in their order."""
+
+    A: Annotated[list[Vector], Field(max_length=100)] | None = None
+    b: Vector | None = None
+    A_eq: Annotated[list[Vector], Field(max_length=100)] | None = None
+    b_eq: Vector | None = None
+
+
+InputConstraints = Annotated[
+    list[
+        Annotated[str, Field(max_length=10_000)]
+        | LinearConstraint
+        | CountConstraint
+        | ConstraintArrays
+    ],
+    Field(
+        max_length=100,
+        description="Constraints on the parameters, also as text: `a + b + c == 1`, `a <= b`, "
+        "`at most 3 of a, b, c, d`.",
+    ),
+]
+
+
 class ReferenceMeasure(RequestBody):
     """Gaussian mixture in whitened coordinates, with sorted log densities of held-out codes."""
 
@@ -196,12 +253,16 @@ class BoxSpace(RequestBody):
     parameters: Annotated[
         dict[
             Name,
-            Annotated[FloatParameter | IntParameter | ChoiceParameter, Field(discriminator="type")],
+            Annotated[
+                FloatParameter | IntParameter | ChoiceParameter | FixedParameter,
+                Field(discriminator="type"),
+            ],
         ],
         Field(min_length=1, max_length=2000, json_schema_extra=CLOSED),
     ]
     vector: bool = False
     data: DataMeasure | None = None
+    constraints: InputConstraints = []
 
 
 class LatentSpace(RequestBody):

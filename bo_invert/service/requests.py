@@ -12,6 +12,7 @@ from bo_invert.service.problem_schema import (
     AnyJSON,
     Integer,
     Name,
+    ParameterValue,
     ProblemDeclaration,
     Provenance,
     RequestBody,
@@ -117,6 +118,15 @@ class AskRequest(
             "waits; those that are not started wait. 0: the strategy proposes missing trials.",
         ),
     ] = 0
+    fixed: Annotated[
+        dict[Name, ParameterValue],
+        Field(
+            max_length=VECTOR,
+            json_schema_extra=CLOSED,
+            description="Values of parameters that do not vary in this ask, as in "
+            '`{"solvent": "water"}`. Waiting trials with other values are left out.',
+        ),
+    ] = {}
     under_way: Annotated[
         Annotated[list[Count], Field(max_length=BATCH)],
         Field(

@@ -9,6 +9,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from bo_invert.domains.constrained_box import fixed_point_test
 from bo_invert.errors import (
     EvaluationError,
     FailedError,
@@ -96,7 +97,9 @@ async def ask(
     lease = body.lease if body.worker is None else body.lease or LEASE
     if body.worker is not None and lease is not None:
         await studies.beat(study, body.worker, lease)
-    assignment = Assignment(body.worker, lease, key, body.round_size, body.under_way)
+    domain = study.problem.space.domain
+    fixed = await studies.thread(fixed_point_test, domain, body.fixed) if body.fixed else ()
+    assignment = Assignment(body.worker, lease, key, body.round_size, body.under_way, *fixed)
     take = TakeRequest(count, body.retries, assignment, body.known)
     trials = await study.queue.ask(take, body.budget, request.scope["token"].name)
     return await studies.thread(_asked, study, trials, body.budget)

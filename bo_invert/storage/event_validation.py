@@ -61,6 +61,7 @@ class EventRules:
             raise ValueError(f"ask must be {log.asks}, got {event['ask']}")
         _number("seconds", event.get("seconds"), self._least)
         _optional(_whole, "budget", event.get("budget"))
+        _optional(_mapping, "fixed", event.get("fixed"))
         _optional(_whole, "seen", event.get("seen"))
         if "memo" not in event:
             raise ValueError("memo is missing")

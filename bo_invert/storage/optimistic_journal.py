@@ -141,11 +141,13 @@ class Journal(JournalBase):
         Returns:
             The started trials; None if another process recorded an ask of this number first.
         """
+        fixed = dict(parts[0][1].fixed)
         notes = {
             "seen": answer.seen,
             "budget": budget,
             "seconds": answer.seconds,
             "memo": answer.memo,
+            **({"fixed": fixed} if fixed else {}),
         }
 
         def decide(log: Log) -> JSON:

@@ -51,6 +51,9 @@ class Assignment:
             one. Default 0: an ask for all missing trials.
         under_way: Numbers of the trials that the worker still evaluates. After the end of their
             lease they are started for other workers only.
+        fixed: Names and values of parameters that do not vary in this ask.
+        suits: Function that is True of points with the fixed values. Waiting trials at other points
+            are not started. None for all points.
     """
 
     worker: str | None = None
@@ -58,6 +61,8 @@ class Assignment:
     key: str | None = None
     round_size: int = 0
     under_way: Collection[int] = ()
+    fixed: tuple[tuple[str, str | bool | int | float], ...] = ()
+    suits: Callable[[Array], bool] | None = None
 
 
 def start(log: Log, numbers: Sequence[int], assignment: Assignment) -> list[JSON]:
@@ -123,6 +128,9 @@ def resume(log: Log, count: int, room: float, retries: int, assignment: Assignme
     check_deaths(log)
     again = log.within(State.FAILED) if retries else []
     again = [trial for trial in again if 0 < _failures(trial) <= retries]
+    if assignment.suits is not None:
+        suits = assignment.suits
+        waiting, again = ([t for t in some if suits(t.point)] for some in (waiting, again))
     if not waiting and not again:
         return []
     left = room + sum(trial.query.cost.calls for trial in waiting)

@@ -95,6 +95,26 @@ def user_queries(
     ]
 
 
+def require_constraints(space: Space, queries: Sequence[Query], where: str) -> None:
+    """Check designs of the user against the input constraints of a box.
+
+    Raises:
+        InvalidInputError: A design violates one; the message names design and constraint.
+    """
+    if not space.domain.constraints or not queries:
+        return
+    points = np.array([query.point for query in queries])
+    wrong = np.flatnonzero(~space.domain.satisfied(points))
+    if len(wrong):
+        which = f"design {wrong[0]} of {len(queries)}" if len(queries) > 1 else "the design"
+        more = f" ({len(wrong)} of {len(queries)} designs)" if len(wrong) > 1 else ""
+        raise InvalidInputError(
+            f"{where}: {which} is outside the search domain: "
+            f"{space.domain.violated(points[wrong[0]])}{more}. Correct it, or record measured "
+            "designs for the models only: add(table, outside='model')"
+        )
+
+
 def design_points(space: Space, designs: object, points: object, where: str) -> Array:
     """Return the points ``(n, d)`` of designs, or of points, of the user; exactly one is given.
 
@@ -177,6 +197,7 @@ def observations(
     single = record(X) is not None
     designs = [X] if single and columns(X) is None else X  # a mapping of columns is a table
     queries = user_queries(problem.space, designs, points, "data")
+    require_constraints(problem.space, queries, "add")
     count = len(queries)
     answers = output_rows(Y, single, count, problem.output_names.oracle)
     require(
@@ -268,8 +289,9 @@ def user_query(space: Space, x: object, point: object, design: JSON = None) -> Q
     )
     if design is not None:
         query = exact_query(space, query.point, design, query.origin)
+    require_constraints(space, [query], "enqueue")
     # Coordinates of integers and choices become those of their values.
-    return query if domain.latent else replace(query, point=domain.project(query.point))
+    return replace(query, point=domain.rounded(query.point))
 
 
 def output_rows(Y: object, single: bool, count: int, outputs: Sequence[str]) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bo_invert.domains.constrained_box import FixedValues, fix_values, fixed_point_test
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import StudyExistsError, blank, require
 from bo_invert.problems.json_declaration import declaration_of
@@ -175,7 +176,13 @@ class Study(CopiedByReopening, StudyRecords):
         return study
 
     @own_settings()
-    def ask(self, count: int = 1, *, budget: int | None = None) -> list[Trial]:
+    def ask(
+        self,
+        count: int = 1,
+        *,
+        budget: int | None = None,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> list[Trial]:
         """Return trials to evaluate next: enqueued points first, then proposed ones.
 
         The log holds them before they are returned. They stay open until ``tell``.
@@ -183,12 +190,21 @@ class Study(CopiedByReopening, StudyRecords):
         Args:
             count: Number of trials, at least 1.
             budget: Calls that the whole study may spend; some strategies plan with it.
+            fixed: Values of parameters of a ``Box`` that do not vary in this ask, such as
+                ``{"solvent": "water"}``. Waiting trials with other values are left out.
 
         Returns:
             At most ``count`` trials. There are fewer if the strategy waits for open trials or is
             done.
+
+        Raises:
+            InvalidInputError: Invalid argument, or no point with the fixed values satisfies the
+                constraints.
         """
-        return self.take(count, budget)
+        if not fixed:
+            return self.take(count, budget)
+        values, suits = fixed_point_test(self._require_problem().statement.domain, fixed)
+        return self.take(count, budget, assignment=Assignment(fixed=values, suits=suits))
 
     @own_settings()
     def run(
@@ -266,7 +282,7 @@ class Study(CopiedByReopening, StudyRecords):
         self._require_problem()
 
         def start(wanted: int) -> list[Trial]:
-            propose = partial(self.propose, budget)
+            propose = partial(self.propose, budget, fixed=assignment.fixed)
             return self.journal.take(propose, wanted, budget, retries, assignment)
 
         repeats = None if assignment.key is not None else self._repeated_designs
@@ -274,17 +290,23 @@ class Study(CopiedByReopening, StudyRecords):
         return list(self._with_designs(trials))
 
     @own_settings()
-    def propose(self, budget: int | None, view: JournalView, wanted: int) -> LoggedProposal:
+    def propose(
+        self, budget: int | None, view: JournalView, wanted: int, fixed: FixedValues = ()
+    ) -> LoggedProposal:
         """Ask the strategy for queries, without recording anything.
 
         Args:
             budget: Calls that the whole study may spend.
             view: Snapshot of the log.
             wanted: Number of queries.
+            fixed: Names and values of parameters that do not vary in this ask.
         """
+        statement = self.statement
+        if fixed:
+            statement = replace(statement, domain=fix_values(statement.domain, fixed))
         request = Request(view.asks, wanted, self.seed, budget, view.memo)
         began = time.perf_counter()
-        proposal = self.strategy.ask(statement := self.statement, view.trials, request)
+        proposal = self.strategy.ask(statement, view.trials, request)
         seconds = time.perf_counter() - began
         _log.debug(
             "study %r: ask %d of strategy %s, %d of %d queries in %.3f s",
