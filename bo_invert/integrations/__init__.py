@@ -1,0 +1,1 @@
+"""Adapters that let other frameworks ask strategies of this library for points."""
