@@ -24,7 +24,7 @@ from bo_invert.spaces.box import Box
 from bo_invert.storage.base import Store
 from bo_invert.strategies.base import Strategy
 from bo_invert.study.study import Study
-from bo_invert.types import Trial
+from bo_invert.types import JSON, Trial
 from bo_invert.user_data import scalar
 
 with require_package("bo_invert.integrations.gest", "gest-api", "gest"):
@@ -66,7 +66,7 @@ class BoInvertGenerator(Generator):  # type: ignore[misc]  # a class without typ
         batch_size: int = 1,
         storage: str | Store | None = None,
         name: str = "gest",
-        **options: Any,
+        **options: JSON,
     ) -> None:
         super().__init__(vocs)
         self.vocs, self.batch_size = vocs, batch_size

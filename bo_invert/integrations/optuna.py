@@ -6,7 +6,7 @@ import math
 import statistics
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 from bo_invert.strategies.base import Strategy
 from bo_invert.study.study import Study
+from bo_invert.types import JSON, Trial
 
 with require_package("bo_invert.integrations.optuna", "optuna", "optuna"):
     import optuna
@@ -33,12 +34,13 @@ with require_package("bo_invert.integrations.optuna", "optuna", "optuna"):
     from optuna.search_space import IntersectionSearchSpace
     from optuna.trial import FrozenTrial, TrialState
 
-if TYPE_CHECKING:
-    from bo_invert.types import Trial
-
 Space = dict[str, BaseDistribution]
 """Distributions by the names of the parameters."""
-# Attribute of a trial in Optuna under which samplers store constraints, by its source.
+Key = tuple[Space, tuple[optuna.study.StudyDirection, ...], tuple[str, ...]]
+"""Distributions, directions of the objectives, and names of the constraints."""
+Value: TypeAlias = Any
+"""Value of a parameter in Optuna; that of a choice may be any object."""
+# Attribute of a trial under which samplers of Optuna store the result of ``constraints_func``.
 _CONSTRAINTS = "constraints"
 
 
@@ -74,7 +76,7 @@ class BoInvertSampler(BaseSampler):
         search_space: Space | None = None,
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
         independent_sampler: BaseSampler | None = None,
-        **options: Any,
+        **options: JSON,
     ) -> None:
         self._strategy, self._options = strategy, options
         fresh = np.random.SeedSequence().generate_state(1)
@@ -113,9 +115,12 @@ class BoInvertSampler(BaseSampler):
             names = _constraint_names(trials)
             key = (search_space, directions, names)
             if self._mirror is None or self._mirror.key != key:
-                self._mirror = _Mirror(*key, self._strategy, self._seed, self._options)
+                self._mirror = _Mirror(key, self._create)
             self._mirror.update([one for one in trials if one.number != trial.number])
             return self._mirror.ask(trial.number)
+
+    def _create(self, problem: Problem) -> Study:
+        return Study.create("optuna", problem, self._strategy, self._seed, **self._options)
 
     def sample_independent(
         self,
@@ -123,7 +128,7 @@ class BoInvertSampler(BaseSampler):
         trial: FrozenTrial,
         param_name: str,
         param_distribution: BaseDistribution,
-    ) -> Any:
+    ) -> Value:
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -148,24 +153,13 @@ class _Mirror:
     """Study of this library with the trials of a study of Optuna.
 
     Args:
-        space: distributions of the parameters.
-        directions: direction of each objective.
-        constraints: names of the constraints.
-        strategy: strategy of the study.
-        seed: seed of the study.
-        options: options of a strategy given by name.
+        key: distributions of the parameters, direction of each objective, names of the constraints.
+        create: function from a problem to a study.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        directions: tuple[optuna.study.StudyDirection, ...],
-        constraints: tuple[str, ...],
-        strategy: str | Mapping[str, Any] | Strategy,
-        seed: int,
-        options: Mapping[str, Any],
-    ) -> None:
-        self.key = (space, directions, constraints)
+    def __init__(self, key: Key, create: Callable[[Problem], Study]) -> None:
+        self.key = key
+        space, directions, constraints = key
         self._axes = {name: _Axis(one) for name, one in space.items()}
         self._values = [f"objective {i}" for i in range(len(directions))]
         self._limits = [f"constraint {name}" for name in constraints]
@@ -185,7 +179,7 @@ class _Mirror:
             outputs=[*self._values, *self._limits],
             name="optuna",
         )
-        self._study = Study.create("optuna", problem, strategy, seed, **options)
+        self._study = create(problem)
         self._trials: dict[int, Trial] = {}
         """Open trials by the number in Optuna."""
         self._done: set[int] = set()
@@ -286,14 +280,14 @@ class _Axis:
         inner = one.to_internal_repr(value)
         return bool(one._contains(inner))
 
-    def to_optuna(self, value: Any) -> Any:
+    def to_optuna(self, value: Value) -> Value:
         """Return the value for Optuna of a value of the parameter."""
         one = self._distribution
         if isinstance(one, CategoricalDistribution):
             return one.choices[value]
         return int(value) if isinstance(one, IntDistribution) else float(value)
 
-    def from_optuna(self, value: Any) -> Any:
+    def from_optuna(self, value: Value) -> Value:
         """Return the value of the parameter for one of Optuna, which may have rounding errors."""
         one = self._distribution
         if isinstance(one, CategoricalDistribution):
