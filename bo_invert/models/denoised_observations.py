@@ -64,7 +64,7 @@ def posterior_expectation(statement: ProblemStatement, history: History) -> Expe
     rest = [j for j in range(y.shape[1]) if j not in modelled.columns]
     outputs = torch.empty(3, *y.shape, dtype=torch.float64)
     posterior = _ObservedPosterior.fit(inputs, modelled.values, modelled.warp_directions)
-    outputs[..., modelled.columns] = posterior.triples()[..., int(modelled.models_loss) :]
+    outputs[..., modelled.columns] = posterior.triples()[..., modelled.modelled_losses :]
     if rest:  # separate models, so that unused outputs do not change the loss
         outputs[..., rest] = _ObservedPosterior.fit(inputs, y[:, rest], None).triples()
     losses, probability = _losses(posterior, modelled), _probability(posterior, modelled)

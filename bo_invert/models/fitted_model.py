@@ -12,6 +12,7 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.acquisition import expected_improvement
 from bo_invert.models.acquisition.acquisition_data import AcquisitionData
+from bo_invert.models.acquisition.hypervolume_improvement import log_hypervolume_improvement
 from bo_invert.models.acquisition.thompson_sample_paths import thompson_scores
 from bo_invert.models.acquisition.ucb_pe import ucb_pe
 from bo_invert.models.acquisition.unseen_pairs import UnseenPairs
@@ -20,6 +21,7 @@ from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.optim.score import Score, differentiable
 from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array, Indices, Mask
 
@@ -69,9 +71,14 @@ class FittedModel:
     ) -> Score:
         """Return the log expected improvement with pending unit inputs ``(p, d)``.
 
+        For a ``Pareto`` objective, it is that of the hypervolume.
+
         ``unseen`` adds the variance of unseen pairs of values of choices.
         """
         data = replace(self.acquisition_data(pending), unseen=unseen)
+        pareto = isinstance(self.outputs.statement.objective, Pareto)
+        if pareto and data.feasible.any():
+            return log_hypervolume_improvement(self.surrogate, self.outputs, data, seed=seed)
         return expected_improvement.log_expected_improvement(
             self.surrogate, self.outputs, data, seed=seed, samples=samples
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.objectives.base import Objective
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import Array
 
@@ -35,7 +36,8 @@ class ModelledOutputs:
 
     Attributes:
         columns: Positions of the modelled outputs among the m outputs.
-        models_loss: The first modelled output is the loss.
+        modelled_losses: Number of losses among the modelled outputs, which come first: 1 if the
+            loss is modelled, the number of criteria for ``Pareto``.
         values: Modelled outputs without outliers, shape ``(n, c)``.
         loss_gap: Difference between the median loss and the best one.
     """
@@ -45,11 +47,14 @@ class ModelledOutputs:
         self.m = y.shape[1]
         objective = statement.objective
         self.composite = objective.structured and _is_differentiable(objective, y, losses)
-        self.models_loss = objective.structured and not self.composite
-        read = [] if self.models_loss else _read_columns(objective, self.m)
+        self.modelled_losses = self._count_losses()
+        read = [] if self.modelled_losses else _read_columns(objective, self.m)
         self.columns = sorted({*read, *(c.index for c in statement.constraints)})
         modelled, losses = clip_outliers(y[:, self.columns]), clip_outliers(losses[:, None])[:, 0]
-        self.values: Array = np.column_stack([losses, modelled]) if self.models_loss else modelled
+        self.values: Array = modelled
+        if self.modelled_losses:
+            own = clip_outliers(objective.losses(y)) if isinstance(objective, Pareto) else losses
+            self.values = np.column_stack([own, modelled])
         # The embedding restores all m outputs, with zeros for those that nothing reads.
         self._embedding: Tensor | None = None
         if self.columns != list(range(self.m)):
@@ -68,7 +73,8 @@ class ModelledOutputs:
         """
         constrained = {self.column(c.index) for c in self.statement.constraints}
         many = self.values.shape[1] > MAX_INDEPENDENT_OUTPUTS
-        none = self.composite or many or self._loss_term[0] in constrained
+        several = self.composite or isinstance(self.statement.objective, Pareto)
+        none = several or many or self._loss_term[0] in constrained
         return None if none else self._loss_term
 
     @property
@@ -90,7 +96,8 @@ class ModelledOutputs:
     def names(self) -> list[str]:
         """Names of the modelled outputs."""
         names = [self.statement.outputs[column] for column in self.columns]
-        return ["loss", *names] if self.models_loss else names
+        labels = getattr(self.statement.objective, "labels", ("loss",))
+        return [*labels, *names] if self.modelled_losses else names
 
     def constraint_bounds(self, like: Tensor) -> list[tuple[int, float, Tensor]]:
         """Return constraints as (column, sense, bound): ``sense * (value - bound) <= 0``.
@@ -108,10 +115,25 @@ class ModelledOutputs:
 
     def loss(self, modelled: Tensor) -> Tensor:
         """Return losses ``(...)`` of modelled outputs ``(..., c)``."""
-        if self.models_loss:
+        objective = self.statement.objective
+        if self.modelled_losses and isinstance(objective, Pareto):
+            scaled: Tensor = modelled[..., : self.modelled_losses] / modelled.new_tensor(
+                objective.scale
+            )
+            return scaled.mean(-1)
+        if self.modelled_losses:
             return modelled[..., 0]
         loss: Tensor = self.statement.objective.loss(self.raw(modelled))
         return loss
+
+    def criteria(self, modelled: Tensor) -> Tensor:
+        """Return the losses ``(..., q)`` of the criteria of a ``Pareto`` objective."""
+        objective = self.statement.objective
+        assert isinstance(objective, Pareto)
+        if self.modelled_losses:
+            return modelled[..., : self.modelled_losses]
+        losses: Tensor = objective.losses(self.raw(modelled))
+        return losses
 
     def constraint_excesses(self, modelled: Tensor) -> list[Tensor]:
         """Return the excesses ``(...)`` of modelled outputs ``(..., c)``, one per constraint.
@@ -133,12 +155,18 @@ class ModelledOutputs:
 
     def column(self, output: int) -> int:
         """Return the position of an output among the modelled ones."""
-        return self.columns.index(output) + int(self.models_loss)
+        return self.columns.index(output) + self.modelled_losses
+
+    def _count_losses(self) -> int:
+        objective = self.statement.objective
+        if self.composite or not objective.structured:
+            return 0
+        return len(objective.objectives) if isinstance(objective, Pareto) else 1
 
     @cached_property
     def _loss_term(self) -> tuple[int, float]:
         """Modelled output that is the loss up to its sign, and the sign."""
-        if self.models_loss:
+        if self.modelled_losses:
             return 0, 1.0
         index = _read_columns(self.statement.objective, self.m)[0]
         # The loss of a unit vector is the sign of a plain objective.
@@ -152,7 +180,7 @@ class ModelledOutputs:
 
     def raw(self, modelled: Tensor) -> Tensor:
         """Return all outputs ``(..., m)``, zero for those that nothing reads."""
-        picked = modelled[..., 1:] if self.models_loss else modelled
+        picked = modelled[..., self.modelled_losses :]
         return picked if self._embedding is None else picked @ self._embedding.to(picked)
 
 

@@ -43,6 +43,7 @@ from bo_invert.storage.journal_base import TakeRequest
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import from_spec
+from bo_invert.strategies.requirements import require_support
 from bo_invert.study.amendments import amended_outcome, completed
 from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import check_outputs, user_query
@@ -293,7 +294,7 @@ def _header(registered: RegisteredProblems, body: requests.CreateStudyRequest) -
         _check_size(source["declared"]["space"])
         problem = problem_from_declaration(source["declared"], body.problem_name or body.name)
     strategy = from_spec(body.strategy.model_dump())
-    strategy.check(problem.statement)
+    require_support(strategy, problem.statement)
     made_with = body.provenance and body.provenance.model_dump()
     header = new_header(
         problem, strategy, body.seed, problem_name=body.problem_name, made_with=made_with

@@ -11,6 +11,7 @@ import numpy as np
 
 from bo_invert.history import History
 from bo_invert.models.least_squares.target_reached import target_reached
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, from_spec
@@ -63,6 +64,7 @@ class Auto(Strategy):
     The first row that applies decides:
 
     ====================================================  =======================
+    a ``Pareto`` objective                                ``gp``
     a target, real parameters, an exact oracle            ``gp``, ``least_squares``
     gradients, an exact oracle                            ``gradient_gp``
     gradients, the last 30 % of the budget                ``polish``
@@ -102,6 +104,7 @@ class Auto(Strategy):
 
     name = "auto"
     models_outside = True
+    multi_objective = True
     noisy: bool | None = None
     device: str = "cpu"
 
@@ -113,11 +116,13 @@ class Auto(Strategy):
         repeat = _repeat(statement, history, request, memo) if self.noisy is None else None
         if repeat is not None:
             return Proposal((repeat,), memo)
-        comparisons = {
-            "linear": _compare_linear(statement, history, memo),
-            "forest": _compare_forest(statement, history, memo, self.noisy, request),
-            "gradients": _compare_gradients(statement, history, memo),
-        }
+        comparisons: dict[str, JSON] = {}
+        if not isinstance(statement.objective, Pareto):
+            comparisons = {
+                "linear": _compare_linear(statement, history, memo),
+                "forest": _compare_forest(statement, history, memo, self.noisy, request),
+                "gradients": _compare_gradients(statement, history, memo),
+            }
         queries: tuple[Query, ...] = ()
         asked = replace(request, memo=memo)
         for spec, why in _selections(statement, history, asked, self, comparisons):
@@ -164,6 +169,9 @@ def _selections(
         "repeated evaluations differ" if options.noisy is None else "the oracle is declared noisy"
     )
     remark = f", with noise, because {source}" if noisy else ""
+    if isinstance(statement.objective, Pareto):
+        yield {"name": "gp", "options": settings}, f"gp: hypervolume of several criteria{remark}"
+        return
     calls = math.inf if request.budget is None else request.budget
     share = 0.0 if noisy else share_of_forest(history, comparisons.get("forest"))
     # The number of the ask, because batches have sizes of their own.

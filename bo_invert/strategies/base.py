@@ -114,6 +114,9 @@ class Strategy(ABC):
     Other strategies receive them as cancelled trials, which keep their numbers.
     """
 
+    multi_objective: ClassVar[bool] = False
+    """True if it searches the front of a ``Pareto`` objective; others are refused."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "ask" in vars(cls):

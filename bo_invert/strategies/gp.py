@@ -16,11 +16,13 @@ from bo_invert.models.base import KERNELS, to_unit
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 from bo_invert.models.optim.initial_design import count_design_points, initial_design_size
+from bo_invert.objectives.pareto import Pareto
+from bo_invert.objectives.pareto_front import dominance_order, non_dominated
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, draw_seed, option
 from bo_invert.strategies.phases import SurrogateStrategy
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Indices
 
 if TYPE_CHECKING:
     from bo_invert.models.fitted_model import FittedModel
@@ -54,6 +56,9 @@ class GP(SurrogateStrategy):
 
     While leave-one-out predictions explain less than half of the variance, the initial design
     continues, up to ``2 d`` points, at least 5 and at most 20.
+
+    For ``Pareto`` objectives it is the expected improvement of the hypervolume (qLogNEHVI; Daulton
+    et al. 2021, Ament et al. 2023), in closed form if all criteria are outputs.
 
     Leave-one-out predictions choose the kernel, shared or separate lengthscales, and a noise
     model. Up to 60 observations of at most three outputs, the surrogate is an average over shared
@@ -97,6 +102,7 @@ class GP(SurrogateStrategy):
 
     name = "gp"
     models_outside = True
+    multi_objective = True
     noisy: bool = False
     initial: int | None = option(None, ge=1)
     samples: int = option(128, ge=1)
@@ -108,9 +114,9 @@ class GP(SurrogateStrategy):
 
     def check(self, statement: ProblemStatement) -> None:
         objective = statement.objective
-        plain = not isinstance(objective, Target) and getattr(objective, "index", None) not in {
-            constraint.index for constraint in statement.constraints
-        }
+        plain = not isinstance(objective, (Target, Pareto)) and getattr(
+            objective, "index", None
+        ) not in {constraint.index for constraint in statement.constraints}
         # The outputs of a Composite decide later whether it is plus or minus one of them.
         if self.acquisition == "ucb_pe" and not plain:
             raise _no_confidence_bound(statement)
@@ -122,7 +128,8 @@ class GP(SurrogateStrategy):
         domain, memo = statement.domain, request.memo or {}
         inputs = to_unit(domain, history.points)
         # Exact inference costs O(n^3), so it is limited to a subset that contains the incumbent.
-        subset = select_subset(inputs, history.order)
+        order = _ranking(statement, history)
+        subset = select_subset(inputs, order)
         model = fit_model(
             statement, history, inputs, memo.get("outputs"),
             subset=subset, kernel=self.kernel, noisy=self.noisy, warp=self.warp, device=self.device,
@@ -143,9 +150,11 @@ class GP(SurrogateStrategy):
         )
         if self.elsewhere:
             constrain, ranked = excluded_choices.without_choices(domain, constrain, ranked)
-        context = _AskContext(
-            domain, history, model, constrain, duplicates, ranked[:5], request.rng()
-        )
+        rng = request.rng()
+        pareto = isinstance(statement.objective, Pareto)
+        if pareto:
+            ranked = _front_incumbents(statement, history, rng)
+        context = _AskContext(domain, history, model, constrain, duplicates, ranked[:5], rng)
         if self.acquisition == "ucb_pe":
             # The posterior of the loss is Gaussian only if it is plus or minus a modelled output.
             if model.outputs.loss_column is None:
@@ -157,7 +166,8 @@ class GP(SurrogateStrategy):
         else:
             # A greedy batch reaches at least 1 - 1/e of the largest joint EI, because joint EI is
             # submodular (Wilson et al. 2018).
-            points = self._choose_sequentially(context, min(request.count, _SEQUENTIAL))
+            first = request.count if pareto else min(request.count, _SEQUENTIAL)
+            points = self._choose_sequentially(context, first)
             points = _add_thompson_points(context, points, request.count)
         queries = self._queries(statement, history, model, points)
         if self.elsewhere:
@@ -225,6 +235,27 @@ class _AskContext:
     incumbents: Array
     """The five best observed points, best first, shape ``(k, d)``."""
     rng: np.random.Generator
+
+
+def _ranking(statement: ProblemStatement, history: History) -> Indices:
+    """Return the positions of the observations, best first; fronts in order for ``Pareto``."""
+    objective = statement.objective
+    if not isinstance(objective, Pareto):
+        return history.order
+    ranks = dominance_order(np.asarray(objective.losses(history.y)))
+    return np.lexsort((history.losses, ranks, np.maximum(history.violations, 0.0)))
+
+
+def _front_incumbents(
+    statement: ProblemStatement, history: History, rng: np.random.Generator
+) -> Array:
+    """Return the points of the feasible front in random order; the best point without one."""
+    assert isinstance(statement.objective, Pareto)
+    feasible = np.flatnonzero(history.violations <= 0.0)
+    if not len(feasible):
+        return history.ranked_points
+    losses = np.asarray(statement.objective.losses(history.y[feasible]))
+    return np.asarray(history.points[rng.permutation(feasible[non_dominated(losses)])])
 
 
 def _add_thompson_points(context: _AskContext, points: Array, count: int) -> Array:

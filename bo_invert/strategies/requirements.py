@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from bo_invert.errors import UnsuitableStrategyError
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
+from bo_invert.strategies.base import Strategy
+
+
+def require_support(strategy: Strategy, statement: ProblemStatement) -> None:
+    """Check that a strategy supports a problem: its objective, and its own requirements.
+
+    Raises:
+        UnsuitableStrategyError: it does not; the message names the problem and the remedy.
+    """
+    if isinstance(statement.objective, Pareto) and not strategy.multi_objective:
+        raise UnsuitableStrategyError(
+            f"strategy {strategy.name!r} minimises one loss, and the objective of problem "
+            f"{statement.name!r} is {statement.objective}. Use 'auto', 'gp', 'random', 'sobol', "
+            "'prior', 'optuna', 'ax' or 'botorch', or one objective with constraints on the other "
+            "outputs"
+        )
+    strategy.check(statement)
 
 
 def require_gradients(name: str, statement: ProblemStatement) -> None:

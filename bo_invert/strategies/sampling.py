@@ -23,6 +23,7 @@ class Random(Strategy):
     """
 
     name = "random"
+    multi_objective = True
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
@@ -44,6 +45,7 @@ class Prior(Strategy):
     """
 
     name = "prior"
+    multi_objective = True
     candidates: int = option(1, ge=1)
 
     def ask(
@@ -78,6 +80,7 @@ class Sobol(Strategy):
     """
 
     name = "sobol"
+    multi_objective = True
 
     def ask(
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request

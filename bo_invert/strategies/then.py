@@ -9,6 +9,7 @@ from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, from_spec, option
 from bo_invert.strategies.phases import TwoPhaseStrategy, ask_with_memo
+from bo_invert.strategies.requirements import require_support
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Then(TwoPhaseStrategy):
 
     name = "then"
     models_outside = True
+    multi_objective = True  # the two strategies decide
     first: Any = "sobol"
     second: Any = "gp"
     share: float = option(0.7, ge=0, le=1)
@@ -38,7 +40,7 @@ class Then(TwoPhaseStrategy):
 
     def check(self, statement: ProblemStatement) -> None:
         for child in (self.first, self.second):
-            from_spec(child).check(statement)
+            require_support(from_spec(child), statement)
 
     def _limit(self, statement: ProblemStatement, budget: int | None) -> int | None:
         return self.calls if budget is None else round(self.share * budget)

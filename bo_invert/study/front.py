@@ -222,7 +222,8 @@ def _criteria(objective: Pareto, history: History, statement: ProblemStatement |
         index = objective.plausibility.index
         outputs[:, index] = history.y[found.positions, index]
     expected = np.asarray(objective.losses(outputs))
-    return _Criteria(trials, expected, found.probability >= 0.5)
+    inside = np.isfinite(history.violations[found.positions])
+    return _Criteria(trials, expected, inside & (found.probability >= 0.5))
 
 
 def _hypervolume(losses: Array, reference: Array) -> float:

@@ -28,6 +28,7 @@ from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.reader import JournalView
 from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import Request, Strategy, from_spec
+from bo_invert.strategies.requirements import require_support
 from bo_invert.study.copying import CopiedByReopening
 from bo_invert.study.header import (
     buildable_strategy,
@@ -71,7 +72,7 @@ class Study(CopiedByReopening, StudyRecords):
             # A study stays readable after its strategy was removed; ``ask`` then raises.
             strategy = buildable_strategy(journal.header)
         if problem is not None and strategy is not None:
-            strategy.check(problem.statement)
+            require_support(strategy, problem.statement)
 
     @cached_property
     def strategy(self) -> Strategy:
@@ -121,7 +122,7 @@ class Study(CopiedByReopening, StudyRecords):
         )
         seed = whole_number("Study", "seed", seed, least=0)
         chosen = from_spec(strategy, **options)
-        chosen.check(problem.statement)
+        require_support(chosen, problem.statement)
         store = open_store(storage, token)
         header = new_header(problem, chosen, int(seed))
         if getattr(store, "declares", False):

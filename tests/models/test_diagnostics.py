@@ -240,7 +240,7 @@ def test_a_selection_of_many_outputs_is_predicted() -> None:
 def test_a_modelled_loss_is_predicted() -> None:
     problem = bowl(2, objective=bi.Composite(lambda y: np.abs(np.asarray(y)).max(-1)))
     surrogate, outputs = surrogate_of(problem.statement)
-    assert outputs.models_loss
+    assert outputs.modelled_losses
     note = predict_intervals(surrogate, outputs, problem.statement, [], np.zeros((1, 2)))[0]
     assert list(note["foretold"]) == ["loss"]
     low, _, high = note["foretold"]["loss"]

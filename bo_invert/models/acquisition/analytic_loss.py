@@ -151,7 +151,7 @@ def analytic_loss(surrogate: Surrogate, outputs: ModelledOutputs) -> AnalyticLos
     # Entries of one output are dependent.
     if len(set(target.indices)) < len(target.indices):
         return None
-    if outputs.models_loss or projected or surrogate.warp is not None:
+    if outputs.modelled_losses or projected or surrogate.warp is not None:
         return None
     columns = [outputs.column(index) for index in target.indices]
     # y_j = w_j s_j + offset_j, so (y_j - t_j) / scale_j is linear in the score s_j. The common unit

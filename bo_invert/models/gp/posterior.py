@@ -33,6 +33,8 @@ class MomentsCache(NamedTuple, Generic[A]):
     kernel: KernelCache[A]
     white: A
     """L^-1 k(x), shape ``(k, m, n)``."""
+    known: A | None = None
+    """Gradient of an output that is a known function of the input, shape ``(m, d)``."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,7 +98,7 @@ class Surrogate:
         |R s + Q'b|^2 + |b - Q Q'b|^2, which needs k instead of m outputs per evaluation.
         """
         target = outputs.statement.objective
-        transformed = outputs.models_loss or self.warp is not None
+        transformed = outputs.modelled_losses > 0 or self.warp is not None
         if transformed or not isinstance(target, Target) or not target.points:
             return lambda scores: outputs.loss(self.values(scores))
         columns = [outputs.column(index) for index in target.indices]

@@ -91,7 +91,7 @@ def fit_predictor(statement: ProblemStatement, history: History, *, noisy: bool)
         rows = rows[np.sort(np.unique(observed, axis=0, return_index=True)[1])]
     modelled = ModelledOutputs(statement, history.y[rows], history.losses[rows])
     fit = _Fit(statement, history.points[rows], _linear(statement, history), noisy)
-    columns = [-1] * int(modelled.models_loss) + modelled.columns
+    columns = [-1] * modelled.modelled_losses + modelled.columns
     blocks = [fit.block(modelled.values, columns, modelled.warp_directions)]
     rest = [j for j in range(len(statement.outputs)) if j not in modelled.columns]
     if rest:

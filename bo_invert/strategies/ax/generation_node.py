@@ -35,6 +35,7 @@ from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.single_output import Maximize, Minimize
 from bo_invert.strategies.ax.conversion import Frame
 from bo_invert.strategies.base import Request, Strategy, from_spec
+from bo_invert.strategies.requirements import require_support
 from bo_invert.types import JSON, Array, Outcome, Query, State, Trial
 from bo_invert.user_code import own_settings
 
@@ -60,7 +61,7 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
     def update_generator_state(self, experiment: Experiment, data: Data) -> None:
         self._statement, self._fixed = statement_of(experiment)
         self._frame = Frame(self._statement.domain)
-        self.strategy.check(self._statement)
+        require_support(self.strategy, self._statement)
         self._log, self._notes = self._read(experiment, data)
         self._fresh = []
 

@@ -93,7 +93,7 @@ def test_a_composite_without_torch_is_modelled_by_its_loss() -> None:
     fails = ModelledOutputs(
         statement(bi.Composite(lambda v: np.abs(np.asarray(v)).sum(-1)), 2, ["y1 <= 0"]), y, losses
     )
-    assert fails.models_loss
+    assert fails.modelled_losses
     assert fails.loss_column == (0, 1.0)
     assert np.allclose(fails.loss(torch.tensor(fails.values)), losses)
     assert ((fails.violation(torch.tensor(fails.values)).numpy() > 0) == (y[:, 1] > 0)).all()
