@@ -1,34 +1,13 @@
-"""Conformance tests of a storage, for third parties too. They need pytest and hypothesis.
-
-::
-
-    from bo_invert.testing import StudyConformance
-
-    class TestMyStore(StudyConformance):
-        @pytest.fixture
-        def storage(self, tmp_path):
-            return MyStore(tmp_path)  # anything that Study.create takes as its storage
-"""
+"""Conformance suite of a storage."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection
-from functools import cache, partial
+from functools import cache
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    MultipleResults,
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import initialize, run_state_machine_as_test
 
 from bo_invert.domains.parameters import Choice, Float, Int
 from bo_invert.errors import (
@@ -40,17 +19,17 @@ from bo_invert.errors import (
     StudyNotFoundError,
     TellConflictError,
 )
-from bo_invert.history import History
-from bo_invert.objectives.single_output import Maximize, Minimize
+from bo_invert.objectives.single_output import Maximize
 from bo_invert.objectives.target import Target
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
 from bo_invert.storage.base import Store
 from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.open import open_store
-from bo_invert.storage.trial_transitions import MAX_DEATHS, Assignment
+from bo_invert.storage.trial_transitions import MAX_DEATHS
 from bo_invert.study.study import Study
-from bo_invert.types import Cost, State, Trial
+from bo_invert.testing.state_machine import StudyMachine, consistent, problem, take
+from bo_invert.types import Cost, State
 
 NAMES = (
     "plain",
@@ -60,11 +39,6 @@ NAMES = (
     "100% _a_ [b]* \\ :c ?/d",
     "  spaces  ",
 )
-
-
-def problem(dim: int = 2) -> Problem:
-    """Build a problem without an oracle."""
-    return Problem(Box([0.0] * dim, [1.0] * dim), None, Minimize(), name="conformance")
 
 
 def _answer_one(study: Study) -> None:
@@ -79,27 +53,6 @@ def _uninterrupted() -> list[list[float]]:
     for _ in range(9):
         _answer_one(whole)
     return [trial.point.tolist() for trial in whole.trials]
-
-
-def consistent(study: Study) -> None:
-    """Assert that numbers are positions, the ledger sums the attempts and no ended trial runs."""
-    trials = study.trials
-    assert [trial.number for trial in trials] == list(range(len(trials)))
-    attempts = [attempt for trial in trials if trial.origin != LATE for attempt in trial.attempts]
-    ended = [attempt for attempt in attempts if attempt.ended is not None]
-    spent = study.spent
-    fates = Counter(attempt.fate for attempt in ended)
-    assert spent.values == sum(attempt.cost.values for attempt in ended)
-    counts = (len(ended), fates[State.LOST], fates[State.FAILED])
-    assert (spent.attempts, spent.lost, spent.failed) == counts
-    running = sum(trial.state is State.RUNNING for trial in trials)
-    assert spent.running == len(attempts) - len(ended) == running
-    log, history = study.journal.read(), History(trials)
-    assert (log.committed, log.calls) == (history.committed, history.calls)
-    assert (log.best and log.best.number) == (history.best and history.best.number)
-    for trial in trials:
-        past = trial.attempts[:-1] if trial.state is State.RUNNING else trial.attempts
-        assert all(attempt.ended is not None for attempt in past)
 
 
 class StudyConformance:
@@ -196,7 +149,7 @@ class StudyConformance:
         assert other.tell(trial.number, 1.0).loss == 1.0
         with pytest.raises(TellConflictError, match="cannot become"):
             other.tell(trial.number, 2.0)
-        (second,) = _take(study, 1, "w")
+        (second,) = take(study, 1, "w")
         outcome = problem().outcome(3.0, Cost(1))
         for one in (study, other):
             assert one.journal.finish(second.number, outcome, attempt=0).loss == 3.0
@@ -212,27 +165,27 @@ class StudyConformance:
         study = Study.create("s", problem(), "random", 0, storage)
         other = Study.open("s", storage, problem())
         study.enqueue(point=[0.5, 0.5])
-        first = [t.number for t in _take(study, 3, None, key="k1")]
+        first = [t.number for t in take(study, 3, None, key="k1")]
         assert first == [0, 1, 2]
-        assert [t.number for t in _take(other, 3, None, key="k1")] == first
-        assert [t.number for t in _take(other, 1, None, key="k2")] == [3]
+        assert [t.number for t in take(other, 3, None, key="k1")] == first
+        assert [t.number for t in take(other, 1, None, key="k2")] == [3]
         assert len(other.trials) == 4
 
     def test_a_restarted_worker_receives_its_unfinished_trials(self, storage: Store | str) -> None:
         """Check that it receives no trials of other workers."""
         study = Study.create("s", problem(), "random", 0, storage)
-        first = [t.number for t in _take(study, 2, "w1", known=())]
+        first = [t.number for t in take(study, 2, "w1", known=())]
         other = Study.open("s", storage, problem())
-        assert [t.number for t in _take(other, 2, "w1", known=())] == first
-        assert [t.number for t in _take(other, 1, "w2", known=())] == [2]
-        assert [t.number for t in _take(other, 1, "w1", known=first)] == [3]
+        assert [t.number for t in take(other, 2, "w1", known=())] == first
+        assert [t.number for t in take(other, 1, "w2", known=())] == [2]
+        assert [t.number for t in take(other, 1, "w1", known=first)] == [3]
 
     def test_a_superseded_worker_overwrites_no_outcome(self, storage: Store | str) -> None:
         """Check that its late outcome becomes a separate trial, billed when it was abandoned."""
         study = Study.create("s", problem(), "random", 0, storage)
-        (old,) = _take(study, 1, "w1")
+        (old,) = take(study, 1, "w1")
         study.journal.abandon({old.number})
-        (new,) = _take(study, 1, "w2")
+        (new,) = take(study, 1, "w2")
         assert (new.number, len(new.attempts)) == (old.number, 2)
         study.journal.finish(new.number, problem().outcome(2.0, Cost(1)), attempt=1)
         late = study.journal.finish(old.number, problem().outcome(1.0, Cost(1)), attempt=0)
@@ -246,31 +199,83 @@ class StudyConformance:
         """Abandon it more than ``MAX_DEATHS`` times: each attempt is billed, none is a death."""
         study = Study.create("s", problem(), "random", 0, storage)
         for _ in range(MAX_DEATHS + 1):
-            (trial,) = _take(study, 1, "w")
+            (trial,) = take(study, 1, "w")
             assert trial.number == 0
             study.journal.abandon({0})
         assert (study.trials[0].state, study.spent.values) == (State.LOST, MAX_DEATHS + 1)
         with pytest.raises(TellConflictError):
-            study.journal.retry(_take(study, 1, "w")[0].number)
+            study.journal.retry(take(study, 1, "w")[0].number)
 
     def test_a_released_trial_is_queued_again(self, storage: Store | str) -> None:
         """Check the cost that its worker reports."""
         study = Study.create("s", problem(), "random", 0, storage)
-        (trial,) = _take(study, 1, "w1")
+        (trial,) = take(study, 1, "w1")
         assert study.journal.release(trial.number, 0, Cost()).state is State.QUEUED
         assert study.spent.values == 0
-        (again,) = _take(study, 1, "w2")
+        (again,) = take(study, 1, "w2")
         assert again.number == trial.number
         assert study.journal.release(trial.number, 0, Cost(1)).state is State.RUNNING
         assert study.journal.release(trial.number, 1, Cost(1)).state is State.QUEUED
         assert study.spent.values == 1
         consistent(study)
 
+    def test_an_amended_outcome_replaces_the_former_one(self, storage: Store | str) -> None:
+        """Check best trial, ledger, history and conflicts, for a second process, too."""
+        study = Study.create("s", problem(), "random", 0, storage)
+        first, second, third = study.ask(3)
+        for trial, loss in ((first, 1.0), (second, 2.0)):
+            study.tell(trial, loss)
+        study.tell(third, FailedError("spilled"))
+        other = Study.open("s", storage, problem())
+        seen = other.trials[0]
+        amended = study.amend(first, 5.0, reason="a typing error")
+        assert (amended.loss, amended.amendments[0].reason) == (5.0, "a typing error")
+        assert study.amend(0, 5.0).amendments == study.trials[0].amendments
+        assert other.amend(seen, 5.0).loss == 5.0
+        with pytest.raises(TellConflictError, match="amended meanwhile"):
+            other.amend(seen, 6.0)
+        study.amend(2, 0.5, reason="measured again")
+        for one in (study, other, Study.open("s", storage, problem())):
+            assert [trial.loss for trial in one.trials] == [5.0, 2.0, 0.5]
+            assert one.best is not None
+            assert one.best.number == 2
+            before = one.trials[0].amendments[0].before
+            assert (before.loss, one.spent.failed, one.spent.values) == (1.0, 0, 3)
+            consistent(one)
+        assert study.tell(0, 1.0).loss == 5.0  # the same call again changes nothing
+        study.ask()
+        with pytest.raises(TellConflictError, match="no outcome"):
+            study.amend(3, 1.0)
+
+    def test_conditions_and_further_values_are_read_back(self, storage: Store | str) -> None:
+        """Run a trial under other conditions, inside and outside of the box."""
+        study = Study.create("s", problem(), "random", 0, storage)
+        first, second = study.ask(2)
+        extra = {"colour": "brown", "ph": 7.25, "clear": True, "batch": 3}
+        study.tell(first, 1.0, at={"x1": 0.125}, extra=extra)
+        with pytest.raises(InvalidInputError, match="outside='model'"):
+            study.tell(second, 0.0, at={"x0": 1.5})
+        study.tell(second, 0.0, at={"x0": 1.5}, outside="model")
+        (added,) = study.add([{"x0": 0.5, "x1": -0.5, "y": -1.0, "lab": "B"}], outside="model")
+        assert study.add([{"x0": 0.5, "x1": -0.5, "y": -1.0}], outside="model") == []
+        for one in (study, Study.open("s", storage, problem())):
+            moved, outside, third = one.trials
+            assert moved.point.tolist() == [first.point[0], 0.125]
+            assert moved.design.tolist() == moved.point.tolist()
+            assert moved.query.point.tolist() == first.point.tolist()
+            assert (moved.moved, dict(moved.extra)) == (True, extra)
+            assert (outside.outside, outside.design[0], outside.feasible) == (True, 1.5, False)
+            assert (third.number, third.design.tolist()) == (added.number, [0.5, -0.5])
+            assert dict(third.extra) == {"lab": "B"}
+            assert one.best is not None
+            assert one.best.number == 0
+            consistent(one)
+
     def test_any_order_of_events_is_consistent(self, storage: Store | str) -> None:
         """Run random sequences of all operations and check the invariants after each."""
         numbers = count()
 
-        class Machine(_Machine):
+        class Machine(StudyMachine):
             @initialize()
             def begin(self) -> None:
                 self.storage = storage
@@ -282,115 +287,3 @@ class StudyConformance:
             max_examples=self.examples, stateful_step_count=25, deadline=None,
             derandomize=True, suppress_health_check=list(HealthCheck), database=None,
         ))  # fmt: skip
-
-
-class _Machine(RuleBasedStateMachine):
-    """State machine of hypothesis: a study under random operations, and its expected losses."""
-
-    storage: Store | str
-    name: str
-    study: Study
-    losses: dict[int, float]
-
-    given = Bundle("given")
-    """Attempts that workers received: trial number, position among its attempts."""
-
-    @rule(target=given, count=st.integers(1, 3), worker=st.sampled_from(["a", "b", None]))
-    def ask(self, count: int, worker: str | None) -> MultipleResults[tuple[int, int]]:
-        """Take trials for a worker."""
-        taken = _take(self.study, count, worker, known=() if worker else None)
-        assert len({trial.number for trial in taken}) == len(taken) == count
-        assert all(trial.state is State.RUNNING for trial in taken)
-        return multiple(*((trial.number, len(trial.attempts) - 1) for trial in taken))
-
-    @rule(taken=given, value=st.floats(-1e6, 1e6))
-    def tell(self, taken: tuple[int, int], value: float) -> None:
-        """Tell an outcome of any attempt, also of an ended one."""
-        number, attempt = taken
-        before = self.study.trials[number].attempts[attempt]
-        calls = len(self.study.trials)
-        outcome = problem().outcome(value, Cost(1))
-        if before.outcome is not None and before.outcome.to_json() != outcome.to_json():
-            with pytest.raises(TellConflictError):
-                self.study.journal.finish(number, outcome, attempt)
-            return
-        trial = self.study.journal.finish(number, outcome, attempt)
-        assert trial.loss == value
-        self.losses[trial.number] = value
-        assert len(self.study.trials) == calls + (trial.number != number)
-
-    @rule(taken=given, forever=st.booleans())
-    def fail(self, taken: tuple[int, int], forever: bool) -> None:
-        """Record a failure of an attempt."""
-        number, attempt = taken
-        if self.study.trials[number].attempts[attempt].outcome is not None:
-            return
-        error = InfeasibleError("never") if forever else FailedError("broken")
-        self.study.journal.finish(number, problem().outcome(error, Cost(1)), attempt)
-
-    @rule(taken=given, cost=st.integers(0, 1))
-    def give_back(self, taken: tuple[int, int], cost: int) -> None:
-        """Release an unfinished attempt."""
-        number, attempt = taken
-        self.study.journal.release(number, attempt, Cost(cost))
-
-    @rule(taken=given)
-    def lose(self, taken: tuple[int, int]) -> None:
-        """Declare the worker of a trial lost."""
-        self.study.journal.abandon({taken[0]})
-
-    @rule(taken=given)
-    def cancel(self, taken: tuple[int, int]) -> None:
-        """Cancel a trial; an ended one raises a conflict."""
-        number, _ = taken
-        if self.study.trials[number].state.open:
-            self.study.cancel(number)
-        elif self.study.trials[number].state is not State.CANCELLED:
-            with pytest.raises(TellConflictError):
-                self.study.cancel(number)
-
-    @rule(x=st.floats(0, 1))
-    def add(self, x: float) -> None:
-        """Add an observation of the user."""
-        (trial,) = self.study.add(points=[[x, x]], Y=[x])
-        self.losses[trial.number] = x
-
-    @rule(x=st.floats(0, 1))
-    def enqueue(self, x: float) -> None:
-        """Queue a point of the user."""
-        assert self.study.enqueue(point=[x, x]).state is State.QUEUED
-
-    @rule()
-    def reopen(self) -> None:
-        """Open the study as another process does."""
-        self.study = Study.open(self.name, self.storage, problem())
-
-    @invariant()
-    def invariants_hold(self) -> None:
-        """Check losses, incumbent and ledger."""
-        if not hasattr(self, "study"):
-            return
-        consistent(self.study)
-        trials = self.study.trials
-        for number, value in self.losses.items():
-            assert trials[number].loss == value
-        losses = [value for number, value in self.losses.items() if trials[number].feasible]
-        best = self.study.best
-        assert (best is None) == (not losses)
-        assert best is None or best.loss == min(losses)
-
-
-def _take(
-    study: Study,
-    count: int,
-    worker: str | None,
-    key: str | None = None,
-    known: Collection[int] | None = None,
-) -> list[Trial]:
-    """Take trials for a worker without a budget."""
-    return study.journal.take(
-        partial(study.propose, None), count, None, 0, Assignment(worker, key=key), known
-    )
-
-
-__all__ = ["NAMES", "StudyConformance", "consistent", "problem"]
