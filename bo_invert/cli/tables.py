@@ -73,7 +73,7 @@ def create(
     settings: Settings = None,
     token: Token = None,
 ) -> None:
-    """Create a study without a call, for work by hand with ask and tell."""
+    """Create a study without a call, for work by hand."""
     made = load_problem(problem, parse_settings(settings, "--set"))
     options = parse_settings(option, "--option")
     Study.create(name, made, strategy, seed, open_store(storage, token), **options)
@@ -93,7 +93,10 @@ def ask(
     how: Shape = "table",
     token: Token = None,
 ) -> None:
-    """Start trials: queued designs first, then proposals of the strategy."""
+    """Start trials, and write them as a CSV file to complete.
+
+    Queued designs come first, then proposals of the strategy.
+    """
     study = opened(name, storage, problem, settings, token)
     trials = study.ask(count, budget=budget)
     _show_pending(study, trials, out, how)
@@ -134,7 +137,7 @@ def tell(
     settings: Settings = None,
     token: Token = None,
 ) -> None:
-    """Record results: those of a CSV file, or the outputs of one trial.
+    """Record results of trials, one by one or from a CSV file.
 
     Rows of the file match by trial number; rows without outputs are skipped.
     """
@@ -177,7 +180,10 @@ def add(
     settings: Settings = None,
     token: Token = None,
 ) -> None:
-    """Add observations from a CSV file; invalid rows are listed, the others are added."""
+    """Add observations from a CSV file.
+
+    Invalid rows are listed, and the others are added. A repeated command adds nothing twice.
+    """
     study = opened(name, storage, problem, settings, token)
     renamed = parse_settings(columns, "--column")
     _report(

@@ -19,12 +19,13 @@ from bo_invert.service.request_body import BODY, OUTCOME_BODY, SMALL_BODY
 NAME = "s"
 READS = (
     "", "/trials", "/trials?limit=1000", "/trials/0", "/columns", "/best", "/solutions?count=100",
-    "/curve", "/log", "/gallery",
+    "/curve", "/log", "/gallery", "/pending",
 )  # fmt: skip
 """GET routes of a study, after its path."""
 CHANGES = (
     "ask", "trials/0/tell", "trials/0/fail", "trials/0/heartbeat", "heartbeat", "trials/0/release",
-    "trials/0/cancel", "trials/0/retry", "observations", "enqueue",
+    "trials/0/cancel", "trials/0/retry", "trials/0/amend", "observations", "enqueue", "table",
+    "results",
 )  # fmt: skip
 """POST routes of a study, after its path."""
 
@@ -97,7 +98,10 @@ def test_no_body_is_read_without_a_token(tmp_path: Path, method: str, path: str)
         assert sent[0]["status"] in (200, 401)
 
 
-LIMITS = {"observations": BODY, "trials/0/tell": OUTCOME_BODY, "enqueue": OUTCOME_BODY}
+LIMITS = {
+    "observations": BODY, "table": BODY, "results": BODY, "trials/0/tell": OUTCOME_BODY,
+    "trials/0/amend": OUTCOME_BODY, "enqueue": OUTCOME_BODY,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", CHANGES)
