@@ -73,7 +73,7 @@ def _table(
     if body.csv is None:
         return read_table(body.rows, [], body.columns)
     problem = study.problem
-    names = [*first, *problem.space.domain.axes, *problem.output_names.oracle]
+    names = [*first, *problem.space.domain.parameters, *problem.output_names.oracle]
     return csv_table(body.csv, [*names, *body.columns], body.columns)
 
 

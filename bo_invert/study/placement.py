@@ -122,7 +122,7 @@ def conditions(space: Space, trial: Trial, at: object, outside: Outside = "error
     if given is None or (domain.latent and not set(given) <= set(domain.axes)):
         query = user_query(space, at, None)
         return Place(query.point, query.design)
-    axes = list(domain.axes)
+    axes = list(domain.parameters or domain.axes)
     unknown = [name for name in given if name not in axes]
     require(not unknown, f"at: the names must be among {axes}, got {unknown}")
     if domain.latent:

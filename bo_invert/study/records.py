@@ -165,7 +165,7 @@ class StudyRecords(StudyResults):
         """
         problem = self._require_problem()
         X = read_once(X)
-        axes = problem.space.domain.axes
+        axes = problem.space.domain.parameters or problem.space.domain.axes
         if Y is None and points is None and has_other_columns(X, axes):
             names = [*axes, *problem.output_names.oracle]
             table = read_table(X, names, renamed(columns))
@@ -200,7 +200,7 @@ class StudyRecords(StudyResults):
             The completed trials, with the rows that are not recorded; see ``add``.
         """
         problem = self._require_problem()
-        names = [TRIAL, *problem.space.domain.axes, *problem.output_names.oracle]
+        names = [TRIAL, *problem.space.domain.parameters, *problem.output_names.oracle]
         found = read_table(table, names, renamed(columns))
         options = TableOptions(outside=outside, errors=errors)
         return self._recorded(tell_table(problem, self.journal, found, options))

@@ -99,7 +99,9 @@ class RowReader:
         self._table, self._problem, self._results = table, problem, results
         self._outside, self._incomplete_fails = outside, incomplete_fails
         self._domain = problem.space.domain
-        axes, names = self._domain.axes, table.names
+        # Axes of a domain leave out parameters with one value.
+        self._named = self._domain.parameters or self._domain.axes
+        axes, names = self._named, table.names
         constant = [name for name, one in axes.items() if getattr(one, "levels", 2) == 1]
         optional = [name for name, one in axes.items() if getattr(one, "when", None)]
         required = [] if results else [n for n in axes if n not in (*constant, *optional)]
@@ -132,7 +134,7 @@ class RowReader:
         extra = read_extra({name: self._extra_value(cells.get(name)) for name in self._extra}, {})
         given = {
             name: self._value(name, cells[name])
-            for name in self._domain.axes
+            for name in self._named
             if cells.get(name) is not None
         }
         if self._results:
@@ -141,7 +143,7 @@ class RowReader:
         return Observation(row.label, position, self._place(given), answer, extra)
 
     def _place(self, given: dict[str, Any]) -> Place:
-        axes = self._domain.axes
+        axes = self._named
         for name, one in axes.items():
             if name not in given and getattr(one, "levels", 2) == 1:
                 given[name] = one.decode(np.full((1, one.width), 0.5))[0]
@@ -167,7 +169,7 @@ class RowReader:
 
     def _value(self, name: str, cell: object) -> object:
         """Return the value of a parameter in a cell, text as a number if the parameter has none."""
-        parameter = self._domain.axes[name]
+        parameter = self._named[name]
         if not isinstance(cell, str):
             return cell
         with suppress(InvalidInputError):
@@ -178,8 +180,8 @@ class RowReader:
             raise InvalidInputError(f"{name}: {error}") from None
         if found is not None:
             return found
-        values = getattr(parameter, "values", None)
-        if values is None:
+        values = getattr(parameter, "values", (getattr(parameter, "value", None),))
+        if hasattr(parameter, "low"):
             raise InvalidInputError(f"{name}: {cell!r:.80} is not a number{_unit(cell)}")
         truth = _TRUTH.get(cell.lower())
         if truth is not None and truth in values:
@@ -298,4 +300,8 @@ def _record_keys(domain: Domain, outputs: Sequence[str]) -> set[str]:
     """Return the columns of exported trials that are neither parameters nor outputs."""
     trial = Trial(0, Query(np.full(domain.dim, 0.5)), State.QUEUED)
     optional = {"plausibility", "suggested", "outside", "amended"}
-    return {*trial_record(trial, (), None), *optional} - {*domain.axes, *outputs}
+    return {*trial_record(trial, (), None), *optional} - {
+        *domain.parameters,
+        *domain.axes,
+        *outputs,
+    }
