@@ -110,8 +110,8 @@ def read_table(given: object, expected: Sequence[str], rename: Mapping[str, str]
         records = [record(row) for row in cast("Sequence[object]", given)]
         kind, labels = "item", range(len(records))
     else:
-        one = record(given)
-        found = None if one is not None else columns(given)
+        found = columns(given)
+        one = record(given) if found is None else None
         require(
             one is not None or found is not None,
             "table: must be a data frame with named columns, the path of a CSV file, or a list of "

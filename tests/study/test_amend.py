@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert import registry
 from bo_invert.errors import TellConflictError
 from bo_invert.history import History
 from bo_invert.strategies.base import from_spec
@@ -146,18 +145,15 @@ def test_conditions_in_a_latent_and_of_vectors() -> None:
     assert study.tell(second, 1.0, at={"x0": 0.25}).design[0] == 0.25
 
 
-FAST = {
-    name: {} for name in ("random", "sobol", "gp", "turbo", "forest", "auto", "cmaes", "pcn")
-} | {"then": {"first": "sobol", "after": 10, "second": "gp"}}
+FAST = ("random", "sobol", "gp", "turbo", "forest", "auto", "cmaes", "pcn", "optuna", "nevergrad")
 
 
-@pytest.mark.parametrize("name", [one for one in registry.names("strategies") if one in FAST])
+@pytest.mark.parametrize("name", FAST)
 def test_strategies_stay_inside_with_observations_outside(name: str) -> None:
-    options = {k: v for k, v in FAST[name].items()}
     try:
-        strategy = from_spec(name, **options)
-    except bi.InvalidInputError:
         strategy = from_spec(name)
+    except bi.InvalidInputError as missing:
+        pytest.skip(str(missing))
     study = bi.Study.create("s", problem(), strategy, 0)
     study.add(outside_rows(), outside="model")
     for _ in range(6):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,11 @@ def row(**changes: Any) -> dict[str, Any]:
 def kinds(tmp_path: Path) -> list[Any]:
     """The same two rows as each kind of table that users have."""
     rows = [row(), row(temperature=20, solvent="dmso", sealed=False, **{"yield": 1.5})]
-    polars = pytest.importorskip("polars")
+    others: list[Any] = []
+    with suppress(ImportError):
+        import polars
+
+        others.append(polars.DataFrame(rows))
     text = pd.DataFrame(rows).to_csv(index=False)
     german = pd.DataFrame(rows).to_csv(index=False, sep=";", decimal=",")
     written = {
@@ -63,15 +68,15 @@ def kinds(tmp_path: Path) -> list[Any]:
     paths: list[Any] = [str(tmp_path / name) for name in written]
     return [
         *paths, Path(paths[0]), pd.DataFrame(rows), pd.DataFrame(rows).astype(str),
-        pd.DataFrame(rows).sample(frac=1.0, axis=1, random_state=1), polars.DataFrame(rows),
+        pd.DataFrame(rows).sample(frac=1.0, axis=1, random_state=1), *others,
         rows, iter(rows), {name: [one[name] for one in rows] for name in rows[0]},
         pd.DataFrame(rows).to_records(index=False),
     ]  # fmt: skip
 
 
 def test_every_kind_of_table_is_read_equally(tmp_path: Path) -> None:
-    wanted = study().add(kinds(tmp_path)[-4])
-    assert [trial.design for trial in wanted][0] == {k: v for k, v in row().items() if k in SPACE}
+    wanted = study().add(kinds(tmp_path)[6])
+    assert wanted[0].design == {k: v for k, v in row().items() if k in SPACE}
     for given in kinds(tmp_path):
         lab = study()
         with warnings.catch_warnings():
@@ -138,9 +143,7 @@ def test_invalid_rows_are_reported_as_the_user_counts_them(tmp_path: Path) -> No
     assert dict(added[0].extra) == {"note": "good"}
     found = {one.row: one.reason for one in added.rejected}
     assert list(found) == [f"row {number}" for number in range(4, 12)]
-    assert (
-        found["row 4"] == "solvent: 'watr' is not one of ['water', 'dmso']; did you mean 'water'?"
-    )
+    assert found["row 4"].endswith("is not one of ['water', 'dmso']; did you mean 'water'?")
     for label, part in {
         "row 5": "whole number", "row 6": "temperature: 'abc' is not a number",
         "row 7": "temperature: no value", "row 8": "outside='model'",
@@ -189,7 +192,7 @@ def test_a_missing_column_is_reported_with_similar_ones(columns: dict[str, str],
 def test_a_file_without_a_table_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "lab.xlsx"
     path.write_bytes(data)
-    with pytest.raises(bi.InvalidInputError, match="header|workbook"):
+    with pytest.raises(bi.InvalidInputError, match=r"header|workbook"):
         study().add(path)
     with pytest.raises(bi.InvalidInputError, match="cannot be read"):
         study().add(tmp_path / "none.csv")
@@ -319,7 +322,7 @@ def test_results_match_by_trial_number(tmp_path: Path) -> None:
     path = tmp_path / "asks.csv"
     path.write_text(lab.pending.to_csv())
     frame = pd.read_csv(path)
-    assert list(frame)[0] == "trial"
+    assert next(iter(frame)) == "trial"
     frame["yield"] = frame["yield"].astype(object)
     frame.loc[0, ["yield", "purity"]] = ["0.5", 0.8]
     frame.loc[2, ["yield", "purity", "temperature"]] = ["0.7", 0.9, 71.5]
