@@ -88,6 +88,12 @@ def ask(
     budget: Annotated[
         int | None, typer.Option(min=1, help="Calls that the whole study may spend.")
     ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fix", metavar="PARAMETER=VALUE", help="Value of a parameter in this ask; repeatable."
+        ),
+    ] = None,
     problem: ProblemOption = None,
     settings: Settings = None,
     how: Shape = "table",
@@ -98,7 +104,7 @@ def ask(
     Queued designs come first, then proposals of the strategy.
     """
     study = opened(name, storage, problem, settings, token)
-    trials = study.ask(count, budget=budget)
+    trials = study.ask(count, budget=budget, fixed=_optional(fix, "--fix"))
     _show_pending(study, trials, out, how)
     if not trials:
         say("no trial: open trials must end first, the budget is spent, or the strategy is done")
