@@ -32,6 +32,7 @@ COMMANDS = {
     "problems": ("show:list_problems", "List the ready problems and their options for --set."),
     "trials": ("show:trials", "List the trials of a study."),
     "best": ("best:best", "Show the best trial of a study."),
+    "plot": ("plot:plot", "Draw a plot of a study to an HTML, PNG or SVG file."),
     "report": ("run:report", "Write an offline HTML report of a study."),
     "list": ("show:list_studies", "List the studies of a storage."),
     "serve": ("serve:serve", "Serve the studies of a storage over HTTP, with a dashboard."),

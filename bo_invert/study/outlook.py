@@ -139,6 +139,6 @@ def _trend(calls: Array, losses: Array) -> tuple[float, float]:
     before = int(np.searchsorted(calls, last - window, side="right")) - 1
     start = math.inf if before < 0 else losses[before]
     tail = losses[max(before, 0) :]
-    improved = int((np.diff(tail) < 0.0).sum()) if len(tail) > 1 else 0
+    improved = int((tail[1:] < tail[:-1]).sum())
     gain = float(start - losses[-1]) if math.isfinite(start) else math.inf
     return (improved + 0.5) / (window + 1.0), gain

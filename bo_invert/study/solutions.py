@@ -8,7 +8,7 @@ from typing import overload
 
 import numpy as np
 
-from bo_invert.errors import require
+from bo_invert.errors import printable, require
 from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
@@ -18,6 +18,7 @@ from bo_invert.report.ranking import LEAST_PLAUSIBLE
 from bo_invert.report.runs import Picture
 from bo_invert.report.study_view import design_text, vector_text
 from bo_invert.report.table import Table, counted
+from bo_invert.report.templating import render
 from bo_invert.study.design_pictures import design_picture
 from bo_invert.study.recommendation import recommend
 from bo_invert.types import Array, Design, Outcome, Trial
@@ -159,12 +160,21 @@ class Solutions(Sequence[Solution]):
         return self.table().text() if self.found else "no solutions yet"
 
     def _repr_html_(self) -> str:
-        pictures = [
-            image_tag(one.picture, f"trial {one.trial.number}")
+        tiles = [
+            (image_tag(one.picture, f"trial {one.trial.number}"), self._caption(one))
             for one in self
             if one.picture is not None
         ]
-        return self.table().html() + "".join(pictures)
+        return self.table().html() + (render("tiles.html", tiles=tiles) if tiles else "")
+
+    def _caption(self, one: Solution) -> list[str]:
+        """Return the lines below a picture."""
+        lines = [f"trial {one.trial.number}", self.goal.text(one.loss)]
+        if one.judged is not None:
+            lines.append(f"judge: {self.goal.value(one.judged):.4g}")
+        if one.plausibility is not None:
+            lines.append(f"plausibility {one.plausibility:.2g}")
+        return [printable(line) for line in lines]
 
 
 def solutions(problem: Problem, history: History, count: int, noisy: bool = False) -> Solutions:

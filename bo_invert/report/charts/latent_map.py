@@ -65,7 +65,7 @@ def latent_map(
         explained = f"{shares[:2].sum():.0%}"
         notes.append(
             f"First two principal components of {points.shape[1]} coordinates; they hold "
-            f"{explained} of the variance of the draws."
+            f"{explained} of the variance of the {'draws' if len(draws) else 'trials'}."
         )
     elif len(data.axes) == 2:
         labels = [data.label(name) for name in data.axes]
