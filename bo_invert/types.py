@@ -351,6 +351,15 @@ class Trial(PrintedFacts):
         return sum((attempt.cost for attempt in self.attempts), Cost())
 
     @property
+    def expected(self) -> dict[str, tuple[float, float, float]]:
+        """Lower end, median and upper end of the 90 % intervals of outputs at the time of the ask.
+
+        Empty without a model. ``"loss"`` stands for a loss that is modelled itself.
+        """
+        known = self.query.meta.get("foretold", {})
+        return {name: (low, median, high) for name, (low, median, high) in known.items()}
+
+    @property
     def origin(self) -> str:
         """Name of the strategy that proposed it."""
         return self.query.origin
@@ -361,6 +370,8 @@ class Trial(PrintedFacts):
             "state": str(self.state),
             "origin": self.origin or "unknown",
         }
+        for name, (low, median, high) in self.expected.items():
+            facts[f"expected {name}"] = f"{median:.4g} ({low:.4g} to {high:.4g})"
         if self.y is not None:
             facts["y"] = user_data.brief(self.y)
         if self.loss is not None:

@@ -8,9 +8,9 @@ along these runs: the outlook of a rule is computed from the trials up to each c
 with the rule. A run of the suite that ends by itself, because its target is reached, counts with
 the calls that it made.
 
-A run *stops too early* if the remaining gain exceeds the bound that the outlook states when the rule
-holds. The remaining gain is the difference to the global minimum if it is known, and to the end of
-the run otherwise. The table also counts the gain of the further calls of the run alone.
+A run *stops too early* if the remaining gain exceeds the bound that the outlook states when the
+rule holds. The remaining gain is the difference to the global minimum if it is known, and to the
+end of the run otherwise. The table also counts the gain of the further calls of the run alone.
 """
 
 from __future__ import annotations

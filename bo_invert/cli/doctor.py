@@ -22,7 +22,9 @@ def doctor(
     calls: Annotated[
         int,
         typer.Option(
-            min=1, help="Maximum of oracle calls, gradients included; 5 cover the main checks."
+            min=0,
+            help="Maximum of oracle calls, gradients included; 5 cover the main checks, 0 uses "
+            "the trials of --study alone.",
         ),
     ] = 30,
     timeout: Annotated[
@@ -33,7 +35,7 @@ def doctor(
     storage: Annotated[str | None, typer.Option(help="Database URL of --study.")] = None,
     study: Annotated[
         str | None,
-        typer.Option(help="Study in the storage that records the calls and pays for them."),
+        typer.Option(help="Study whose trials replace calls; it records new calls."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,

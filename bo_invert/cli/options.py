@@ -62,6 +62,14 @@ Calls = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Do not show progress.")]
 Batch = Annotated[int, typer.Option(min=1, help="Number of concurrent trials.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Number of concurrent runs.")]
+Stop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RULE",
+        help="End earlier: gain:1%, regret:1%, patience:30, seconds:3600 or cost:100, joined by "
+        "| or &.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs per method, with seeds 0, 1, ...")]
 

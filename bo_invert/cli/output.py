@@ -116,8 +116,8 @@ OPTIONAL_STUDY_KEYS = (
 """Columns of the list of studies that a narrow terminal omits, least important first."""
 
 OPTIONAL_TRIAL_KEYS = (
-    "attempts", "gradients", "values", "violation", "ask", "origin", "seconds", "reason",
-    "feasible",
+    "expected", "attempts", "gradients", "values", "violation", "ask", "origin", "seconds",
+    "reason", "feasible",
 )  # fmt: skip
 """Columns of the list of trials that a narrow terminal omits, least important first."""
 

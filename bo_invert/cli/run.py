@@ -22,6 +22,7 @@ from bo_invert.cli.options import (
     ReportPath,
     Settings,
     Shape,
+    Stop,
     Storage,
     StudyName,
     parse_settings,
@@ -73,6 +74,7 @@ def run(
     name: Annotated[
         str | None, typer.Option(help="Study name; default: from problem, strategy and seed.")
     ] = None,
+    stop: Stop = None,
     out: Folder = None,
     settings: Settings = None,
     how: Shape = "table",
@@ -95,13 +97,17 @@ def run(
         if trial.state is State.LOST:
             study.retry(trial)
     try:
-        study.run(budget, batch=batch, executor=executor, progress=not quiet, timeout=timeout)
+        study.run(
+            budget, batch=batch, executor=executor, progress=not quiet, timeout=timeout, stop=stop
+        )
     except KeyboardInterrupt:
         _explain_interruption(study, storage)
         raise typer.Exit(130) from None
     except SystemExit:  # SIGTERM
         _explain_interruption(study, storage)
         raise
+    if study.ended:
+        say(f"stopped: {study.ended}")
     found = study.best
     for line in [*reasons(study.journal), *luck(study)]:
         say(line)

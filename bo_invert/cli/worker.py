@@ -17,6 +17,7 @@ from bo_invert.errors import ErrorStream
 from bo_invert.problems.loading import load_problem
 from bo_invert.storage.open import open_store
 from bo_invert.study.failing_runs import is_hopeless
+from bo_invert.study.stop import Stopping
 from bo_invert.study.study import Study
 
 ENDLESS = 10**9
@@ -62,6 +63,12 @@ def worker(
         float,
         typer.Option(min=0, help="Seconds to retry when the storage or server does not respond."),
     ] = 600.0,
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            "--stop", metavar="RULE", help="End earlier, see `run`: regret:1%, patience:30, ..."
+        ),
+    ] = None,
     token: Token = None,
     settings: Settings = None,
 ) -> None:
@@ -79,15 +86,23 @@ def worker(
     _tell(f"worker of study {name!r} at {storage}")
     chosen = None if executor == "serial" else executor
     stop = threading.Event()
+    stopping = None if rule is None else Stopping(rule, study)
     reason = ""
+
+    def ends() -> bool:
+        return stop.is_set() or (stopping is not None and stopping())
+
     try:
         with _stopping(stop, grace, study.journal.shorten_timeouts):
             while not stop.is_set() and not reason:
                 study.run(
                     budget or ENDLESS, batch=jobs, executor=chosen, retries=retries,
-                    stop=stop.is_set, timeout=timeout,
+                    stop=ends, timeout=timeout,
                 )  # fmt: skip
                 reason = _reason(study, budget)
+                if stopping is not None and stopping.why:
+                    study.journal.end(stopping.why)
+                    reason = stopping.why
                 stop.wait(0.0 if reason else 1.0)
     except _GraceOverError as end:
         reason = LEFT

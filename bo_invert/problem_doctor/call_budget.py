@@ -14,7 +14,7 @@ import numpy as np
 
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError
 from bo_invert.problems.problem import Problem
-from bo_invert.types import Array, Cost, Outcome, Query, State
+from bo_invert.types import Array, Cost, Outcome, Query, State, Trial
 from bo_invert.user_code import carried
 
 T = TypeVar("T")
@@ -52,6 +52,20 @@ class Call:
         return self.outcome.y
 
 
+def recorded_calls(trials: Sequence[Trial]) -> list[Call]:
+    """Return the ended trials of a study as calls without a cost; repeated points come again."""
+    found, seen = list[Call](), set[bytes]()
+    for trial in trials:
+        outcome, point = trial.outcome, trial.point
+        if outcome is None or trial.state.open or trial.state is State.CANCELLED:
+            continue
+        kind = "again" if point.tobytes() in seen else "fresh"
+        seen.add(point.tobytes())
+        free = replace(outcome, cost=Cost(), point=None)
+        found.append(Call(np.array(point), free, outcome.cost.seconds, kind))
+    return found
+
+
 class CallBudget:
     """Oracle of a problem with a call counter and a timeout.
 
@@ -60,14 +74,21 @@ class CallBudget:
         limit: largest number of calls.
         timeout: seconds allowed for one call; None for no limit.
         tick: callback that receives the number of calls made, after each call.
+        recorded: calls of a study, which cost nothing here.
     """
 
     def __init__(
-        self, problem: Problem, limit: int, timeout: float | None, tick: Callable[[int], None]
+        self,
+        problem: Problem,
+        limit: int,
+        timeout: float | None,
+        tick: Callable[[int], None],
+        recorded: Sequence[Call] = (),
     ) -> None:
         self.problem, self.limit, self._tick = problem, limit, tick
         self._timeout = math.inf if timeout is None else timeout
-        self.calls_made: list[Call] = []
+        self.recorded = len(recorded)
+        self.calls_made: list[Call] = [*recorded]
 
     @property
     def calls(self) -> int:
@@ -80,7 +101,7 @@ class CallBudget:
     @property
     def seconds(self) -> float:
         """Time inside the oracle."""
-        return sum(one.seconds for one in self.calls_made)
+        return sum(one.seconds for one in self.calls_made[self.recorded :])
 
     def of(self, *kinds: str) -> list[Call]:
         """Return the calls of these kinds, in order."""
@@ -160,7 +181,7 @@ class CallBudget:
         found: list[Call] = []
         costs: list[Cost] = []
         places: dict[bytes, int] = {}
-        for one in sorted(self.calls_made, key=lambda one: one.kind == "near"):
+        for one in sorted(self.calls_made[self.recorded :], key=lambda one: one.kind == "near"):
             place = places.get((one.point if one.home is None else one.home).tobytes())
             if place is None or (apart and one.kind != "near"):
                 places[one.point.tobytes()] = len(found)

@@ -10,7 +10,12 @@ import numpy as np
 from bo_invert.errors import InvalidInputError, bar_options, printable
 from bo_invert.oracles.base import time_limit
 from bo_invert.problem_doctor.advice import advise
-from bo_invert.problem_doctor.call_budget import BudgetSpent, CallBudget, OracleTimeout
+from bo_invert.problem_doctor.call_budget import (
+    BudgetSpent,
+    CallBudget,
+    OracleTimeout,
+    recorded_calls,
+)
 from bo_invert.problem_doctor.findings import DoctorReport, Finding, Severity, error, note, seconds
 from bo_invert.problem_doctor.gradient_check import check_gradient
 from bo_invert.problem_doctor.objective import (
@@ -44,6 +49,9 @@ CALLS = 30
 _GRADIENT_RATIO = 3
 # Budget (count) below which a gradient, two calls, replaces the third draw. Engineering choice.
 _SMALL_BUDGET = 8
+# Recorded trials (count) from which no further draws are made. Engineering choice: as many as draws
+# of a default budget.
+_ENOUGH = 20
 
 
 @own_settings()
@@ -65,12 +73,14 @@ def doctor(
     Args:
         problem: problem to check.
         calls: largest number of oracle calls, values plus gradients; 5 suffice for the most
-            important checks. An oracle that retries by itself may exceed it.
+            important checks. An oracle that retries by itself may exceed it. With ``study``, 0
+            checks the recorded trials alone.
         seed: seed of the draws.
         timeout: seconds allowed for one call. The checks end after the first longer call, which
             continues in its thread. ``bi.Isolated`` ends such calls.
-        study: study that receives the observations and the bill of all calls; they count in
-            ``study.spent`` and in the budget of ``study.run``.
+        study: study whose trials replace new calls: they serve as draws, repeated points as
+            repeated calls. It receives the observations and the bill of all new calls; they count
+            in ``study.spent`` and in the budget of ``study.run``.
         progress: show a progress bar.
 
     Returns:
@@ -79,7 +89,8 @@ def doctor(
     Raises:
         InvalidInputError: ``calls`` or ``timeout`` is not positive, or the study's problem differs.
     """
-    calls, seed = whole_number("doctor", "calls", calls), whole_number("doctor", "seed", seed, 0)
+    calls = whole_number("doctor", "calls", calls, 1 if study is None else 0)
+    seed = whole_number("doctor", "seed", seed, 0)
     timeout = time_limit("doctor", "timeout", timeout)
     if study is not None and (
         changes := differences(study.journal.header["problem"], problem.to_json())
@@ -98,10 +109,11 @@ def doctor(
             bar.n = min(made, bar.total)
             bar.refresh()
 
-        meter = CallBudget(problem, calls, timeout, tick)
+        recorded = [] if study is None else recorded_calls(study.trials)
+        meter = CallBudget(problem, calls, timeout, tick, recorded)
         checks = _Checks(problem, meter, np.random.default_rng(seed))
         finished = checks.run()
-    if study is not None and meter.calls_made:
+    if study is not None and len(meter.calls_made) > meter.recorded:
         points, answers, costs = meter.observations(apart=checks.state.sigma is not None)
         study.add(points=points, Y=answers, costs=costs)
     return DoctorReport(
@@ -160,9 +172,14 @@ class _Checks:
                 note("oracle.missing", "the problem has no oracle: designs are evaluated elsewhere")
             )
             return
+        if meter.recorded:
+            text = f"{meter.recorded} recorded trials of the study replace new calls"
+            found.append(note("study.recorded", text, count=meter.recorded))
         few_calls = problem.differentiable and meter.limit < _SMALL_BUDGET
         queue = list(space.points)
-        first_calls(meter, queue, 2 if few_calls else 3)
+        missing = (2 if few_calls else 3) - len(meter.answered)
+        if missing > 0:
+            first_calls(meter, queue, missing)
         with suppress(BudgetSpent):
             check_repeatability(meter, self.state)
         with suppress(BudgetSpent):
@@ -184,7 +201,10 @@ class _Checks:
             found += advise(problem, meter, space, self.state, found)
 
     def _draws(self, queue: list[Array], reserve: int = 0) -> None:
-        while queue and self.meter.left > reserve:
+        meter = self.meter
+        while (
+            queue and meter.left > reserve and not len(meter.answered) >= _ENOUGH <= meter.recorded
+        ):
             self.meter.ask(queue.pop(0))
 
     def _conclude(self) -> None:

@@ -93,7 +93,10 @@ def first_calls(meter: CallBudget, queue: list[Array], count: int) -> None:
 
 def latency(meter: CallBudget) -> list[Finding]:
     """Report the duration of a call, and of the first call."""
-    alone = [one.seconds for one in meter.of("fresh")]
+    # Data of the user have no duration.
+    alone = [one.seconds for one in meter.of("fresh") if one.seconds > 0.0]
+    if not alone:
+        return []
     times = np.array(alone[1:] or alone)
     median, least, most = float(np.median(times)), float(times.min()), float(times.max())
     span = f" ({seconds(least)} to {seconds(most)})" if len(times) > 2 else ""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_SHOWN = 3
+"""Largest number of intervals in a cell. Engineering choice."""
+
+
 def trials_frame(
     trials: Sequence[Trial], outputs: Sequence[str], domain: Domain | None = None
 ) -> pd.DataFrame:
@@ -40,7 +44,8 @@ def trial_record(
     Returns:
         ``number, state, origin, ask``, the parameters, the outputs, ``loss, feasible, violation,
         values, gradients, seconds, attempts, reason, why``, further measured values, and where
-        they apply: ``plausibility`` of a proposal in a box with data, ``suggested`` (conditions
+        they apply: ``expected`` (90 % intervals of the outputs at the time of the ask),
+        ``plausibility`` of a proposal in a box with data, ``suggested`` (conditions
         that differ from those of the run), ``outside`` and ``amended`` (former outputs and
         reasons). A parameter or output with one of these names, and an output or further value
         with the name of a parameter, has ``_`` appended.
@@ -63,6 +68,7 @@ def trial_record(
         "reason": "" if outcome is None else outcome.reason,
         "why": str(trial.query.meta.get("why", "")),
         **{name: trial.query.meta[name] for name in ("plausibility",) if name in trial.query.meta},
+        **({"expected": expected_text(trial)} if trial.expected else {}),
         **_history(trial, outputs, domain),
     }
     y = [None] * len(outputs) if trial.y is None else trial.y.tolist()
@@ -74,6 +80,15 @@ def trial_record(
             key += "_"
         named[key] = value
     return head | named | tail
+
+
+def expected_text(trial: Trial) -> str:
+    """Return the 90 % intervals of the outputs of a trial at the time of its ask, at most three."""
+    shown = list(trial.expected.items())[:_SHOWN]
+    texts = [
+        f"{name} {median:.4g} ({low:.4g} to {high:.4g})" for name, (low, median, high) in shown
+    ]
+    return ", ".join([*texts, *["..."] * (len(trial.expected) > _SHOWN)])
 
 
 def _history(trial: Trial, outputs: Sequence[str], domain: Domain | None) -> dict[str, Any]:

@@ -13,6 +13,8 @@
 ``GET  .../pending``                       open trials to complete, as JSON or CSV
 ``GET  .../trials``, ``best``              list of trials; incumbent
 ``GET  .../solutions``, ``curve``          best trials that differ; best loss by calls
+``POST .../predict``, ``end``              predictions; reason of the end of a run
+``GET  .../outlook``                       gain that further calls can bring
 ``GET  .../log``, ``live``                 events; server-sent events for changes
 ``GET  /``                                 web page
 ========================================== ====================================================
@@ -37,7 +39,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert import __version__
 from bo_invert.errors import BoInvertError, StudyDamagedError, StudyNotFoundError
-from bo_invert.service import page, routes_read, routes_tables, routes_write
+from bo_invert.service import page, routes_models, routes_read, routes_tables, routes_write
 from bo_invert.service.access_tokens import TokenLookup
 from bo_invert.service.http_errors import (
     ProblemDetails,
@@ -52,7 +54,10 @@ from bo_invert.service.quotas import Admission, Memory
 from bo_invert.service.remote_requests import RemoteRequests
 
 _log = logging.getLogger(__name__)
-_ROUTERS = (routes_read.router, routes_write.router, routes_tables.router, page.router)
+_ROUTERS = (
+    routes_read.router, routes_write.router, routes_tables.router, routes_models.router,
+    page.router,
+)  # fmt: skip
 
 
 def create_app(

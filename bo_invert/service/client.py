@@ -182,6 +182,9 @@ class RemoteJournal(JournalBase):
     def retry(self, number: int) -> Trial:
         return self._change(f"trials/{number}/retry", {})
 
+    def predict(self, request: JSON) -> JSON:
+        return self._store.post(self.name, "predict", request, timeout=330.0)
+
     def end(self, reason: str) -> None:
         self._store.post(self.name, "end", {"reason": reason[:2000]})
 

@@ -30,6 +30,7 @@ from bo_invert.storage.heartbeats import BEATS_PER_LEASE, LeaseMonitor, expire_l
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.sql import SqlStore
 from bo_invert.study.header import no_strategy
+from bo_invert.study.results import StudyResults
 from bo_invert.types import JSON, Query, Trial
 
 Result = TypeVar("Result")
@@ -104,6 +105,15 @@ class OpenStudy:
             InvalidInputError: the problem cannot be rebuilt.
         """
         return self.registered.problem_of(self.journal.header, self.journal.name)
+
+    @cached_property
+    def results(self) -> StudyResults:
+        """Results of the study, with a cache of fitted models.
+
+        Raises:
+            InvalidInputError: the problem cannot be rebuilt.
+        """
+        return StudyResults(self.journal.name, self.journal, self.problem)
 
     def trial(self, number: int) -> Trial:
         """Read a trial from the storage.

@@ -15,12 +15,16 @@ SMALL_BODY = 64 * 1024
 choice: an ask with 2,000 known trials takes 25 KiB; parsing takes a few milliseconds."""
 
 
+COMPUTED = "/predict"
+"""End of the path of requests with bodies that change nothing, and whose answers take time."""
+
+
 def largest_body(scope: Scope) -> int:
     """Return the largest size of the body of a request."""
     path = scope["path"]
     if path.endswith(("/studies", "/observations", "/table", "/results")):
         return BODY
-    return OUTCOME_BODY if path.endswith(("/tell", "/enqueue", "/amend")) else SMALL_BODY
+    return OUTCOME_BODY if path.endswith(("/tell", "/enqueue", "/amend", COMPUTED)) else SMALL_BODY
 
 
 def too_large(limit: int) -> HTTPException:

@@ -282,6 +282,33 @@ class ObservationsRequest(
     observations: Annotated[list[ReportedObservation], Field(min_length=1, max_length=BATCH)]
 
 
+class EndRequest(
+    RequestBody, json_schema_extra={"examples": [{"reason": "no improvement in 30 calls"}]}
+):
+    """Reason for which a stop rule ended a run."""
+
+    reason: Reason
+
+
+class PredictRequest(
+    RequestBody,
+    json_schema_extra={"examples": [{"parameters": [{"span": 2.0, "ribs": 7}]}]},
+):
+    """Designs to predict, as named parameters or as points."""
+
+    points: Annotated[list[Point], Field(max_length=BATCH)] | None = None
+    parameters: (
+        Annotated[
+            list[Annotated[dict[Name, AnyJSON], Field(max_length=2000, json_schema_extra=CLOSED)]],
+            Field(max_length=BATCH),
+        ]
+        | None
+    ) = None
+    noise: Annotated[
+        bool, Field(description="Predict single outcomes; false: expected outputs.")
+    ] = True
+
+
 class EnqueueRequest(
     RequestBody, json_schema_extra={"examples": [{"parameters": {"span": 2.0, "ribs": 7}}]}
 ):

@@ -220,6 +220,12 @@ def release(study: Study, number: TrialNumber, body: requests.ReleaseRequest) ->
     return TrialResponse.of(study.trial(number), study.domain)
 
 
+@router.post("/studies/{study}/end", status_code=204, responses=WRITE_ERRORS)
+def end(study: Study, body: requests.EndRequest) -> None:
+    """Record why a stop rule ended a run; the same reason again changes nothing."""
+    study.journal.end(body.reason)
+
+
 @router.post("/studies/{study}/trials/{number}/cancel", responses=WRITE_ERRORS)
 def cancel(study: Study, number: TrialNumber, body: requests.CancelRequest) -> TrialResponse:
     """Cancel a pending trial."""

@@ -195,6 +195,10 @@ class JournalBase(JournalReader, ABC):
     def end(self, reason: str) -> None:
         """Record why a stop rule ended a run. The same reason again changes nothing."""
 
+    def predict(self, request: JSON) -> JSON:
+        """Return predictions of the server that holds the log; None for a local log."""
+        return None
+
     def beat(self, worker: str) -> None:
         """Record a heartbeat of a worker."""
         self._store.beat(self.name, worker)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -14,8 +15,9 @@ from bo_invert.oracles.raw_outputs import MISMATCH, answer_rows, shaped_outputs
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.storage.journal_base import JournalBase
+from bo_invert.study.table_designs import table_designs
 from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, Trial
-from bo_invert.user_data import numbers, vector, whole_number
+from bo_invert.user_data import numbers, scalar, vector, whole_number
 from bo_invert.user_tables import (
     columns,
     read_once,
@@ -120,19 +122,46 @@ def design_points(space: Space, designs: object, points: object, where: str) -> 
 
     Args:
         space: Space of the problem.
-        designs: Designs, or one record of parameters, or None.
+        designs: Designs, one record of parameters, the path of a CSV file, or None.
         points: Points ``(n, d)``, or None.
         where: Function that received them, for messages.
 
     Raises:
         InvalidInputError: Both or neither are given, there is none, or one is outside the space.
     """
+    text = isinstance(designs, str) and designs.lower().endswith((".csv", ".tsv", ".txt"))
+    if text or isinstance(designs, Path):
+        rows = table_designs(cast("str | Path", designs), space.domain, where)
+        designs, points = (None, rows) if space.domain.latent else (rows, points)
     designs = read_once(designs)
     single = record(designs) is not None and columns(designs) is None
     queries = user_queries(space, [designs] if single else designs, points, where)
     require(queries, f"{where}: there must be at least one design, got none")
     coordinates = np.array([query.point for query in queries])
     return coordinates if space.domain.latent else space.domain.project(coordinates)
+
+
+def request_designs(designs: object, points: object) -> JSON:
+    """Return designs or points of the user as part of a request to a server.
+
+    Raises:
+        InvalidInputError: Both or neither are given, or designs have no names.
+    """
+    require(
+        (designs is None) != (points is None),
+        "give either designs or points=..., one of the two",
+    )
+    if points is not None:
+        return {"points": numbers(points).tolist()}
+    designs = read_once(designs)
+    single = record(designs)
+    rows = table(designs) if single is None else [single]
+    if rows is None:
+        raise InvalidInputError(
+            "predict: without the problem, designs must be dicts of parameters. Pass points=..., "
+            "or open the study with its problem"
+        )
+    return {"parameters": [{name: scalar(value) for name, value in row.items()} for row in rows]}
 
 
 def _coordinates(space: Space, points: object) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from bo_invert.domains.search_domain import Domain
 from bo_invert.report.csv_export import records_csv
-from bo_invert.report.dataframe import records_frame, trial_values
+from bo_invert.report.dataframe import expected_text, records_frame, trial_values
 from bo_invert.report.table import Table, applicable
 from bo_invert.types import Trial
 
@@ -72,6 +72,11 @@ class PendingTrials(Sequence[Trial]):
 
     def __repr__(self) -> str:
         rows = self.records[:50]
+        if any(trial.expected for trial in self._trials[:50]):
+            rows = [
+                {**row, "expected": expected_text(trial)}
+                for row, trial in zip(rows, self._trials, strict=False)
+            ]
         if not rows:
             return "no pending trials"
         cells = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from bo_invert.errors import printable
 from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.report.table import Table
-from bo_invert.types import Array
+from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +50,18 @@ class Predicted:
         return Predicted(
             moments.mean[:, column], moments.std[:, column], *moments.quantiles[..., column]
         )
+
+    def to_json(self) -> JSON:
+        """Return lists; numbers that are not finite are null."""
+        return {
+            name: [value if math.isfinite(value) else None for value in values.tolist()]
+            for name, values in vars(self).items()
+        }
+
+    @staticmethod
+    def from_json(data: JSON) -> Predicted:
+        """Return the distribution of lists; null is infinite."""
+        return Predicted(**{name: np.array(values, dtype=float) for name, values in data.items()})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,6 +113,28 @@ class Predictions:
             for row, value in zip(rows, values if values is not None else (), strict=False):
                 row[key] = float(value)
         return rows
+
+    def to_json(self) -> JSON:
+        """Return points and predictions as lists; ``from_json`` reads them."""
+        share = {name: getattr(self, name) for name in ("feasible", "hit", "plausibility")}
+        return {
+            "about": self.about,
+            "points": self.points.tolist(),
+            "outputs": {name: one.to_json() for name, one in self.outputs.items()},
+            "loss": self.loss.to_json(),
+            **{name: None if one is None else one.tolist() for name, one in share.items()},
+        }
+
+    @staticmethod
+    def from_json(data: JSON, domain: Domain) -> Predictions:
+        """Return the predictions of JSON data."""
+        outputs = {name: Predicted.from_json(one) for name, one in data["outputs"].items()}
+        hit, plausible = (data[name] for name in ("hit", "plausibility"))
+        return Predictions(
+            np.array(data["points"]), outputs, Predicted.from_json(data["loss"]),
+            np.array(data["feasible"]), None if hit is None else np.array(hit),
+            None if plausible is None else np.array(plausible), data["about"], domain,
+        )  # fmt: skip
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per point; the columns are the keys of ``records``."""

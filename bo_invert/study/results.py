@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bo_invert.domains.constrained_box import stored_domain
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.search_domain import Domain, gaussian_domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History, Ledger
 from bo_invert.objectives.pareto import Pareto
@@ -28,7 +28,7 @@ from bo_invert.study.front import (
     require_pareto,
     stored_objective,
 )
-from bo_invert.study.input_validation import design_points, study_key
+from bo_invert.study.input_validation import design_points, request_designs, study_key
 from bo_invert.study.outlook import MIN_OBSERVATIONS, Outlook, outlook
 from bo_invert.study.pending import PendingTrials
 from bo_invert.study.plots import StudyPlots
@@ -121,14 +121,16 @@ class StudyResults:
         milliseconds. The 90 % intervals are calibrated on left-out observations.
 
         Args:
-            X: n designs, or one dict of parameters.
+            X: n designs, one dict of parameters, or the path of a CSV file.
             points: Points ``(n, d)`` instead of designs.
             noise: Predict single outcomes with the noise of the oracle; False: expected outputs.
 
         Raises:
             InvalidInputError: There are fewer than two observations, a design is outside the space,
-                or the study was opened without its problem.
+                or the study was opened without its problem and not on a server.
         """
+        if self.problem is None:
+            return self._remote_predictions(X, points, noise)
         problem = self._require_problem()
         at = design_points(problem.space, X, points, "predict")
         statement, history = self.statement, History(self.journal.trials)
@@ -229,6 +231,15 @@ class StudyResults:
         from bo_invert.strategies.ax.conversion import to_ax
 
         return to_ax(self.statement, self.trials, self.seed)
+
+    def _remote_predictions(self, X: object, points: object, noise: bool) -> Predictions:
+        """Return predictions of the server that holds the study."""
+        body = {"noise": noise, **request_designs(X, points)}
+        found = self.journal.predict(body)
+        if found is None:
+            self._require_problem()
+        domain = stored_domain(self.journal.header["problem"])
+        return Predictions.from_json(found, domain or gaussian_domain(len(found["points"][0])))
 
     def _model_noise(self, statement: ProblemStatement, history: History) -> bool:
         """Return True if models assume noise: it is known, or close points suggest it."""

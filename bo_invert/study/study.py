@@ -17,7 +17,7 @@ import numpy as np
 
 from bo_invert.domains.constrained_box import FixedValues, fix_values, fixed_point_test
 from bo_invert.domains.search_domain import Domain
-from bo_invert.errors import StudyExistsError, blank, require
+from bo_invert.errors import InvalidInputError, StudyExistsError, blank, require
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import warn_of_changes
@@ -27,7 +27,7 @@ from bo_invert.storage.open import open_store
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.reader import JournalView
 from bo_invert.storage.trial_transitions import Assignment
-from bo_invert.strategies.base import Request, Strategy, from_spec
+from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
 from bo_invert.strategies.requirements import require_support
 from bo_invert.study.copying import CopiedByReopening
 from bo_invert.study.header import (
@@ -40,6 +40,7 @@ from bo_invert.study.header import (
 )
 from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.records import StudyRecords
+from bo_invert.study.refinement import refine, refining_strategies
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.run_options import RunOptions
 from bo_invert.study.runner import run
@@ -269,6 +270,53 @@ class Study(CopiedByReopening, StudyRecords):
         return self
 
     @own_settings()
+    def polish(
+        self,
+        budget: int,
+        *,
+        batch: int = 1,
+        executor: Executor | str | None = None,
+        progress: bool = False,
+        timeout: float | None = None,
+    ) -> Study:
+        """Refine the best point by ``budget`` further calls, in the same log.
+
+        Gradients lead to descents from the best points, a target to Gauss-Newton steps, and
+        otherwise a local Gaussian process is followed in a shrinking region. The strategy of the
+        study learns from the answers. A refinement ends early if it has nothing more to propose, or
+        if a target is reached within its tolerance.
+
+        Args:
+            budget: Further calls, values plus gradients.
+            batch: Number of trials that run at once.
+            executor: Executor of the calls, see ``run``.
+            progress: Show a progress bar.
+            timeout: Time limit of one attempt in seconds.
+
+        Returns:
+            This study.
+
+        Raises:
+            InvalidInputError: There is no observation, the problem has no oracle, or the study is
+                on a server, whose strategy proposes all trials.
+        """
+        budget = whole_number("polish", "budget", budget)
+        if not isinstance(self.journal, Journal):
+            raise InvalidInputError(
+                f"polish: study {self.name!r} is on a server, which asks the strategy of the "
+                "study. Create the study with strategy='polish'"
+            )
+        statement, history = self.statement, self.history
+        noisy = self._model_noise(statement, history)
+        refining_strategies(statement, history, noisy)  # fails without an observation
+        options = RunOptions(
+            budget=history.calls + budget, batch=batch, executor=executor, timeout=timeout,
+            label=self.name if progress else "",
+        )  # fmt: skip
+        run(self._require_problem(), self.journal, partial(self.take, noisy=noisy), options)
+        return self
+
+    @own_settings()
     def take(
         self,
         count: int,
@@ -276,14 +324,18 @@ class Study(CopiedByReopening, StudyRecords):
         retries: int = 0,
         assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
         reuse_limit: int | None = None,
+        noisy: bool | None = None,
     ) -> list[Trial]:
-        """Start up to ``count`` trials for a worker; see ``JournalBase.take`` and ``run``."""
+        """Start up to ``count`` trials for a worker; see ``JournalBase.take`` and ``run``.
+
+        ``noisy`` is not None if the best point is to be refined, see ``polish``.
+        """
         count = whole_number("ask", "count", count)
         budget = None if budget is None else whole_number("ask", "budget", budget)
         self._require_problem()
 
         def start(wanted: int) -> list[Trial]:
-            propose = partial(self.propose, budget, fixed=assignment.fixed)
+            propose = partial(self.propose, budget, fixed=assignment.fixed, noisy=noisy)
             return self.journal.take(propose, wanted, budget, retries, assignment)
 
         repeats = None if assignment.key is not None else self._repeated_designs
@@ -292,7 +344,12 @@ class Study(CopiedByReopening, StudyRecords):
 
     @own_settings()
     def propose(
-        self, budget: int | None, view: JournalView, wanted: int, fixed: FixedValues = ()
+        self,
+        budget: int | None,
+        view: JournalView,
+        wanted: int,
+        fixed: FixedValues = (),
+        noisy: bool | None = None,
     ) -> LoggedProposal:
         """Ask the strategy for queries, without recording anything.
 
@@ -301,13 +358,18 @@ class Study(CopiedByReopening, StudyRecords):
             view: Snapshot of the log.
             wanted: Number of queries.
             fixed: Names and values of parameters that do not vary in this ask.
+            noisy: Refine the best point of an oracle with or without noise; None: no refinement.
         """
         statement = self.statement
         if fixed:
             statement = replace(statement, domain=fix_values(statement.domain, fixed))
         request = Request(view.asks, wanted, self.seed, budget, view.memo)
         began = time.perf_counter()
-        proposal = self.strategy.ask(statement, view.trials, request)
+        proposal = (
+            self.strategy.ask(statement, view.trials, request)
+            if noisy is None
+            else Proposal(refine(statement, view.trials, request, noisy), view.memo)
+        )
         seconds = time.perf_counter() - began
         _log.debug(
             "study %r: ask %d of strategy %s, %d of %d queries in %.3f s",

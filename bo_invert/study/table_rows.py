@@ -299,7 +299,7 @@ def _unit(text: str) -> str:
 def _record_keys(domain: Domain, outputs: Sequence[str]) -> set[str]:
     """Return the columns of exported trials that are neither parameters nor outputs."""
     trial = Trial(0, Query(np.full(domain.dim, 0.5)), State.QUEUED)
-    optional = {"plausibility", "suggested", "outside", "amended"}
+    optional = {"plausibility", "expected", "suggested", "outside", "amended"}
     return {*trial_record(trial, (), None), *optional} - {
         *domain.parameters,
         *domain.axes,
