@@ -9,13 +9,8 @@ with the rule. A run of the suite that ends by itself, because its target is rea
 the calls that it made.
 
 A run *stops too early* if the remaining gain exceeds the bound that the outlook states when the
-<<<<<<< HEAD
 rule holds. The remaining gain is the difference to the global minimum if it is known, and to the
 end of the run otherwise. The table also counts the gain of the further calls of the run alone.
-=======
-rule holds. The remaining gain is the difference to the global minimum if it is known, and to the end of
-the run otherwise. The table also counts the gain of the further calls of the run alone.
->>>>>>> e24a435 (Layout of a script)
 """
 
 from __future__ import annotations

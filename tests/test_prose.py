@@ -15,11 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = rules.python_files(ROOT, "bo_invert")
 PYTHON = [*PACKAGE, *rules.python_files(ROOT, "tests", "experiments", "notebooks")]
-<<<<<<< HEAD
-CEILINGS = {"D401": 0, "PLC0415": 127, "BLE001": 28, "PLR0913": 68, "ANN401": 43}
-=======
 CEILINGS = {"D401": 0, "PLC0415": 127, "BLE001": 28, "PLR0913": 70, "ANN401": 43}
->>>>>>> e24a435 (Layout of a script)
 """Allowed violations of each ruff rule in ``bo_invert``."""
 
 
