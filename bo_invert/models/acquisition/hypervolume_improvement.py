@@ -39,11 +39,11 @@ _FANTASIES = {2: 32, 3: 16}
 """Number of fantasies of the analytic form by the number of criteria. Engineering choice: a front
 of three criteria takes some hundredths of a second to divide."""
 _MOST_FANTASIES = 8
-"""The same for more than three criteria."""
+"""The same, samples for more than three criteria. Engineering choice."""
 _SAMPLES = {2: 128, 3: 64}
 """Number of samples of the sampled form by the number of criteria. Engineering choice."""
 _MOST_SAMPLES = 32
-"""The same for more than three criteria."""
+"""The same, samples for more than three criteria. Engineering choice."""
 _MAX_ANCHORS = 24
 """Largest number of observed anchors of a noisy oracle. Engineering choice: cost O(p^3)."""
 

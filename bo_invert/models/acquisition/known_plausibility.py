@@ -22,8 +22,8 @@ HostMoments = Moments[NDArray[Any]]
 HostCache = MomentsCache[NDArray[Any]]
 
 _SPREAD = 1e-3
-"""Standard deviation of a known plausibility, as a share of the reference measure. Engineering
-choice: a smaller one makes the improvement a step, which gradient ascent cannot climb."""
+"""Standard deviation of a known plausibility, as a share of the measure. Engineering choice: a
+smaller one makes the improvement a step, which gradient ascent cannot climb."""
 _EQUAL = 1e-6
 """Largest difference of plausibilities that are equal, as a share. Engineering choice: 1e-3 of the
 step of an empirical distribution of 1,000 codes."""

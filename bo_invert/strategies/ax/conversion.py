@@ -18,6 +18,7 @@ from ax.utils.common.string_utils import SYMPY_GLOBALS
 
 from bo_invert.domains.parameters import Choice, Float, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.single_output import Maximize, Minimize
 from bo_invert.strategies.base import draw_seed, stream_generator
@@ -143,17 +144,20 @@ class Metrics:
 
     Args:
         outputs: names of the outputs in Ax, in their order.
-        loss: name of the metric of the loss; None if Ax optimises an output.
+        derived: names of metrics that are no outputs: the loss, or criteria of a ``Pareto``
+            objective, each with its position among the losses of ``criteria``.
+        criteria: objective whose losses are the derived metrics; None for the loss of the trial.
         objective: expression that Ax maximises: ``"y"`` or ``"-y"``.
         constraints: expressions such as ``"confidence >= 0.9"``.
         used: names in the objective and the constraints.
     """
 
     outputs: tuple[str, ...]
-    loss: str | None
+    derived: tuple[tuple[str, int], ...]
     objective: str
     constraints: tuple[str, ...]
     used: tuple[str, ...]
+    criteria: Pareto | None = None
 
     def values(self, trial: Trial, all_outputs: bool) -> dict[str, float]:
         """Return the metric values of a completed trial."""
@@ -164,14 +168,16 @@ class Metrics:
             for name, value in zip(self.outputs, trial.y, strict=True)
             if all_outputs or name in self.used
         }
-        return values if self.loss is None else {**values, self.loss: float(trial.loss)}
+        losses = [trial.loss] if self.criteria is None else self.criteria.losses(trial.y)
+        return values | {name: float(losses[position]) for name, position in self.derived}
 
 
 def metrics_of(statement: ProblemStatement, parameters: Sequence[str]) -> Metrics:
     """Return the metrics of a problem statement.
 
-    ``Minimize`` and ``Maximize`` become the output. Ax has no composite objectives and no
-    constraint on its objective; in these cases the loss is a metric of its own.
+    ``Minimize`` and ``Maximize`` become the output, and ``Pareto`` several metrics. Ax has no
+    composite objectives and no constraint on its objective; in these cases the loss is a metric of
+    its own.
     """
     taken = {*parameters, *_RESERVED}
     outputs = tuple(_metric_name(name, taken) for name in statement.outputs)
@@ -182,9 +188,46 @@ def metrics_of(statement: ProblemStatement, parameters: Sequence[str]) -> Metric
     if isinstance(objective, (Minimize, Maximize)) and outputs[objective.index] not in constrained:
         name = outputs[objective.index]
         sign = "-" if isinstance(objective, Minimize) else ""
-        return Metrics(outputs, None, f"{sign}{name}", constraints, (name, *constrained))
+        return Metrics(outputs, (), f"{sign}{name}", constraints, (name, *constrained))
+    if isinstance(objective, Pareto):
+        return _criteria_metrics(objective, outputs, constraints, constrained, taken)
     loss = _metric_name("loss", taken)
-    return Metrics(outputs, loss, f"-{loss}", constraints, (loss, *constrained))
+    return Metrics(outputs, ((loss, 0),), f"-{loss}", constraints, (loss, *constrained))
+
+
+def _criteria_metrics(
+    pareto: Pareto,
+    outputs: tuple[str, ...],
+    constraints: tuple[str, ...],
+    constrained: tuple[str, ...],
+    taken: set[str],
+) -> Metrics:
+    """Return the metrics of several criteria; a reference becomes an objective threshold.
+
+    A criterion is an output, unless it is a target or a function, or its output is constrained.
+    """
+    derived, objectives, thresholds, used = list[tuple[str, int]](), [], [], list[str]()
+    rows = zip(pareto.objectives, pareto.labels, pareto.signs, pareto.reference, strict=True)
+    for position, (one, label, sign, reference) in enumerate(rows):
+        index = getattr(one, "index", None)
+        name = "" if index is None else outputs[index]
+        if index is None or name in (*constrained, *used):
+            # Ax minimises the loss of the criterion.
+            name, reference = (
+                _metric_name(label, taken),
+                None if reference is None else sign * reference,
+            )
+            derived.append((name, position))
+            sign = 1.0
+        used.append(name)
+        objectives.append(f"-{name}" if sign > 0 else name)
+        if reference is not None:
+            sense = "<=" if sign > 0 else ">="
+            thresholds.append(f"{name} {sense} {float(reference)!r}")
+    return Metrics(
+        outputs, tuple(derived), ", ".join(objectives), (*constraints, *thresholds),
+        (*used, *constrained), pareto,
+    )  # fmt: skip
 
 
 def _metric_name(name: str, taken: set[str]) -> str:

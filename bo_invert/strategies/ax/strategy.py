@@ -49,7 +49,7 @@ class Ax(Strategy):
     Parameters of a box retain their names, types and scales; a latent becomes ``z0, z1, ...``
     between its bounds. ``Minimize``, ``Maximize`` and outcome constraints are passed as such. The
     ``Client`` has no composite objectives, so a ``Target`` or ``Composite`` is one metric, the
-    loss.
+    loss. The criteria of ``Pareto`` are several objectives, and its reference their thresholds.
 
     The first points are the centre and a scrambled Sobol sequence. All trials of the log count
     towards ``initialization_budget``. Failed trials are passed as abandoned, because Ax would
@@ -64,6 +64,7 @@ class Ax(Strategy):
     """
 
     name = "ax"
+    multi_objective = True
     method: str = option("fast", among=("fast", "quality", "random_search"))
     initialization_budget: int | None = option(None, ge=2)
     center: bool = True

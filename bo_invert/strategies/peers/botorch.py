@@ -9,13 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from botorch.acquisition import qLogNoisyExpectedImprovement
+from botorch.acquisition import AcquisitionFunction, qLogNoisyExpectedImprovement
+from botorch.acquisition.multi_objective import qLogNoisyExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
 from botorch.acquisition.objective import GenericMCObjective
 from botorch.exceptions import ModelFittingError
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
 from botorch.optim import optimize_acqf
+from botorch.utils.multi_objective.hypervolume import infer_reference_point
+from botorch.utils.multi_objective.pareto import is_non_dominated
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
@@ -28,6 +32,7 @@ from bo_invert.models.optim.initial_design import (
     needs_initial_design,
 )
 from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
 from bo_invert.strategies.library_warnings import quiet
@@ -46,9 +51,10 @@ class BoTorch(Strategy):
     ``SingleTaskGP`` models the outputs that objective and constraints read, and
     ``optimize_acqf`` maximises ``qLogNoisyExpectedImprovement`` (Ament et al. 2023). A target is
     a composite objective, ``GenericMCObjective`` of the modelled outputs, as in BoTorch's tutorial
-    (Astudillo & Frazier 2019). More than 15 outputs are modelled by the principal components of
-    the standardized outputs. Every ask fits the models from scratch. Batches are built
-    sequentially, with pending trials as ``X_pending``. Failed trials count as the observation of
+    (Astudillo & Frazier 2019). For ``Pareto``, it is ``qLogNoisyExpectedHypervolumeImprovement``
+    with the given or inferred reference point. More than 15 outputs are modelled by the principal
+    components of the standardized outputs. Every ask fits the models from scratch. Batches are
+    built sequentially, with pending trials as ``X_pending``. Failed trials count as the observation of
     the highest loss. Integers and choices are relaxed and rounded before evaluation. The initial
     design is a scrambled Sobol sequence of ``2 (d + 1)`` points, at most 20 and at most a quarter
     of the budget.
@@ -59,6 +65,7 @@ class BoTorch(Strategy):
     """
 
     name = "botorch"
+    multi_objective = True
     num_restarts: int = 10
     raw_samples: int = 512
 
@@ -96,17 +103,29 @@ class BoTorch(Strategy):
         with suppress(ModelFittingError):  # the initial hyperparameters remain
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
         pending = torch.tensor(to_unit(domain, history.pending_points)) if history.pending else None
-        acquisition = qLogNoisyExpectedImprovement(
-            model,
-            X_baseline=x,
-            X_pending=pending,
-            objective=GenericMCObjective(
-                lambda samples, X=None: -modelled.loss(basis.outputs(samples))
-            ),
-            constraints=[_excess(modelled, basis, i) for i in range(len(statement.constraints))]
-            or None,
-            prune_baseline=True,
-        )
+        constraints = [_excess(modelled, basis, i) for i in range(len(statement.constraints))]
+        options = {
+            "X_baseline": x, "X_pending": pending, "constraints": constraints or None,
+            "prune_baseline": True,
+        }  # fmt: skip
+        acquisition: AcquisitionFunction
+        if isinstance(statement.objective, Pareto):
+            acquisition = qLogNoisyExpectedHypervolumeImprovement(
+                model,
+                ref_point=_reference(statement.objective, history),
+                objective=GenericMCMultiOutputObjective(
+                    lambda samples, X=None: -modelled.criteria(basis.outputs(samples))
+                ),
+                **options,
+            )
+        else:
+            acquisition = qLogNoisyExpectedImprovement(
+                model,
+                objective=GenericMCObjective(
+                    lambda samples, X=None: -modelled.loss(basis.outputs(samples))
+                ),
+                **options,
+            )
         # Unit inputs: the models see a cube in a latent, too.
         bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(2, domain.dim)
         found, _ = optimize_acqf(
@@ -160,6 +179,19 @@ class Basis:
             return samples
         standardized = samples @ samples.new_tensor(self.axes)
         return samples.new_tensor(self.mean) + samples.new_tensor(self.scale) * standardized
+
+
+def _reference(objective: Pareto, history: History) -> list[float]:
+    """Return the reference point in negative losses; an inferred one is that of BoTorch.
+
+    It is inferred from the feasible front, or from all observations if none is feasible.
+    """
+    losses = np.asarray(objective.losses(history.y))
+    feasible = losses[history.violations <= 0.0]
+    usable = torch.tensor(feasible if len(feasible) else losses)
+    inferred = infer_reference_point(-usable[is_non_dominated(-usable)]).numpy()
+    given = -objective.reference_losses
+    return [float(value) for value in np.where(np.isnan(given), inferred, given)]
 
 
 def _with_failed(values: Array, history: History) -> Array:

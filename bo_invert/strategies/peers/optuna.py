@@ -11,6 +11,7 @@ from bo_invert.domains.parameters import Choice, Float, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import require_package
 from bo_invert.models.blas_threads import one_thread
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, option
 from bo_invert.strategies.library_warnings import quiet
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 # Most values of a step that Optuna receives. Engineering choice: it rejects rounding errors of more
 # than 1e-8 steps; of more values, it receives the range and its proposals are rounded.
 _MAX_LEVELS = 10_000
-_SAMPLERS = {"gp": "GPSampler", "tpe": "TPESampler"}
+_SAMPLERS = {"gp": "GPSampler", "tpe": "TPESampler", "nsga2": "NSGAIISampler"}
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,15 @@ class Optuna(Strategy):
     the scalar loss, not the residuals of a target. Constraints and pending and failed trials are
     passed as such. Settings of the samplers are the defaults.
 
+    The criteria of ``Pareto`` are several directions.
+
     Args:
-        sampler: ``"gp"`` (Gaussian process, log expected improvement) or ``"tpe"`` (Bergstra et
-            al. 2011).
+        sampler: ``"gp"`` (Gaussian process, log expected improvement), ``"tpe"`` (Bergstra et
+            al. 2011) or ``"nsga2"`` (NSGA-II, Deb et al. 2002).
     """
 
     name = "optuna"
+    multi_objective = True
     sampler: str = option("gp", among=_SAMPLERS)
 
     def check(self, statement: ProblemStatement) -> None:
@@ -55,16 +59,26 @@ class Optuna(Strategy):
         distributions = {name: _distribution(p) for name, p in domain.axes.items()}
         with quiet("optuna"), one_thread():
             # A newly seeded sampler in each ask makes proposals a function of the log and the seed.
-            sampler = getattr(optuna.samplers, _SAMPLERS[self.sampler])
+            sampler = getattr(optuna.samplers, _SAMPLERS[self.sampler])(
+                seed=draw_seed(request.rng())
+            )
+            objective = statement.objective
+            count = len(objective.objectives) if isinstance(objective, Pareto) else 1
             study = optuna.create_study(
                 storage=optuna.storages.InMemoryStorage(),
-                sampler=sampler(seed=draw_seed(request.rng())),
+                sampler=sampler,
+                directions=["minimize"] * count,
             )
-            study.add_trials([_trial(statement, trial, distributions) for trial in trials])
-            points = [
-                domain.point(_suggested(study, domain, distributions)) for _ in range(request.count)
-            ]
-        return Proposal(tuple(Query(point, origin=self.name) for point in points))
+            # Samplers of generations note that of each trial among its attributes.
+            key = sampler._get_generation_key() if self.sampler == "nsga2" else None
+            study.add_trials([_trial(statement, trial, distributions, key) for trial in trials])
+            queries = []
+            for _ in range(request.count):
+                point = domain.point(_suggested(study, domain, distributions))
+                attributes = study.get_trials(deepcopy=False)[-1].system_attrs
+                meta = {} if key is None else {"generation": attributes[key]}
+                queries.append(Query(point, origin=self.name, meta=meta))
+        return Proposal(tuple(queries))
 
 
 def _suggested(
@@ -111,14 +125,29 @@ def _distribution(parameter: VariedParameter) -> BaseDistribution:
 
 
 def _trial(
-    statement: ProblemStatement, trial: Trial, distributions: dict[str, BaseDistribution]
+    statement: ProblemStatement,
+    trial: Trial,
+    distributions: dict[str, BaseDistribution],
+    generation: str | None = None,
 ) -> FrozenTrial:
+    """Return a trial of Optuna.
+
+    Args:
+        statement: problem statement.
+        trial: trial of the log.
+        distributions: distributions of the parameters.
+        generation: attribute for the number of its generation; None for samplers without one.
+    """
     from optuna.trial import TrialState, create_trial
 
     outcome: dict[str, Any] = {}
     if trial.state is State.COMPLETED:
         excess = {str(c): float(c.excess(trial.y)) for c in statement.constraints}
-        outcome = {"value": trial.loss, "constraints": excess or None}
+        outcome = {"constraints": excess or None}
+        if isinstance(statement.objective, Pareto):
+            outcome["values"] = statement.objective.losses(trial.y).tolist()
+        else:
+            outcome["value"] = trial.loss
         state = TrialState.COMPLETE
     else:
         state = TrialState.RUNNING if trial.state.open else TrialState.FAIL
@@ -126,4 +155,6 @@ def _trial(
     domain, point = statement.domain, trial.point.clip(*statement.domain.bounds)
     params = domain.values(point[None])[0] if domain.conditional else domain.named(point)
     distributions = {name: distributions[name] for name in params}
+    if generation is not None and "generation" in trial.query.meta:
+        outcome["system_attrs"] = {generation: trial.query.meta["generation"]}
     return create_trial(state=state, params=params, distributions=distributions, **outcome)
