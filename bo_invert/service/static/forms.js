@@ -33,6 +33,28 @@ function extraValues(text) {
   return found;
 }
 
+// Form of a new study: its problem is a JSON file, as in POST /v1/studies.
+export function creation(root, send, opened) {
+  const form = $("form", root);
+  const note = $(".note", root);
+  root.hidden = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const value = (name) => $(`[name=${name}]`, form).value.trim();
+    try {
+      const file = $("[name=file]", form).files[0];
+      const problem = JSON.parse(await fileText(file));
+      const problem_name = file.name.replace(/\.json$/i, "");
+      const body = { name: value("name"), problem, problem_name, strategy: { name: value("strategy") }, seed: Number(value("seed")) };
+      await send("POST", "/v1/studies", body);
+      opened(body.name);
+    } catch (error) {
+      note.textContent = error.message;
+      note.classList.add("error");
+    }
+  });
+}
+
 export class Forms {
   // `send(method, path, body)` returns the parsed answer; `changed()` refreshes the page.
   constructor(root, path, about, send, changed) {

@@ -1,6 +1,6 @@
 // Page of a bo_invert server; forms.js changes studies. Text from studies is only ever set as textContent.
 
-import { Forms } from "/static/forms.js";
+import { creation, Forms } from "/static/forms.js";
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const api = "/v1/studies";
@@ -127,6 +127,7 @@ async function list(signal) {
     draw();
   };
   filter.addEventListener("input", draw);
+  if (writes) creation($("#create"), send, (name) => (location.hash = `#/study/${encodeURIComponent(name)}`));
   more.addEventListener("click", async () => take(await get(`${api}?after=${after}&limit=100`, signal)));
   take(first);
 }
