@@ -178,7 +178,12 @@ def stored_declaration(header: JSON) -> JSON:
         return header["declared"]
     if problem["space"].get("type") != "box" or problem["objective"]["type"] == "composite":
         return None
-    space = {"type": "box", "parameters": problem["space"]["domain"]["parameters"]}
+    domain = problem["space"]["domain"]
+    constraints = domain.get("constraints", [])
+    if any(one["type"] == "feasible" for one in constraints):
+        return None
+    space = {"type": "box", "parameters": domain["parameters"]}
+    space |= {"constraints": constraints} if constraints else {}
     return {**problem, "space": space, "identity": problem["space"]}
 
 

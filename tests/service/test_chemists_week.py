@@ -177,7 +177,9 @@ class Page:
             design: dict[str, Any] = {
                 name: row.locator(f"[data-name='{name}']").input_value() for name in PARAMETERS
             }
-            design = {k: v if k == "vessel" else float(v) for k, v in design.items()}
+            design = {
+                k: v if k == "vessel" else float(v.replace(",", ".")) for k, v in design.items()
+            }
             row.locator("[data-name='yield']").fill(repr(measured(design)))
         row.locator("button").click()
         row.wait_for(state="detached")
