@@ -43,6 +43,17 @@ def test_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert study.spent.values == 20
 
 
+def test_data_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope = execute(ROOT / "docs" / "data.md")
+    page = (ROOT / "docs" / "data.md").read_text()
+    for line in scope["added"].summary.splitlines()[:2]:
+        assert f"# {line}" in page
+    trials = scope["study"].trials
+    assert [str(trial.state) for trial in trials[3:]] == ["completed", "failed", "running"]
+    assert trials[2].amendments[0].before.y.tolist() == [0.5, 0.9]
+
+
 def test_landing_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     study = execute(ROOT / "docs" / "index.md")["study"]
