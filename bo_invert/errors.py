@@ -329,9 +329,31 @@ def visible(progress: bool) -> bool:
     return progress and sys.stderr is not None and not getattr(sys.stderr, "closed", False)
 
 
-def bar_options(progress: bool) -> dict[str, Any]:
-    """Return the options of a progress bar that decide where and whether it is shown."""
-    return {"disable": not visible(progress), "file": ErrorStream()}
+def in_notebook() -> bool:
+    """Return True in a notebook, whose output cells can redraw a progress bar."""
+    find: Any = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return find is not None and getattr(find(), "kernel", None) is not None
+
+
+def refresh_seconds() -> float:
+    """Return the seconds between updates of a progress bar; a log file gets a line for each."""
+    return 0.1 if ErrorStream().isatty() else 0.2 if in_notebook() else 10.0
+
+
+def bar_options(progress: bool | None) -> dict[str, Any]:
+    """Return the options of a progress bar that decide where, whether and how often it is shown.
+
+    Args:
+        progress: show the bar; None: after one second, in a terminal or a notebook.
+    """
+    pause = refresh_seconds()
+    watched = pause < 1.0 if progress is None else progress
+    return {
+        "disable": not visible(watched),
+        "file": ErrorStream(),
+        "mininterval": pause,
+        "delay": 1.0 if progress is None else 0.0,
+    }
 
 
 __getattr__ = deprecated_names(globals(), RENAMED)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bo_invert import __version__
 from bo_invert.cli.terminal import EscapingFormatter, escape_messages, print_error, run
 from bo_invert.errors import BoInvertError, InvalidInputError
 
@@ -85,6 +86,12 @@ for _name, (_, _help) in COMMANDS.items():
     app.command(_name, help=_help)(lambda: None)  # an entry of the help; see LazyGroup
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"bo-invert {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def log_to_stderr(
     verbose: Annotated[
@@ -94,6 +101,13 @@ def log_to_stderr(
             show_default=False,
         ),
     ] = 0,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version.",
+            show_default=False,
+        ),
+    ] = False,
 ) -> None:  # fmt: skip
     """Find inputs of a black-box function that reach a target, with few calls."""
     if not verbose:

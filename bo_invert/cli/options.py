@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from bo_invert import registry
-from bo_invert.cli.output import Format
-from bo_invert.errors import InvalidInputError
+from bo_invert.cli.output import Format, say
+from bo_invert.errors import InvalidInputError, ProblemChangedError
 from bo_invert.problems.json_declaration import problem_from_declaration, stored_declaration
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.base import Store
+from bo_invert.storage.open import open_existing
+from bo_invert.study.study import Study
 
 ProblemName = Annotated[
     str,
@@ -115,3 +117,34 @@ def stored_problem(
             "hold it. Add --problem file.py:name."
         )
     return problem_from_declaration(declared, known)
+
+
+def readable_study(
+    name: str, storage: str, source: str | None, settings: list[str] | None
+) -> Study:
+    """Open a study to read it, with its problem if ``source`` or the log has it.
+
+    A study without its problem shows what the log holds: no decoded designs, judge and models.
+
+    Raises:
+        InvalidInputError: ``source`` is given and cannot be loaded, or is another problem.
+        StudyNotFoundError: the study does not exist.
+    """
+    store = open_existing(storage)
+    store.header(name)
+    options = parse_settings(settings, "--set")
+    try:
+        return Study.open(name, store, problem=stored_problem(store, name, source, options))
+    except ProblemChangedError as error:
+        if source is not None or settings:
+            raise InvalidInputError(
+                f"{error}\nGive the options of the problem with which the study ran: "
+                "--set key=value"
+            ) from None
+        reason = "its options differ from those of the ready problem; add --set key=value"
+    except InvalidInputError as error:
+        if source is not None:
+            raise
+        reason = str(error)
+    say(f"without decoded designs, judge and models, because {reason}")
+    return Study.open(name, store)

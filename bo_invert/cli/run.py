@@ -26,7 +26,7 @@ from bo_invert.cli.options import (
     Storage,
     StudyName,
     parse_settings,
-    stored_problem,
+    readable_study,
 )
 from bo_invert.cli.output import (
     best_record,
@@ -37,10 +37,10 @@ from bo_invert.cli.output import (
     trial_records,
     why_nothing,
 )
-from bo_invert.errors import InvalidInputError, ProblemChangedError
+from bo_invert.errors import InvalidInputError
 from bo_invert.problems.loading import load_problem, problem_title
 from bo_invert.report.csv_export import records_csv
-from bo_invert.storage.open import open_existing, open_store
+from bo_invert.storage.open import open_store
 from bo_invert.strategies.base import from_spec
 from bo_invert.study.study import Study
 from bo_invert.types import JSON, State
@@ -128,14 +128,7 @@ def report(
     settings: Settings = None,
 ) -> None:
     """Write an offline HTML report of a study."""
-    store = open_existing(storage)
-    made = stored_problem(store, name, problem, parse_settings(settings, "--set"))
-    try:
-        study = Study.open(name, store, problem=made)
-    except ProblemChangedError as error:
-        raise InvalidInputError(
-            f"{error}\nGive the options of the problem with which the study ran: --set key=value"
-        ) from None
+    study = readable_study(name, storage, problem, settings)
     _write_report(study, out, None)
 
 
@@ -146,8 +139,9 @@ def _write_report(study: Study, out: Path, budget: int | None) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     study.report(out / "report.html")
-    run = summarize(study, budget=budget, keep=8)
-    Comparison((run,)).save_data(out)
+    if study.problem is not None:
+        run = summarize(study, budget=budget, keep=8)
+        Comparison((run,)).save_data(out)
     trials = records_csv(trial_records(study.journal, study.trials))
     (out / "trials.csv").write_text(trials, encoding="utf-8")
     say(f"written to {out}")

@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 
-from bo_invert.cli.options import Settings, Token, parse_settings
-from bo_invert.cli.output import say
+from bo_invert.cli.options import Quiet, Settings, Token, parse_settings
+from bo_invert.cli.output import best_record, emit, say
 from bo_invert.errors import ErrorStream
 from bo_invert.problems.loading import load_problem
 from bo_invert.storage.open import open_store
 from bo_invert.study.failing_runs import is_hopeless
+from bo_invert.study.progress_bar import RunProgressBar
 from bo_invert.study.stop import Stopping
 from bo_invert.study.study import Study
 
@@ -71,8 +72,9 @@ def worker(
     ] = None,
     token: Token = None,
     settings: Settings = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Evaluate trials of a shared study.
+    """Evaluate trials of a shared study; show its progress and, at the end, its best trial.
 
     Any number of workers can run at once, on any machines.
     """
@@ -88,8 +90,11 @@ def worker(
     stop = threading.Event()
     stopping = None if rule is None else Stopping(rule, study)
     reason = ""
+    bar = RunProgressBar(study.journal, made, budget, "" if quiet else f"study {name}")
 
     def ends() -> bool:
+        if not stop.is_set():
+            bar.update()
         return stop.is_set() or (stopping is not None and stopping())
 
     try:
@@ -103,12 +108,17 @@ def worker(
                 if stopping is not None and stopping.why:
                     study.journal.end(stopping.why)
                     reason = stopping.why
+                bar.update()
                 stop.wait(0.0 if reason else 1.0)
     except _GraceOverError as end:
         reason = LEFT
+        bar.close()
         _tell("\n".join([reason, *getattr(end, "__notes__", ())]))
     else:
+        bar.close()
         _tell(f"{reason or 'stopped'}: {study.spent}")
+        if study.best is not None and not quiet:
+            emit(best_record(study.journal, study.best), "table")
     if reason in (HOPELESS, LEFT):
         ErrorStream().flush()
         # Threads inside the oracle would keep the process alive until they return.

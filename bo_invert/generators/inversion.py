@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from bo_invert.errors import InvalidInputError, bar_options
 from bo_invert.generators.network_outputs import same_entries
@@ -180,7 +180,7 @@ def by_gradient(
     decode: Callable[[Tensor], Tensor],
     network: TorchFunction,
     radius: float = math.inf,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Gradient:
     """Create a descent method: projected Adam (Kingma and Ba 2015) from all starts in one batch.
 
@@ -190,7 +190,7 @@ def by_gradient(
         decode: differentiable map from points to designs.
         network: decoder that sets device and dtype.
         radius: largest norm of a point.
-        progress: show a progress bar on stderr.
+        progress: show a progress bar on stderr; see ``bar_options``.
     """
     import torch
 

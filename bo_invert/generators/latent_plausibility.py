@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from bo_invert.domains.reference_measure import Reference
 from bo_invert.errors import InvalidInputError, bar_options
@@ -105,11 +105,11 @@ def as_codes(codes: ArrayLike, dim: int | None = None, who: str = "codes") -> Ar
     return array
 
 
-def shown_components() -> Iterator[int]:
-    """Yield the candidate numbers of components with a progress bar."""
+def shown_components(progress: bool | None) -> Iterator[int]:
+    """Yield the candidate numbers of components with a progress bar; see ``bar_options``."""
     yield from tqdm(
         COMPONENTS, desc="fitting the latent prior", unit="mixture", leave=False,
-        **bar_options(True),
+        **bar_options(progress),
     )  # fmt: skip
 
 

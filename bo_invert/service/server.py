@@ -131,14 +131,19 @@ def serve(settings: ServerSettings) -> None:
     tokens, new = tokens_of(settings)
     store = SqlStore(_database(settings.storage))
     store.names()  # fails now if the storage is unreadable
-    if new is None:
-        lines = [f"tokens: {tokens.file}; list: bo-invert token --tokens {tokens.file}"]
-    else:
-        lines = [
-            f"new token {new.secret}, stored in {tokens.file}",
-            f"page: {_ADDRESS}/#token={new.secret}",
-        ]
+    listed = f"tokens: {tokens.file}; list: bo-invert token --tokens {tokens.file}"
+    stored = listed if new is None else f"new token {new.secret}, stored in {tokens.file}"
+    lines = [stored, f"page: {_ADDRESS}/{_fragment(settings, tokens)}"]
     _run(settings, store, tokens, [f"studies in {store}, serving on {_ADDRESS}", *lines])
+
+
+def _fragment(settings: ServerSettings, tokens: TokenFile) -> str:
+    """Return the end of the link to the page: a token, if only this machine can reach the server.
+
+    Logs of an exposed server may be read by others, so that its link has no token.
+    """
+    writers = [one for one in tokens.all() if one.access is Access.WRITE] or tokens.all()
+    return f"#token={writers[0].secret}" if is_loopback(settings.host) and writers else ""
 
 
 def watch(storage: str, port: int, config: Path | None = None) -> None:

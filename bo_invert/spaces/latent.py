@@ -82,7 +82,7 @@ class Latent(Space):
         seed: seed of cross-validation folds, draws and inversion starts.
         device: device of torch modules; default: their present device.
         progress: show progress bars while data without an encoder are inverted and while the
-            measure is fitted.
+            plausibility of data is fitted. Default: in a terminal or notebook, after one second.
 
     Raises:
         InvalidInputError: shapes do not match, values are not finite, or ``data`` has no encoder.
@@ -101,7 +101,7 @@ class Latent(Space):
         features: Callable[[Sequence[Design]], ArrayLike] | None = None,
         seed: int = 0,
         device: str | torch.device | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> None:
         dim = whole_number("Latent", "dim (the length of a code)", dim)
         seed, level = whole_number("Latent", "seed", seed, 0), real("Latent", "level", level)
@@ -142,7 +142,7 @@ class Latent(Space):
         self, dim: int, data: Designs | None, codes: ArrayLike | None, draw: Draw | None, seed: int
     ) -> Measure | None:
         """Fit the reference measure in the coordinates in which the prior is N(0, I)."""
-        components = shown_components() if self._progress else COMPONENTS
+        components = COMPONENTS if self._progress is False else shown_components(self._progress)
         fit = partial(fit_measure, seed=seed, components=components)
         if codes is not None:
             return fit(self._points(as_codes(codes, dim, "Latent: codes")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bo_invert.errors import ErrorStream, bar_options, printable, visible
+from bo_invert.errors import bar_options, printable, visible
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.storage.journal_base import JournalBase
@@ -16,25 +16,25 @@ class RunProgressBar:
     Args:
         journal: Journal of the study.
         problem: Problem of the study.
-        budget: Calls of the whole study.
+        budget: Calls of the whole study; None if it is unlimited.
         label: Text before the bar; no bar without it.
     """
 
-    def __init__(self, journal: JournalBase, problem: Problem, budget: int, label: str) -> None:
+    def __init__(
+        self, journal: JournalBase, problem: Problem, budget: int | None, label: str
+    ) -> None:
         self._journal = journal
         self._goal = Goal(problem.objective.to_json(), problem.outputs)
         self._bar: Any = None
         if visible(bool(label)):
             from tqdm.auto import tqdm
 
-            # Seconds between updates; a log file gets a line for each.
-            pause = 0.1 if ErrorStream().isatty() else 10.0
             self._bar = tqdm(
                 total=budget,
                 desc=printable(label),
                 unit="call",
                 dynamic_ncols=True,
-                mininterval=pause,
+                miniters=1,  # each update counts; otherwise tqdm guesses a number of calls
                 **bar_options(True),
             )
             self.update()
@@ -43,7 +43,8 @@ class RunProgressBar:
         if self._bar is None:
             return
         best, spent = self._journal.best, self._journal.ledger
-        self._bar.n = min(self._journal.read().calls, self._bar.total)
+        calls = self._journal.read().calls
+        self._bar.n = calls if self._bar.total is None else min(calls, self._bar.total)
         loss = None if best is None else best.loss
         notes = ["nothing found yet" if loss is None else f"best {self._goal.text(loss)}"]
         counts = {"failed": spent.failed, "infeasible": spent.infeasible}
