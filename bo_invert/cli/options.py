@@ -127,7 +127,7 @@ def readable_study(
     A study without its problem shows what the log holds: no decoded designs, judge and models.
 
     Raises:
-        InvalidInputError: ``source`` is given and cannot be loaded, or is another problem.
+        InvalidInputError: ``source`` cannot be loaded, or the problem is another one.
         StudyNotFoundError: the study does not exist.
     """
     store = open_existing(storage)
@@ -136,15 +136,11 @@ def readable_study(
     try:
         return Study.open(name, store, problem=stored_problem(store, name, source, options))
     except ProblemChangedError as error:
-        if source is not None or settings:
-            raise InvalidInputError(
-                f"{error}\nGive the options of the problem with which the study ran: "
-                "--set key=value"
-            ) from None
-        reason = "its options differ from those of the ready problem; add --set key=value"
+        raise InvalidInputError(
+            f"{error}\nGive the options of the problem with which the study ran: --set key=value"
+        ) from None
     except InvalidInputError as error:
-        if source is not None:
+        if source is not None or settings:
             raise
-        reason = str(error)
-    say(f"without decoded designs, judge and models, because {reason}")
+        say(f"without decoded designs, judge and models, because {error}")
     return Study.open(name, store)

@@ -74,9 +74,10 @@ def worker(
     settings: Settings = None,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate trials of a shared study; show its progress and, at the end, its best trial.
+    """Evaluate trials of a shared study.
 
-    Any number of workers can run at once, on any machines.
+    Any number of workers can run at once, on any machines. A worker shows the progress of the study
+    and, at its end, the best trial.
     """
     made = load_problem(problem, parse_settings(settings, "--set"))
     store = open_store(storage, token, patience)
@@ -111,8 +112,7 @@ def worker(
                 bar.update()
                 stop.wait(0.0 if reason else 1.0)
     except _GraceOverError as end:
-        reason = LEFT
-        bar.close()
+        reason = LEFT  # the bar stays open: its last update would wait for the storage
         _tell("\n".join([reason, *getattr(end, "__notes__", ())]))
     else:
         bar.close()

@@ -660,3 +660,40 @@ def test_help_imports_nothing_heavy() -> None:
         "tqdm",
         "sklearn",
     }
+
+
+def test_version(bo: Command) -> None:
+    found = bo("--version")
+    assert (found.code, found.out.strip()) == (0, f"bo-invert {bi.__version__}")
+
+
+def test_report_and_plot_without_the_problem(bo: Command, tmp_path: Path) -> None:
+    """The log holds points, outputs and losses also of problems that only code can rebuild."""
+    storage = f"sqlite:///{tmp_path / 'runs.db'}"
+    rows = np.random.default_rng(0).random((30, 2))
+    spaces = {
+        "data": (bi.Box(data=rows), bi.Minimize()),
+        "latent": (bi.Latent(lambda z: 2.0 * z, 2), bi.Minimize()),
+        "composite": (
+            bi.Box([0.0] * 2, [1.0] * 2),
+            bi.Composite(lambda y: y[..., 0], outputs=("y",)),
+        ),
+        "box": (bi.Box({"a": bi.Float(0, 1), "b": bi.Float(0, 1, step=0.1)}), bi.Minimize()),
+    }
+    for name, (space, objective) in spaces.items():
+        problem = bi.Problem(space, sum_of_design, objective, outputs=["y"])
+        bi.Study.create(name, problem, "random", storage=storage).run(6)
+        report = bo("report", name, "--storage", storage, "--out", str(tmp_path / name))
+        assert (report.code, "without decoded" in report.err) == (0, name != "box")
+        assert (tmp_path / name / "report.html").exists()
+        file = tmp_path / f"{name}.png"
+        plot = bo("plot", name, "--storage", storage, "--kind", "timeline", "--out", str(file))
+        assert (plot.code, file.exists()) == (0, True)
+    wrong = bo("plot", "box", "--storage", storage, "--kind", "histogram")
+    assert wrong.code == 2
+    assert "optimization_history" in wrong.err
+
+
+def sum_of_design(design: object) -> float:
+    values = design.values() if isinstance(design, dict) else np.asarray(design)
+    return float(sum(values))

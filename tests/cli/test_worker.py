@@ -191,3 +191,38 @@ def test_a_worker_stopped_while_the_server_is_down_reports_unsent_results(
     assert study.tell(int(number), float(value), attempt=0).loss == float(value)
     assert study.spent.values == calls(served)
     own.kill()
+
+
+def test_a_worker_shows_progress_and_prints_the_best_trial(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(PROBLEM)
+    command = [sys.executable, "-m", "bo_invert.cli", "worker", f"sqlite:///{tmp_path}/runs.db"]
+    command += ["s", f"{tmp_path}/slow.py", "--create", "--strategy", "sobol"]
+    command += ["--executor", "serial", "--budget"]
+    environment = {**os.environ, "CALLS": str(tmp_path / "calls"), "PAUSE": "0"}
+    ran = subprocess.run([*command, "4"], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "study s: 100%" in ran.stderr
+    assert "4/4" in ran.stderr
+    study = bi.Study.open("s", f"sqlite:///{tmp_path}/runs.db")
+    assert study.best is not None
+    assert re.search(rf"best\.number +{study.best.number}\n", ran.stdout)
+    assert "best.x0" in ran.stdout
+    quiet = subprocess.run(
+        [*command, "6", "--quiet"], env=environment, capture_output=True, text=True
+    )
+    assert quiet.stdout == ""
+    assert "6/6" not in quiet.stderr
+
+
+def test_a_server_prints_its_link_at_every_start(tmp_path: Path) -> None:
+    served = Served(tmp_path, f"sqlite:///{tmp_path}/runs.db")
+
+    def tokens() -> list[str]:
+        return re.findall(r"page: http://127\.0\.0\.1:\d+/#token=(\S+)", "".join(served.lines))
+
+    wait_until(lambda: len(tokens()) == 1)
+    served.stop()
+    served.start()
+    wait_until(lambda: len(tokens()) == 2)
+    served.stop()
+    assert set(tokens()) == {served.token}
