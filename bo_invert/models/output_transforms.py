@@ -21,6 +21,9 @@ _HUGE, _FAR = 1e100, 1e9
 """Largest magnitude of a modelled output in its units, and largest distance from the median in
 multiples of the interquartile range. Engineering choice: the squares of larger numbers overflow, or
 leave no digits for the others."""
+_HEAVY = 100.0
+"""Ratio of the distances of the worst and the best loss from the median, from which a criterion of
+``Pareto`` may be warped. Engineering choice: ratios of test functions are below 10."""
 
 
 class ModelledOutputs:
@@ -87,7 +90,13 @@ class ModelledOutputs:
         """Direction of bad values of each modelled output: 1 high, -1 low, 0 unknown."""
         # Constrained outputs and those of a composite have no direction of their own.
         directions = [0] * int(self.values.shape[1])
-        if not self.composite:
+        objective = self.statement.objective
+        if isinstance(objective, Pareto):
+            # A warp also bends the hypervolume, so only the heaviest tails are warped.
+            for column, sign in zip(self.criteria_columns or (), objective.signs, strict=False):
+                low, middle, high = np.quantile(sign * self.values[:, column], (0.0, 0.5, 1.0))
+                directions[column] = int(sign) * int(high - middle > _HEAVY * (middle - low))
+        elif not self.composite:
             column, sign = self._loss_term
             directions[column] = int(sign)
         return tuple(directions)
@@ -134,6 +143,21 @@ class ModelledOutputs:
             return modelled[..., : self.modelled_losses]
         losses: Tensor = objective.losses(self.raw(modelled))
         return losses
+
+    @cached_property
+    def criteria_columns(self) -> list[int] | None:
+        """Modelled outputs that are plus or minus the criteria of ``Pareto``.
+
+        None if a criterion is another function, or its output has two roles.
+        """
+        objective = self.statement.objective
+        if not isinstance(objective, Pareto) or self.modelled_losses:
+            return None
+        indices = [getattr(one, "index", None) for one in objective.objectives]
+        constrained = {constraint.index for constraint in self.statement.constraints}
+        if None in indices or len(set(indices)) < len(indices) or constrained & set(indices):
+            return None
+        return [self.column(index) for index in indices if index is not None]
 
     def constraint_excesses(self, modelled: Tensor) -> list[Tensor]:
         """Return the excesses ``(...)`` of modelled outputs ``(..., c)``, one per constraint.

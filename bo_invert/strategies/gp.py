@@ -37,6 +37,8 @@ _SAMPLE_DISTANCE = 1e-4
 # Engineering choice: share of the variance that leave-one-out predictions must explain for the
 # initial design to end at its smallest size.
 _PREDICTS = 0.5
+# Engineering choice: share of points with equal outputs that suggests plateaus, for ``Pareto``.
+_PLATEAUS = 0.3
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,13 @@ class GP(SurrogateStrategy):
             statement, history, memo.get("permission")
         )
         note["permission"] = labels
+        pareto = isinstance(statement.objective, Pareto)
         duplicates = (
-            DuplicateFilter(domain) if self.noisy else duplicate_filter(statement, history, subset)
+            DuplicateFilter(domain)
+            if self.noisy
+            else duplicate_filter(
+                statement, history, subset, least_share=_PLATEAUS if pareto else 0.0
+            )
         )
         ranked = history.ranked_points
         constrain: Callable[[Score], Score] = partial(
@@ -151,7 +158,6 @@ class GP(SurrogateStrategy):
         if self.elsewhere:
             constrain, ranked = excluded_choices.without_choices(domain, constrain, ranked)
         rng = request.rng()
-        pareto = isinstance(statement.objective, Pareto)
         if pareto:
             ranked = _front_incumbents(statement, history, rng)
         context = _AskContext(domain, history, model, constrain, duplicates, ranked[:5], rng)

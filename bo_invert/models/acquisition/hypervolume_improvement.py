@@ -66,8 +66,9 @@ def log_hypervolume_improvement(
     """
     objective = outputs.statement.objective
     assert isinstance(objective, Pareto)
-    front = _ObservedFront.of(surrogate, outputs, data)
-    linear = _linear_criteria(surrogate, outputs, front)
+    coordinates = _Coordinates.of(surrogate, outputs)
+    front = _ObservedFront.of(coordinates, data)
+    linear = coordinates.linear(front)
     like, gp = surrogate.offset, surrogate.gp
     anchors = torch.as_tensor(data.pending, dtype=like.dtype, device=like.device)
     if data.noisy:
@@ -81,7 +82,7 @@ def log_hypervolume_improvement(
         gp, outcomes = gp.fantasize(anchors, normals[:, :p].transpose(1, 2))
         scores = front.with_known(outcomes.transpose(1, 2), anchors)  # (F, p, k)
         values = surrogate.values(scores)
-        criteria = front.scaled(outputs.criteria(values))
+        criteria = front.scaled(coordinates(values))
         allowed = as_array(outputs.violation(values)) <= 0.0
         fronts = [
             np.concatenate([fronts[0], own[mask]])
@@ -97,7 +98,7 @@ def log_hypervolume_improvement(
             drawn = mean.permute(2, 0, 1) + (variance + misfit).sqrt() * standard[:, None]
             values = surrogate.values(drawn)  # (S, b, c)
             return sampled(
-                front.scaled_tensor(outputs.criteria(values)), outputs.constraint_excesses(values)
+                front.scaled_tensor(coordinates(values)), outputs.constraint_excesses(values)
             )
 
         head: AutogradHead | AnalyticHypervolumeHead = AutogradHead(score)
@@ -132,8 +133,9 @@ class _ObservedFront:
 
     @staticmethod
     @torch.no_grad()
-    def of(surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData) -> _ObservedFront:
+    def of(coordinates: _Coordinates, data: AcquisitionData) -> _ObservedFront:
         """Return the front of observed values, or of posterior means for a noisy oracle."""
+        surrogate, outputs = coordinates.surrogate, coordinates.outputs
         objective = outputs.statement.objective
         assert isinstance(objective, Pareto)
         known = _known(surrogate, outputs)
@@ -143,10 +145,12 @@ class _ObservedFront:
             values = surrogate.mean(surrogate.gp.inputs)
             expected = np.asarray(as_array(outputs.violation(values)) <= 0.0)
             feasible = expected if expected.any() else feasible
-        losses = as_array(outputs.criteria(values))
-        usable = losses[feasible]
-        front = usable[non_dominated(usable)]
-        reference = reference_point(front, usable, objective.reference_losses)
+        raw, losses = as_array(outputs.criteria(values)), as_array(coordinates(values))
+        usable = raw[feasible]
+        mask = non_dominated(usable)
+        reference = reference_point(usable[mask], usable, objective.reference_losses)
+        reference = coordinates.of_losses(reference)
+        front = losses[feasible][mask]
         lowest = np.minimum(front.min(0), reference)
         # A reference point below all observations leaves their spread as the unit.
         spread = np.maximum(np.ptp(losses, axis=0), 1e-12 * np.abs(reference) + 1e-300)
@@ -188,21 +192,58 @@ def _known(surrogate: Surrogate, outputs: ModelledOutputs) -> KnownOutput | None
     return None if slope is None else KnownOutput(column, slope, float(scale), float(offset))
 
 
-def _linear_criteria(
-    surrogate: Surrogate, outputs: ModelledOutputs, front: _ObservedFront
-) -> LinearCriteria | None:
-    """Return criteria that are linear in different scores; None if they are not."""
-    objective = outputs.statement.objective
-    assert isinstance(objective, Pareto)
-    projected = surrogate.weights.shape[0] < surrogate.weights.shape[1]
-    if outputs.modelled_losses or projected or surrogate.warp is not None:
-        return None
-    indices = [getattr(one, "index", None) for one in objective.objectives]
-    constrained = {constraint.index for constraint in outputs.statement.constraints}
-    if None in indices or len(set(indices)) < len(indices) or constrained & set(indices):
-        return None
-    columns = [outputs.column(index) for index in indices if index is not None]
-    weights = as_array(surrogate.weights.diagonal())[columns]
-    slopes = objective.signs * weights / front.unit
-    shift = objective.signs * as_array(surrogate.offset)[columns]
-    return LinearCriteria(np.array(columns), slopes, (shift - front.lowest) / front.unit)
+@dataclass(frozen=True, eq=False)
+class _Coordinates:
+    """Coordinates of the criteria, in which a hypervolume is measured: increasing in the losses.
+
+    Criteria that are plus or minus one score each are warped as their outputs are. A warp is linear
+    near the best values, so it preserves fronts, and volumes but for their far ends.
+
+    Args:
+        outputs: Modelled outputs.
+        surrogate: Surrogate with the warp.
+        columns: Modelled outputs of the criteria; None if a criterion is another function.
+    """
+
+    outputs: ModelledOutputs
+    surrogate: Surrogate
+    columns: list[int] | None
+
+    @staticmethod
+    def of(surrogate: Surrogate, outputs: ModelledOutputs) -> _Coordinates:
+        """Return the coordinates of a surrogate."""
+        projected = surrogate.weights.shape[0] < surrogate.weights.shape[1]
+        columns = None if projected else outputs.criteria_columns
+        return _Coordinates(outputs, surrogate, columns)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Return coordinates ``(..., q)`` of modelled outputs ``(..., c)``."""
+        if self.columns is None:
+            return self.outputs.criteria(values)
+        warp = self.surrogate.warp
+        warped = values if warp is None else warp(values)
+        return warped[..., self.columns] * values.new_tensor(self._signs)
+
+    def of_losses(self, losses: Array) -> Array:
+        """Return coordinates ``(q,)`` of losses ``(q,)``."""
+        if self.columns is None or self.surrogate.warp is None:
+            return losses
+        row = self.surrogate.offset.new_zeros(self.surrogate.weights.shape[1])
+        row[self.columns] = row.new_tensor(losses * self._signs)
+        return as_array(self(row))
+
+    def linear(self, front: _ObservedFront) -> LinearCriteria | None:
+        """Return the scaled coordinates as functions of the scores; None if they are not linear."""
+        if self.columns is None:
+            return None
+        slopes = self._signs * as_array(self.surrogate.weights.diagonal())[self.columns]
+        shift = self._signs * as_array(self.surrogate.offset)[self.columns]
+        return LinearCriteria(
+            np.array(self.columns), slopes / front.unit, (shift - front.lowest) / front.unit
+        )
+
+    @property
+    def _signs(self) -> Array:
+        objective = self.outputs.statement.objective
+        assert isinstance(objective, Pareto)
+        return objective.signs

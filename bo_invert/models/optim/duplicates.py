@@ -69,6 +69,8 @@ def duplicate_filter(
     history: History,
     subset: Indices | None = None,
     max_distance: float = math.inf,
+    *,
+    least_share: float = 0.0,
 ) -> DuplicateFilter:
     """Return the filter for an exact oracle, as its observations suggest.
 
@@ -81,6 +83,8 @@ def duplicate_filter(
         history: Log.
         subset: Positions of the observations to consider, shape ``(k,)``; None for all.
         max_distance: Upper bound of the distance.
+        least_share: Share of points with equal outputs from which these suggest plateaus. A search
+            of a front visits corners, where symmetric functions are equal.
     """
     domain = statement.domain
     if not domain.continuous or not history.completed:
@@ -94,6 +98,9 @@ def duplicate_filter(
         if len(first) < len(np.unique(points, axis=0)):
             identify = statement.identify
             width = plateau_width(to_unit(domain, points[first]), values[first])
+    if width > 0.0 and least_share > 0.0:
+        counts = np.unique(values, axis=0, return_counts=True)[1]
+        width *= float(counts[counts > 1].sum() >= least_share * len(values))
     return DuplicateFilter(domain, min(width, max_distance), identify)
 
 

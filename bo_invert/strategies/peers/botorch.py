@@ -54,8 +54,8 @@ class BoTorch(Strategy):
     (Astudillo & Frazier 2019). For ``Pareto``, it is ``qLogNoisyExpectedHypervolumeImprovement``
     with the given or inferred reference point. More than 15 outputs are modelled by the principal
     components of the standardized outputs. Every ask fits the models from scratch. Batches are
-    built sequentially, with pending trials as ``X_pending``. Failed trials count as the observation of
-    the highest loss. Integers and choices are relaxed and rounded before evaluation. The initial
+    built sequentially, with pending trials as ``X_pending``. Failed trials count as the observation
+    of the highest loss. Integers and choices are relaxed and rounded before evaluation. The initial
     design is a scrambled Sobol sequence of ``2 (d + 1)`` points, at most 20 and at most a quarter
     of the budget.
 
