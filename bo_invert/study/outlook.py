@@ -21,7 +21,7 @@ MIN_OBSERVATIONS = 12
 _MIN_EXPLAINED = 0.2
 """Least share of the variance that left-out forecasts explain. Engineering choice: below, the model
 predicts little more than a constant."""
-_RECENT, _MIN_RECENT = 1.0 / 3.0, 10
+_RECENT, _MIN_RECENT = 0.5, 25
 """Share of the calls whose gain bounds the further one, and their least number, dimensionless.
 Engineering choice: experiments/stopping.py measured the share of wrong bounds."""
 
@@ -31,7 +31,7 @@ class Outlook:
     """Gain that further calls can bring, in units of the loss.
 
     The bound is the larger one of two: the 95 % quantile of the gain under the model, and the gain
-    of the last third of the calls. A model alone misses optima that it cannot resolve.
+    of the second half of the calls, at least 25. A model alone misses optima that it cannot resolve.
 
     Args:
         decided: False if no model predicts the outputs; then expectation and bound are infinite.
@@ -121,10 +121,12 @@ def outlook(predictor: Predictor | None, history: History, noisy: bool, goal: Go
     from bo_invert.models.prediction.remaining_gain import remaining_gain
 
     gain = remaining_gain(predictor, history, noisy)
+    expected = max(gain.expected, 0.5 * recent)
+    # Rare large gains can raise the mean above the quantile.
+    bound = max(gain.bound, recent, expected)
     return Outlook(
-        True, "", spent, known, max(gain.expected, 0.5 * recent), max(gain.bound, recent),
-        gain.probability, rate, scale, goal,
-    )  # fmt: skip
+        True, "", spent, known, expected, bound, gain.probability, rate, scale, goal
+    )
 
 
 def _trend(calls: Array, losses: Array) -> tuple[float, float]:

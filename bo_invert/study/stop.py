@@ -37,6 +37,10 @@ class Progress(Protocol):
     def trials(self) -> Sequence[Trial]:
         """Trials of the study, read now."""
 
+    @property
+    def ended(self) -> str:
+        """Reason for which a rule ended the last run; empty after new trials."""
+
     def outlook(self) -> Outlook:
         """Return the remaining gain."""
 
@@ -203,8 +207,10 @@ class _Gain(StopRule):
             if count == seen:
                 return ""
             # The schedule depends on the number of observations only, so that a resumed run ends at
-            # the same one.
-            due, seen = seen < 0 or checks(count) > checks(seen), count
+            # the same one. A run that a rule ended has no new observation, and ends again.
+            before = count - 1 if seen < 0 else seen
+            due = checks(count) > checks(before) or (seen < 0 and bool(progress.ended))
+            seen = count
             if not due:
                 return ""
             found = progress.outlook()

@@ -1,0 +1,181 @@
+"""Stop rules: texts, combinations, ends of runs, recorded reasons, resumption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bo_invert as bi
+from bo_invert.errors import InvalidInputError
+from bo_invert.storage.open import open_store
+from bo_invert.study.stop import StopRule, as_rule, checks, parse
+
+
+def bowl(x: np.ndarray) -> float:
+    return float(((np.asarray(x) - 0.3) ** 2).sum())
+
+
+def problem(oracle=bowl) -> bi.Problem:
+    return bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), oracle, bi.Minimize(), name="bowl")
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (bi.stop.patience(30), "patience:30"),
+        (bi.stop.gain("1%"), "gain:1%"),
+        (bi.stop.regret(0.25), "regret:0.25"),
+        (bi.stop.seconds(3600), "seconds:3600"),
+        (bi.stop.cost(100), "cost:100"),
+        (bi.stop.cost(1.5, "seconds"), "cost:1.5 seconds"),
+        (bi.stop.patience(3) | bi.stop.seconds(9), "patience:3 | seconds:9"),
+        (
+            bi.stop.patience(3) & bi.stop.cost(9) | bi.stop.gain(0.1),
+            "patience:3 & cost:9 | gain:0.1",
+        ),
+    ],
+)
+def test_rules_have_texts_that_give_them_back(rule: StopRule, text: str) -> None:
+    assert str(rule) == text
+    assert parse(text) == rule
+    assert as_rule(rule) is rule
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("patience", "NAME:NUMBER"),
+        ("luck:3", "gain, regret, patience, seconds, cost"),
+        ("patience:three", "must hold a number"),
+        ("patience:2.5", "calls"),
+        ("patience:0", "calls"),
+        ("gain:-1", "least must be a number >= 0"),
+        ("regret:x%", "least must be a number >= 0"),
+        ("seconds:0", "must be > 0"),
+        ("cost:3 apples", "unit must be one of"),
+        ("patience:3 |", "NAME:NUMBER"),
+    ],
+)
+def test_other_texts_are_refused_before_a_call(text: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        parse(text)
+    study = bi.Study.create("refused", problem(), "random")
+    with pytest.raises(InvalidInputError):
+        study.run(5, stop=text)
+    assert not study.trials
+
+
+def test_what_is_no_rule_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="must be a rule such as"):
+        as_rule(3)
+
+
+def events(study: bi.Study) -> list[str]:
+    return [event["kind"] for event in study._store.events(study.name)]
+
+
+def test_patience_counts_calls_since_the_last_improvement() -> None:
+    study = bi.Study.create("patient", problem(), "random", seed=3)
+    study.run(200, stop=bi.stop.patience(8))
+    losses = [trial.loss for trial in study.trials]
+    assert len(losses) == int(np.argmin(losses)) + 1 + 8 < 200
+    for n in range(1, len(losses)):  # no earlier run of 8 calls without an improvement
+        assert n - 1 - int(np.argmin(losses[:n])) < 8
+    assert study.ended == "no improvement in 8 calls"
+
+
+def test_patience_waits_for_a_feasible_observation() -> None:
+    def fails(x: np.ndarray) -> float:
+        raise bi.InfeasibleError("never")
+
+    study = bi.Study.create("hopeless", problem(fails), "random")
+    with pytest.warns(UserWarning, match="failed"):
+        study.run(12, stop=bi.stop.patience(3))
+    assert len(study.trials) == 12
+    assert study.ended == ""
+
+
+def test_a_resumed_run_ends_at_once_and_another_rule_continues(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/runs.db"
+    study = bi.Study.create("resumed", problem(), "random", 3, store)
+    study.run(200, stop="patience:8")
+    count, written = len(study.trials), len(events(study))
+    again = bi.Study.open("resumed", store, problem=problem())
+    assert again.ended == "no improvement in 8 calls"
+    again.run(200, stop="patience:8")
+    assert (len(again.trials), len(events(again))) == (count, written)
+    again.run(200, stop=bi.stop.patience(8) & bi.stop.cost(count + 2))
+    assert len(again.trials) == count + 2
+    assert again.ended == f"no improvement in 10 calls; and {count + 2} calls are billed"
+    again.run(count + 3)
+    assert again.ended == ""  # new trials
+
+
+def test_interrupted_and_whole_runs_end_at_the_same_call(tmp_path: Path) -> None:
+    rule = bi.stop.regret("5%") | bi.stop.patience(40)
+    whole = bi.Study.create("whole", problem(), "gp").run(60, stop=rule)
+    parts = bi.Study.create("parts", problem(), "gp", storage=f"sqlite:///{tmp_path}/runs.db")
+    for calls in (5, 14, 23, 60):
+        parts = bi.Study.open("parts", parts._store, problem=problem())
+        parts.run(60, stop=rule | bi.stop.cost(calls))
+    assert [t.loss for t in parts.trials] == [t.loss for t in whole.trials]
+    assert parts.ended == whole.ended
+    assert "regret:5%" in whole.ended
+    assert len(whole.trials) < 60
+
+
+def test_cost_seconds_and_functions_end_runs() -> None:
+    study = bi.Study.create("costly", problem(), "random").run(50, stop=bi.stop.cost(7))
+    assert len(study.trials) == 7
+    assert study.ended == "7 calls are billed"
+    study = bi.Study.create("slow", problem(), "random").run(50, stop=bi.stop.seconds(1e-9))
+    assert not study.trials
+    seen: list[int] = []
+
+    def function() -> bool:
+        seen.append(1)
+        return len(seen) > 4
+
+    study = bi.Study.create("called", problem(), "random").run(50, stop=function)
+    assert 0 < len(study.trials) < 50
+    assert "ended" not in events(study)  # a function may stand for a signal
+    seen.clear()
+    study = bi.Study.create("both", problem(), "random")
+    study.run(50, stop=bi.stop.cost(3) | function)
+    assert study.ended == "3 calls are billed"
+    assert study.trials[-1].number == 2
+
+
+def test_a_run_without_a_rule_writes_the_same_events_as_ever() -> None:
+    study = bi.Study.create("plain", problem(), "random").run(3)
+    assert set(events(study)) == {"asked", "started", "finished"}
+
+
+def test_rules_hold_for_concurrent_calls() -> None:
+    study = bi.Study.create("parallel", problem(), "random")
+    study.run(50, batch=3, executor="threads", stop=bi.stop.cost(9))
+    assert 9 <= len(study.trials) < 50
+    assert not study.history.pending
+    assert study.ended.endswith("calls are billed")
+
+
+def test_checks_depend_on_the_number_of_observations_alone() -> None:
+    counts = [checks(n) for n in range(1, 400)]
+    assert counts[:11] == [0] * 11
+    assert counts[11] == 1
+    assert all(0 <= b - a <= 1 for a, b in zip(counts, counts[1:], strict=False))
+    assert counts[-1] < 25
+
+
+def test_exported_reasons_are_imported(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/runs.db")
+    study = bi.Study.create("out", problem(), "random", storage=store)
+    study.run(50, stop=bi.stop.cost(3))
+    from bo_invert.storage.export_import import export_study, import_study
+
+    export_study(store, "out", tmp_path / "out.jsonl")
+    other = open_store(f"sqlite:///{tmp_path}/other.db")
+    import_study(other, tmp_path / "out.jsonl")
+    assert bi.Study.open("out", other).ended == "3 calls are billed"
