@@ -31,7 +31,8 @@ class Outlook:
     """Gain that further calls can bring, in units of the loss.
 
     The bound is the larger one of two: the 95 % quantile of the gain under the model, and the gain
-    of the second half of the calls, at least 25. A model alone misses optima that it cannot resolve.
+    of the second half of the calls, at least 25. A model alone misses optima that it cannot
+    resolve.
 
     Args:
         decided: False if no model predicts the outputs; then expectation and bound are infinite.
