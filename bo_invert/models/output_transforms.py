@@ -94,8 +94,11 @@ class ModelledOutputs:
         if isinstance(objective, Pareto):
             # A warp also bends the hypervolume, so only the heaviest tails are warped.
             for column, sign in zip(self.criteria_columns or (), objective.signs, strict=False):
-                low, middle, high = np.quantile(sign * self.values[:, column], (0.0, 0.5, 1.0))
-                directions[column] = int(sign) * int(high - middle > _HEAVY * (middle - low))
+                directions[column] = int(sign) * _has_heavy_tail(sign * self.values[:, column])
+            # Far outputs also bend the model near the bound of a constraint.
+            for column in {self.column(one.index) for one in self.statement.constraints}:
+                own = self.values[:, column]
+                directions[column] = _has_heavy_tail(own) - _has_heavy_tail(-own)
         elif not self.composite:
             column, sign = self._loss_term
             directions[column] = int(sign)
@@ -206,6 +209,12 @@ class ModelledOutputs:
         """Return all outputs ``(..., m)``, zero for those that nothing reads."""
         picked = modelled[..., self.modelled_losses :]
         return picked if self._embedding is None else picked @ self._embedding.to(picked)
+
+
+def _has_heavy_tail(values: Array) -> int:
+    """Return 1 if the highest of values ``(n,)`` is far from the others, else 0."""
+    low, middle, high = np.quantile(values, (0.0, 0.5, 1.0))
+    return int(high - middle > _HEAVY * (middle - low))
 
 
 def _read_columns(objective: Objective, m: int) -> Sequence[int]:
