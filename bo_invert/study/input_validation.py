@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +30,9 @@ from bo_invert.user_tables import (
 MAX_ROUNDING = 1e-9
 """Largest difference of the unit coordinates of one design, dimensionless. Engineering choice:
 double precision rounds to 1e-16, single precision at a bound to 6e-8 of the bound."""
+POINT_ROUNDING = 1e-6
+"""Largest distance of a point from the unit cube, dimensionless. Engineering choice: coordinates in
+single precision."""
 LARGEST_COORDINATE = 1e6
 """Largest absolute value of a coordinate, dimensionless. Engineering choice: points lie within a
 few units of 0, and squared distances of models must not overflow."""
@@ -114,6 +117,19 @@ def require_constraints(space: Space, queries: Sequence[Query], where: str) -> N
             f"{where}: {which} is outside the search domain: "
             f"{space.domain.violated(points[wrong[0]])}{more}. Correct it, or record measured "
             "designs for the models only: add(table, outside='model')"
+        )
+
+
+def _require_bounds(space: Space, queries: Sequence[Query]) -> None:
+    """Check that points lie between the bounds of a box, up to rounding."""
+    low, high = space.domain.limits
+    for number, query in enumerate(queries):
+        excess = max(float((low - query.point).max()), float((query.point - high).max()))
+        require(
+            excess <= POINT_ROUNDING,
+            f"add: coordinates of point {number} must be in [{low:g}, {high:g}], got "
+            f"{query.point.tolist()}. Record designs outside the domain for the models only: "
+            "add(X, Y, outside='model')",
         )
 
 
@@ -214,9 +230,22 @@ def _encode(space: Space, designs: object, tolerated_loss: float) -> Array:
 
 
 def observations(
-    problem: Problem, X: object, Y: object, points: object, costs: Sequence[Cost] | None
+    problem: Problem,
+    X: object,
+    Y: object,
+    points: object,
+    costs: Sequence[Cost] | None,
+    locate: Callable[[object], list[Query]] | None = None,
 ) -> tuple[list[Query], list[Outcome]]:
     """Return queries and outcomes for the arguments of ``Study.add``.
+
+    Args:
+        problem: Problem of the study.
+        X: Designs, or None.
+        Y: Rows of outputs.
+        points: Points ``(n, d)``, or None.
+        costs: Cost of each design; None for none.
+        locate: Function from designs, also outside the search domain, to their queries.
 
     Raises:
         InvalidInputError: Shapes do not match, a design is outside the space, or the space cannot
@@ -225,8 +254,12 @@ def observations(
     X, Y = read_once(X), read_once(Y)
     single = record(X) is not None
     designs = [X] if single and columns(X) is None else X  # a mapping of columns is a table
-    queries = user_queries(problem.space, designs, points, "data")
-    require_constraints(problem.space, queries, "add")
+    if locate is not None and points is None:
+        queries = locate(designs)
+    else:
+        queries = user_queries(problem.space, designs, points, "data")
+        require_constraints(problem.space, queries, "add")
+        _require_bounds(problem.space, queries)
     count = len(queries)
     answers = output_rows(Y, single, count, problem.output_names.oracle)
     require(

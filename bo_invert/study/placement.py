@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, time
@@ -10,13 +10,21 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from bo_invert.domains.named_points import named_rows
 from bo_invert.domains.parameters import Float, Int, Parameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, require
+from bo_invert.problems.problem import Problem
 from bo_invert.report.dataframe import trial_values
 from bo_invert.spaces.base import Space, exact_rows
-from bo_invert.study.input_validation import LARGEST_COORDINATE, MAX_ROUNDING, user_query
-from bo_invert.types import JSON, Array, Outcome, Trial
+from bo_invert.study.input_validation import (
+    LARGEST_COORDINATE,
+    MAX_ROUNDING,
+    POINT_ROUNDING,
+    observations,
+    user_query,
+)
+from bo_invert.types import JSON, Array, Cost, Outcome, Query, Trial
 from bo_invert.user_data import number, scalar
 from bo_invert.user_tables import record
 
@@ -140,6 +148,29 @@ def conditions(space: Space, trial: Trial, at: object, outside: Outside = "error
         ) from None
 
 
+def outside_observations(
+    problem: Problem, X: object, Y: object, points: object, costs: Sequence[Cost] | None
+) -> tuple[list[Query], list[Outcome]]:
+    """Return queries and outcomes of designs and outputs, also outside the search domain.
+
+    The arguments are those of ``observations``.
+    """
+    require(
+        points is None and not problem.space.domain.latent,
+        "add: outside='model' needs designs of a Box",
+    )
+    places: list[Place] = []
+
+    def locate(designs: object) -> list[Query]:
+        rows = named_rows(problem.space.domain.parameters, designs, vectors=True)
+        places.extend(place(problem.space, row, True) for row in rows)
+        return [Query(one.point, origin="data", design=one.design) for one in places]
+
+    queries, outcomes = observations(problem, X, Y, None, costs, locate)
+    marked = zip(outcomes, places, strict=True)
+    return queries, [replace(outcome, outside=one.outside) for outcome, one in marked]
+
+
 def stored_place(space: Space, point: Array, design: JSON, outside: bool) -> Place:
     """Return the place of a point from another process, after a check.
 
@@ -151,7 +182,7 @@ def stored_place(space: Space, point: Array, design: JSON, outside: bool) -> Pla
     if domain.latent:
         return Place(point, design)
     low, high = domain.limits
-    beyond = bool(((point < low - MAX_ROUNDING) | (point > high + MAX_ROUNDING)).any())
+    beyond = bool(((point < low - POINT_ROUNDING) | (point > high + POINT_ROUNDING)).any())
     require(
         outside or not beyond,
         f"coordinates of point must be in [{low:g}, {high:g}]. Points beyond it need outside: true",

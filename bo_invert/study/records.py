@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from bo_invert.errors import EvaluationError
+from bo_invert.errors import EvaluationError, require
 from bo_invert.study.amendments import amended_outcome, completed
 from bo_invert.study.csv_table import has_other_columns, read_table
 from bo_invert.study.input_validation import check_outputs, observations, own_trial, user_query
 from bo_invert.study.pending import TRIAL
-from bo_invert.study.placement import Outside, conditions
+from bo_invert.study.placement import Outside, conditions, outside_observations
 from bo_invert.study.results import StudyResults
 from bo_invert.study.table_records import (
     AddedTrials,
@@ -144,9 +144,9 @@ class StudyRecords(StudyResults):
             costs: Cost of each design, billed like calls of this study. These costs count in
                 ``spent`` and use the budget of ``run``.
             columns: Name of the parameter or output of each column that has another name.
-            outside: Designs outside the search domain, in a table: ``"error"`` reports them,
-                ``"model"`` records them for the models only (``best`` is never among them),
-                ``"skip"`` leaves them out.
+            outside: Designs outside the search domain: ``"error"`` reports them, ``"model"``
+                records them for the models only (``best`` is never among them), ``"skip"`` leaves
+                those of a table out.
             blank: Rows of a table without outputs: ``"pending"`` queues their designs, ``"failed"``
                 records failures, ``"skip"`` leaves them out. A row with some outputs is invalid,
                 or a failure with ``"failed"``.
@@ -171,7 +171,14 @@ class StudyRecords(StudyResults):
             table = read_table(X, names, renamed(columns))
             options = TableOptions(outside, blank, repeats, errors)
             return self._recorded(add_table(problem, self.journal, table, options, costs))
-        queries, outcomes = observations(problem, X, Y, points, costs)
+        defaults = (columns, blank, repeats, errors) == (None, "pending", "skip", "warn")
+        require(
+            defaults and outside != "skip",
+            "add: columns, blank, repeats, errors and outside='skip' need one table with inputs "
+            "and outputs. Leave out Y",
+        )
+        found = outside_observations if outside == "model" else observations
+        queries, outcomes = found(problem, X, Y, points, costs)
         return self._recorded(AddedTrials(self.journal.add(queries, outcomes)))
 
     @own_settings()

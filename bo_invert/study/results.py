@@ -227,10 +227,14 @@ class StudyResults:
 
     @own_settings()
     def to_ax(self) -> Client:
-        """Return an Ax ``Client`` with all trials, for the analyses and storage of Ax."""
+        """Return an Ax ``Client`` with all trials, for the analyses and storage of Ax.
+
+        Observations outside the search domain are left out, because Ax accepts none.
+        """
         from bo_invert.strategies.ax.conversion import to_ax
 
-        return to_ax(self.statement, self.trials, self.seed)
+        inside = [trial for trial in self.trials if not trial.outside]
+        return to_ax(self.statement, inside, self.seed)
 
     def _remote_predictions(self, X: object, points: object, noise: bool) -> Predictions:
         """Return predictions of the server that holds the study."""

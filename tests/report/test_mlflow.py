@@ -636,3 +636,20 @@ def test_the_command_line_follows_a_server(uri: str, server: Served) -> None:
     assert out.strip() == parent.info.run_id
     assert parent.info.status == "FINISHED"
     check_trials(study, children, uri)
+
+
+def test_conditions_and_amendments_are_mirrored(uri: str) -> None:
+    study = bi.Study.create("lab", problem(None), "random", 3)
+    (trial,) = study.ask()
+    bi.to_mlflow(study, tracking_uri=uri)
+    study.tell(trial, [2.0, 3.0], at={"layers": 4}, extra={"colour": "red"})
+    bi.to_mlflow(study, tracking_uri=uri)
+    study.amend(0, {"yield%": 2.5}, reason="typing error")
+    bi.to_mlflow(study, tracking_uri=uri)
+    _, children = runs(uri)
+    data = children[0].data
+    assert data.params["layers"] == str(trial.design["layers"])
+    assert 2.5 in data.metrics.values()
+    assert data.tags["extra.colour"] == "red"
+    assert "layers=4" in data.tags["conditions"]
+    assert data.tags["amended"] == "[2.0, 3.0] typing error"

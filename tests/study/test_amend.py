@@ -197,6 +197,33 @@ def test_designs_outside_are_reported_skipped_or_recorded() -> None:
         study.add(rows, outside="models")
 
 
+def test_designs_and_outputs_apart_may_lie_outside() -> None:
+    study = bi.Study.create("s", problem(), "random")
+    designs = [{"a": 0.5, "b": 0.5}, {"a": 1.5, "b": 0.5}]
+    with pytest.raises(bi.InvalidInputError, match="'a'"):
+        study.add(designs, [1.0, 2.0])
+    found = study.add(designs, [1.0, -2.0], outside="model")
+    assert [trial.outside for trial in found] == [False, True]
+    vectors = bi.Study.create(
+        "v", bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), None, bi.Minimize()), "random"
+    )
+    (far,) = vectors.add(np.array([[2.0, 0.5]]), [1.0], outside="model")
+    assert (far.outside, far.design.tolist()) == (True, [2.0, 0.5])
+    with pytest.raises(bi.InvalidInputError, match="outside='model'"):
+        vectors.add(points=[[0.5, 1.5]], Y=[1.0])
+    for options in ({"outside": "skip"}, {"repeats": "add"}, {"columns": {}}, {"errors": "raise"}):
+        with pytest.raises(bi.InvalidInputError, match="one table"):
+            study.add(designs, [1.0, 2.0], **options)
+    assert (len(study.trials), len(vectors.trials)) == (2, 1)
+
+
+def test_ax_gets_no_observation_outside() -> None:
+    pytest.importorskip("ax")
+    study = bi.Study.create("s", problem(), "random")
+    study.add([{"a": 0.5, "b": 0.5, "y": 1.0}, {"a": 1.5, "b": 0.5, "y": -1.0}], outside="model")
+    assert len(study.to_ax().summarize()) == 1
+
+
 def test_integers_logarithms_and_constraints_outside() -> None:
     space = bi.Box(
         {"n": bi.Int(1, 5), "k": bi.Float(0.01, 1.0, log=True), "x": bi.Float(0.0, 1.0)},

@@ -16,6 +16,7 @@ from bo_invert.history import result_order
 from bo_invert.report.dataframe import trial_values
 from bo_invert.report.objective_view import Goal
 from bo_invert.types import JSON, Attempt, State, Trial
+from bo_invert.user_data import brief
 
 Point = tuple[Mapping[str, float], int, int]
 """Values of metrics, time in milliseconds since 1970, step."""
@@ -98,12 +99,31 @@ class StudyText:
             "feasible": "" if outcome is None or outcome.y is None else str(trial.feasible).lower(),
             "reason": "" if outcome is None or trial.state.open else shortened(outcome.reason),
             "why": shortened(str(trial.query.meta.get("why", ""))),
+            **self._reported(trial),
         }
 
+    def _reported(self, trial: Trial) -> dict[str, str]:
+        """Return conditions, corrections and further values of the user, where there are any."""
+        found = {f"extra.{name}": shortened(str(value)) for name, value in trial.extra.items()}
+        if trial.moved:
+            found["conditions"] = shortened(brief(trial_values(trial, self._domain)))
+        if trial.outside:
+            found["outside"] = "true"
+        if trial.amendments:
+            last = trial.amendments[-1]
+            former = "none" if last.before.y is None else str(last.before.y.tolist())
+            found["amended"] = shortened(f"{former} {last.reason}".strip())
+        return found
+
     def trial_params(self, trial: Trial) -> dict[str, str]:
-        """Return the evaluated point; empty for a descent that is not completed."""
+        """Return the evaluated point; empty for a descent that is not completed.
+
+        MLflow accepts no second value of a parameter, so these are the suggested conditions of a
+        trial that the user ran under others.
+        """
         if trial.query.descent is not None and trial.state is not State.COMPLETED:
             return {}
+        trial = trial.evolved(outcome=None) if trial.moved else trial
         values: list[Any] = trial.point.tolist()
         names, most = [f"z{i}" for i in range(len(values))], MAX_COORDINATES
         if self._domain is not None:

@@ -165,6 +165,7 @@ class Mirror:
         run_id, shown = copy.children.get(trial.number, ("", ""))
         ended = sum(attempt.ended is not None for attempt in trial.attempts)
         mark = f"{trial.state} {len(trial.attempts)} {ended}"
+        mark += f" {len(trial.amendments)}" if trial.amendments else ""
         if shown == mark:
             return
         self._check_stopped()
