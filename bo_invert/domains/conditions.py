@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.domains.fixed import Fixed
-from bo_invert.domains.parameters import Choice, Condition, Float, Int, Parameter
+from bo_invert.domains.parameter_conditions import Condition
+from bo_invert.domains.parameters import Choice, Float, Int, Parameter, Value
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array
 from bo_invert.user_tables import record
@@ -156,6 +157,36 @@ def _require_no_circle(
         )
     for condition in parameters[name].when:
         _require_no_circle(parameters, condition.parameter, (*path, name))
+
+
+def with_deciding_values(
+    parameters: Mapping[str, Parameter], fixed: Mapping[str, Value]
+) -> dict[str, Value]:
+    """Return fixed values with those under which the fixed parameters exist.
+
+    Raises:
+        InvalidInputError: a parameter does not exist for the other values, or exists for several.
+    """
+    found = dict(fixed)
+    for name in fixed:
+        for deciding in (name, *_deciding(parameters, name)):
+            for condition in parameters[deciding].when:
+                value = found.get(condition.parameter)
+                if value is None and len(condition.values) == 1:
+                    found[condition.parameter] = condition.values[0]
+                elif value not in condition.values:
+                    raise InvalidInputError(
+                        f"ask: fixed value of {name!r}: the parameter exists only if {condition}. "
+                        f"Fix {condition.parameter!r} to such a value, too."
+                    )
+    return {name: found[name] for name in parameters if name in found}
+
+
+def _deciding(parameters: Mapping[str, Parameter], name: str) -> Iterator[str]:
+    """Yield the parameters in the conditions of a parameter, and in the conditions of these."""
+    for condition in parameters[name].when:
+        yield condition.parameter
+        yield from _deciding(parameters, condition.parameter)
 
 
 def has_conditions(parameters: Mapping[str, Parameter]) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from bo_invert.domains.conditions import checked_conditions, has_conditions
+from bo_invert.domains.conditions import checked_conditions, has_conditions, with_deciding_values
 from bo_invert.domains.input_constraints import InputConstraint, constraint_from_json
 from bo_invert.domains.parameters import Parameter, Value, parameter_from_json
 from bo_invert.domains.reference_measure import DataPrior, plausible_draws
@@ -170,7 +170,7 @@ def read_fixed(domain: Domain, fixed: object) -> FixedValues:
         raise InvalidInputError(
             "ask: fixed must leave a parameter to search, got values of all. Use enqueue(design)"
         )
-    return tuple(found)
+    return tuple(with_deciding_values(domain.parameters, dict(found)).items())
 
 
 def fixed_point_test(

@@ -10,6 +10,12 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 
 from bo_invert.domains.fixed import Fixed
+from bo_invert.domains.parameter_conditions import (
+    Condition,
+    conditions_from_json,
+    conditions_text,
+    conditions_to_json,
+)
 from bo_invert.domains.rounding import Value as Value, equal_value, roundoff, snapped
 from bo_invert.domains.value_grid import ValueGrid, digits_of, step_of, value_grid
 from bo_invert.errors import InvalidInputError
@@ -18,27 +24,6 @@ from bo_invert.user_data import number, plain_options, real, scalar
 
 # Distance of a value of the user from a grid that is rounding, in steps. Engineering choice.
 _GRID_ROUNDING = 1e-6
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Condition of a parameter: it exists where another parameter has one of some values.
-
-    Args:
-        parameter: name of the other parameter.
-        values: its values.
-    """
-
-    parameter: str
-    values: tuple[Value, ...]
-
-    def __str__(self) -> str:
-        several = len(self.values) > 1
-        value = f"in {list(self.values)!r}" if several else f"= {self.values[0]!r}"
-        return f"{self.parameter} {value}"
-
-    def to_json(self) -> JSON:
-        return {"parameter": self.parameter, "values": list(self.values)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,7 +134,7 @@ class _Range:
     def __repr__(self) -> str:
         given = {"low": self.low, "high": self.high, "log": self.log, **self._options()}
         text = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        return f"{type(self).__name__}({text}{_shown(self.when)})"
+        return f"{type(self).__name__}({text}{conditions_text(self.when)})"
 
     def to_json(self) -> JSON:
         return {
@@ -320,7 +305,9 @@ class Choice:
         return Choice(*self.values, ordered=self.ordered, when=conditions)
 
     def __repr__(self) -> str:
-        return f"Choice(values={self.values!r}, ordered={self.ordered!r}{_shown(self.when)})"
+        return (
+            f"Choice(values={self.values!r}, ordered={self.ordered!r}{conditions_text(self.when)})"
+        )
 
     @property
     def width(self) -> int:
@@ -387,9 +374,7 @@ Parameter = VariedParameter | Fixed
 
 def parameter_from_json(data: JSON) -> Parameter:
     """Return the parameter of a ``to_json`` dict."""
-    when = tuple(
-        Condition(one["parameter"], tuple(one["values"])) for one in data.get("when") or ()
-    )
+    when = conditions_from_json(data)
     if data["type"] == "fixed":
         return Fixed(data["value"], when)
     if data["type"] == "choice":
@@ -398,15 +383,6 @@ def parameter_from_json(data: JSON) -> Parameter:
         return Int(data["low"], data["high"], data["log"], when=when)
     step, digits = data.get("step"), data.get("digits")
     return Float(data["low"], data["high"], data["log"], step=step, digits=digits, when=when)
-
-
-def conditions_to_json(conditions: tuple[Condition, ...]) -> dict[str, JSON]:
-    """Return the JSON entry of conditions; none without conditions."""
-    return {"when": [one.to_json() for one in conditions]} if conditions else {}
-
-
-def _shown(conditions: tuple[Condition, ...]) -> str:
-    return "".join(f", if {one}" for one in conditions)
 
 
 def _bound(where: str, name: str, value: object) -> float:

@@ -188,3 +188,18 @@ def test_data_with_empty_cells() -> None:
 def test_conditions_that_cannot_hold_are_errors(make: Any, message: str) -> None:
     with pytest.raises(bi.InvalidInputError, match=message):
         make()
+
+
+def test_fixed_values_of_an_ask_imply_those_that_decide_on_them() -> None:
+    problem = bi.Problem(solver_box(), lambda p: float(p["layers"]), bi.Minimize())
+    study = bi.Study.create("s", problem, "random", seed=0)
+    for trial in study.ask(3, fixed={"damping": 0.5}):
+        assert trial.design["solver"] == "sgd"
+        assert trial.design["nesterov"] is True
+        assert trial.design["damping"] == 0.5
+    for trial in study.ask(3, fixed={"rate": 0.1, "solver": "adam"}):
+        assert trial.design["solver"] == "adam"
+        assert trial.design["rate"] == pytest.approx(0.1)
+    for wrong in {"rate": 0.1}, {"momentum": 0.1, "solver": "adam"}, {"width": 9, "layers": 1}:
+        with pytest.raises(bi.InvalidInputError, match=r"exists only if .* Fix"):
+            study.ask(fixed=wrong)
