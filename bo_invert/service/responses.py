@@ -149,6 +149,7 @@ class PendingResponse(ResponseBody):
     pending: Annotated[
         list[dict[str, Any]], Field(description="Number, parameters and empty outputs.")
     ]
+    next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
 
 
 class TableRow(ResponseBody):

@@ -9,14 +9,17 @@ from starlette.responses import Response
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.service import requests, responses
-from bo_invert.service.dependencies import PREFIX, READ_ERRORS, WRITE_ERRORS, Study
+from bo_invert.service.dependencies import PREFIX, READ_ERRORS, WRITE_ERRORS, After, Limit, Study
 from bo_invert.service.open_studies import OpenStudy
-from bo_invert.service.pages import PAGE_BYTES
+from bo_invert.service.pages import Page
 from bo_invert.study.csv_table import Table, csv_table, read_table
-from bo_invert.study.pending import TRIAL, PendingTrials
+from bo_invert.study.pending import TRIAL, PendingTrials, pending_record
 from bo_invert.study.table_records import AddedTrials, TableOptions, add_table, tell_table
+from bo_invert.types import State, Trial
 
 router = APIRouter(prefix=PREFIX)
+_ROWS = 1000
+"""Largest number of rows of each kind in a response. Engineering choice: bounds its size."""
 
 
 @router.post("/studies/{study}/table", status_code=201, responses=WRITE_ERRORS)
@@ -49,19 +52,30 @@ def tell(study: Study, body: requests.ResultsRequest) -> responses.TableResponse
 )
 def pending(
     study: Study,
+    after: After = 0,
+    limit: Limit = 100,
     form: Annotated[
         Literal["json", "csv"],
         Query(alias="format", description="JSON, or a CSV file with empty outputs to complete."),
     ] = "json",
 ) -> Response:
-    """List the open trials: number, parameters and empty outputs."""
-    log = study.journal.read()
-    outputs = study.journal.header["problem"]["outputs"]
-    found = PendingTrials([t for t in log.trials if t.state.open], outputs, study.domain)
+    """List the open trials from number `after` on: number, parameters and empty outputs.
+
+    A page ends early if its trials are large. CSV holds one page.
+    """
+    log, page = study.journal.read(), Page()
+    outputs, shown = study.journal.header["problem"]["outputs"], list[Trial]()
+    waiting = [t for t in log.within(State.QUEUED, State.RUNNING, State.LOST) if t.number >= after]
+    for trial in waiting[:limit]:
+        if page.full:
+            break
+        shown.append(trial)
+        page.add(pending_record(trial, outputs, study.domain))
+    following = waiting[len(shown)].number if len(shown) < len(waiting) else None
     if form == "csv":
-        return Response(found.to_csv(), media_type="text/csv")
-    made = responses.PendingResponse(pending=found.records)
-    return Response(made.model_dump_json(), media_type="application/json")
+        text = PendingTrials(shown, outputs, study.domain).to_csv()
+        return Response(text, media_type="text/csv")
+    return page.response("pending", next=following)
 
 
 def _table(
@@ -78,11 +92,14 @@ def _table(
 
 
 def _response(found: AddedTrials) -> responses.TableResponse:
+    """Return the records of a table, with at most ``_ROWS`` rows of each kind."""
     rows = responses.TableRow
     return responses.TableResponse(
         trials=[trial.number for trial in found],
-        rejected=[rows(row=one.row, reason=one.reason) for one in found.rejected],
-        repeated=[responses.RepeatedRow(row=row, trial=trial) for row, trial in found.repeated],
-        skipped=[rows(row=one.row, reason=one.reason) for one in found.skipped],
-        summary=found.summary[: PAGE_BYTES // 4],
+        rejected=[rows(row=one.row, reason=one.reason) for one in found.rejected[:_ROWS]],
+        repeated=[
+            responses.RepeatedRow(row=row, trial=trial) for row, trial in found.repeated[:_ROWS]
+        ],
+        skipped=[rows(row=one.row, reason=one.reason) for one in found.skipped[:_ROWS]],
+        summary="\n".join(found.summary.split("\n")[:_ROWS]),
     )

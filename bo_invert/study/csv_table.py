@@ -23,8 +23,8 @@ _MINUS = str.maketrans({"−": "-", "\u00a0": "", "\u202f": "", "\u2009": ""})
 _PLAIN = re.compile(r"[+-]?\d+(?:[eE][+-]?\d+)?$")
 _POINT = re.compile(r"[+-]?(?:\d*\.\d+|\d+\.)(?:[eE][+-]?\d+)?$")
 _COMMA = re.compile(r"[+-]?(?:\d*,\d+|\d+,)(?:[eE][+-]?\d+)?$")
-_COMMA_GROUPS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?$")
-_POINT_GROUPS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d*)?$")
+_COMMA_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$")
+_POINT_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$")
 
 Style = Literal["point", "comma", "mixed"]
 """Decimal sign of the numbers in a table; ``mixed`` if both occur."""
@@ -133,7 +133,7 @@ def read_table(given: object, expected: Sequence[str], rename: Mapping[str, str]
         else Row(f"{kind} {label}", {name: _cell(value) for name, value in one.items()})
         for label, one in zip(labels, records, strict=True)
     ]
-    return _table(list(names), rows, "", rename)
+    return _table(list(names), rows, "", rename, expected)
 
 
 def has_other_columns(given: object, names: Iterable[str]) -> bool:
@@ -195,7 +195,7 @@ def csv_table(text: str, expected: Sequence[str], rename: Mapping[str, str] | No
         if not given and all(row.cells.get(name) is None for row in rows)
     }
     names = [name for name in names if name not in empty]
-    return _table(names, rows, delimiter, rename or {})
+    return _table(names, rows, delimiter, rename or {}, expected)
 
 
 def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
@@ -207,9 +207,13 @@ def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
 
 
 def _table(
-    names: list[str], rows: Sequence[Row], delimiter: str, rename: Mapping[str, str]
+    names: list[str],
+    rows: Sequence[Row],
+    delimiter: str,
+    rename: Mapping[str, str],
+    expected: Sequence[str],
 ) -> Table:
-    """Return a table with renamed columns and the style of its numbers."""
+    """Return a table with renamed columns and the style of the numbers in expected columns."""
     unknown = [name for name in rename if name not in names]
     require(not unknown, f"columns: the table has no column {unknown}; it has {names}")
     new = [rename.get(name, name).strip() for name in names]
@@ -221,7 +225,13 @@ def _table(
             row.why)
         for row in rows
     ]  # fmt: skip
-    texts = [cell.strip() for row in rows for cell in row.cells.values() if isinstance(cell, str)]
+    known = set(new) & set(expected) or set(new)
+    texts = [
+        cell.strip().translate(_MINUS)
+        for row in rows
+        for name, cell in row.cells.items()
+        if isinstance(cell, str) and name in known
+    ]
     return Table(tuple(new), tuple(rows), _style(texts, delimiter))
 
 

@@ -125,9 +125,7 @@ def outlook(predictor: Predictor | None, history: History, noisy: bool, goal: Go
     expected = max(gain.expected, 0.5 * recent)
     # Rare large gains can raise the mean above the quantile.
     bound = max(gain.bound, recent, expected)
-    return Outlook(
-        True, "", spent, known, expected, bound, gain.probability, rate, scale, goal
-    )
+    return Outlook(True, "", spent, known, expected, bound, gain.probability, rate, scale, goal)
 
 
 def _trend(calls: Array, losses: Array) -> tuple[float, float]:

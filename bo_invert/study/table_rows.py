@@ -31,7 +31,11 @@ from bo_invert.user_data import number, scalar
 _FAILURE = re.compile(r"(failed|failure|fail|infeasible|impossible)\b\s*[:,-]?\s*(.*)", re.I | re.S)
 _EXPORTED = {"number", "state", "origin"}
 """Columns by which a table of ``bo-invert trials --format csv`` is recognised."""
-_TRUTH = {"true": True, "yes": True, "false": False, "no": False}
+_TRUTH = {
+    **dict.fromkeys(("true", "yes", "wahr", "vrai", "verdadero", "vero"), True),
+    **dict.fromkeys(("false", "no", "falsch", "faux", "falso"), False),
+}
+"""Truth values as spreadsheets write them, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +238,9 @@ class RowReader:
             found = self._table.number(cell)
         except InvalidInputError:
             return cell
-        if found is None or not np.isfinite(found) or re.match(r"0\d", cell):
+        # Names such as 007 and 12E3 are no numbers.
+        name = re.match(r"0\d|.*[eE]", cell)
+        if found is None or not np.isfinite(found) or name:
             return cell
         return found
 

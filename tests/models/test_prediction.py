@@ -103,13 +103,13 @@ def test_the_loss_of_a_target_comes_from_samples_of_the_outputs() -> None:
     predictor, _ = fitted(problem, 25)
     found = predictor.predict(RNG.random((50, 3)))
     low, middle, high = found.loss.quantiles[..., 0]
-    assert (0.0 <= low).all()
+    assert (low >= 0.0).all()
     assert ((low <= middle) & (middle <= high)).all()
     # E |y - t|^2 = |E y - t|^2 + Var y
     moments = (found.outputs.mean - [1.0, 0.5]) ** 2 + found.outputs.std**2
     assert np.allclose(found.loss.mean[:, 0], moments.mean(1), rtol=0.1, atol=1e-3)
     assert found.hit is not None
-    assert ((0.0 <= found.hit) & (found.hit <= 1.0)).all()
+    assert ((found.hit >= 0.0) & (found.hit <= 1.0)).all()
     certain = (high < 0.5 * 0.2**2) & (found.outputs.std.max(1) < 0.02)
     assert (found.hit[certain] > 0.8).all()
 

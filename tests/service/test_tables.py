@@ -53,6 +53,10 @@ def test_a_table_is_added_once(inside: Inside) -> None:
 
 def test_results_of_pending_trials(inside: Inside) -> None:
     assert inside.request("GET", f"{AT}/pending").json()["pending"][0]["y"] is None
+    page = inside.request("GET", f"{AT}/pending?limit=1").json()
+    assert ([one["trial"] for one in page["pending"]], page["next"]) == ([0], 1)
+    page = inside.request("GET", f"{AT}/pending?after=1").json()
+    assert ([one["trial"] for one in page["pending"]], page["next"]) == ([1], None)
     answer = inside.request("GET", f"{AT}/pending?format=csv")
     assert answer.headers["content-type"].startswith("text/csv")
     first, second = answer.text.splitlines()[1:]

@@ -99,6 +99,8 @@ def test_every_kind_of_table_is_read_equally(tmp_path: Path) -> None:
         (["1,234", "2,5"], [1.234, 2.5]),
         (["−3.5", "+2e-3"], [-3.5, 0.002]),
         (["1e3", ".5"], [1000.0, 0.5]),
+        (["0.125", "1,234.5"], [0.125, 1234.5]),
+        (["0,125", "−1,5"], [0.125, -1.5]),
         (["1 234.5".replace(" ", "\u202f"), "1"], [1234.5, 1.0]),
     ],
 )
@@ -112,6 +114,8 @@ def test_the_decimal_sign_is_recognised(cells: list[str], numbers: list[float]) 
 def test_a_group_of_three_digits_follows_the_other_numbers_and_the_delimiter() -> None:
     assert csv_table("a;b\n1,234;5\n", ["a"]).number("1,234") == 1.234
     assert csv_table('a,b\n"1,234",5\n', ["a"]).number("1,234") == 1234.0
+    notes = csv_table("a;note\n0.5;3,5\n1,234;2,5\n", ["a"])
+    assert (notes.style, notes.number("1,234")) == ("point", 1234.0)
     mixed = csv_table("a;b\n0,5;0.25\n1,234;1\n", ["a"])
     assert (mixed.style, mixed.number("0,5"), mixed.number("0.25")) == ("mixed", 0.5, 0.25)
     with pytest.raises(bi.InvalidInputError, match="two ways"):

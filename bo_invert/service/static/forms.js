@@ -119,7 +119,7 @@ export class Forms {
       return this.result(answer, true);
     });
     $("#download", this.root).addEventListener("click", async () => {
-      const text = await this.send("GET", `${this.path}/pending?format=csv`);
+      const text = await this.send("GET", `${this.path}/pending?format=csv&limit=1000`);
       const link = make("a");
       link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
       link.download = "pending.csv";
