@@ -116,7 +116,7 @@ def test_a_group_of_three_digits_follows_the_other_numbers_and_the_delimiter() -
     assert csv_table('a,b\n"1,234",5\n', ["a"]).number("1,234") == 1234.0
     notes = csv_table("a;note\n0.5;3,5\n1,234;2,5\n", ["a"])
     assert (notes.style, notes.number("1,234")) == ("point", 1234.0)
-    mixed = csv_table("a;b\n0,5;0.25\n1,234;1\n", ["a"])
+    mixed = csv_table("a;b\n0,5;0.25\n1,234;1\n", ["a", "b"])
     assert (mixed.style, mixed.number("0,5"), mixed.number("0.25")) == ("mixed", 0.5, 0.25)
     with pytest.raises(bi.InvalidInputError, match="two ways"):
         mixed.number("1,234")
