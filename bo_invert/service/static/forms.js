@@ -55,6 +55,15 @@ export function creation(root, send, opened) {
   });
 }
 
+// Allowed values of a parameter, and the conditions under which it exists.
+function hint(about) {
+  const parts = about.low === undefined ? [] : [`${about.low} to ${about.high}`];
+  if (about.step) parts.push(`step ${about.step}`);
+  else if (about.digits !== undefined && about.digits !== null) parts.push(`${about.digits} decimals`);
+  for (const one of about.when || []) parts.push(`if ${one.parameter} = ${one.values.join(" or ")}`);
+  return parts.join(", ");
+}
+
 export class Forms {
   // `send(method, path, body)` returns the parsed answer; `changed()` refreshes the page.
   constructor(root, path, about, send, changed) {
@@ -128,7 +137,7 @@ export class Forms {
     });
   }
 
-  // Inputs of named values; choices are lists.
+  // Inputs of named values; choices are lists. Hints name ranges, steps and conditions.
   fields(target, named, kind) {
     for (const [name, about] of named) {
       const label = make("label", name);
@@ -142,6 +151,7 @@ export class Forms {
     if (about.values) for (const value of ["", ...about.values]) input.append(make("option", String(value)));
     input.dataset.name = name;
     input.dataset.kind = kind;
+    input.title = input.placeholder = hint(about);
     return input;
   }
 
