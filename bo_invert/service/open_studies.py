@@ -108,12 +108,12 @@ class OpenStudy:
 
     @cached_property
     def results(self) -> StudyResults:
-        """Results of the study, with a cache of fitted models.
+        """Read access with plots and recommendation; its fitted models serve until the log grows.
 
-        Raises:
-            InvalidInputError: the problem cannot be rebuilt.
+        The problem is the registered or declared one; without it there are no models.
         """
-        return StudyResults(self.journal.name, self.journal, self.problem)
+        problem = None if self.no_problem else self.problem
+        return StudyResults(self.journal.name, self.journal, problem)
 
     def trial(self, number: int) -> Trial:
         """Read a trial from the storage.

@@ -14,6 +14,7 @@ _FOLDER = Path(__file__).parent / "static"
 _TYPES = {
     "index.html": "text/html",
     "page.js": "text/javascript",
+    "charts.js": "text/javascript",
     "forms.js": "text/javascript",
     "page.css": "text/css",
 }

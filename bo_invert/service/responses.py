@@ -230,6 +230,24 @@ class BestResponse(ResponseBody):
     """Incumbent of a study."""
 
     best: Annotated[TrialResponse | None, Field(description="Null without a feasible trial.")]
+    recommended: Annotated[
+        TrialResponse | None,
+        Field(description="Trial that a model of all observations recommends; null if exact."),
+    ] = None
+    expected: Annotated[
+        list[float] | None,
+        Field(description="Its expected `best_is`: low end, expectation, high end of 90 %."),
+    ] = None
+
+
+class PlotResponse(ResponseBody):
+    """Data of a plot."""
+
+    chart: Annotated[
+        dict[str, Any],
+        Field(description="Title, panels with axes and layers, legend, colour scale and notes."),
+    ]
+    events: Annotated[int, Field(description="Position of the last event.")]
 
 
 _DESCRIPTIONS = {

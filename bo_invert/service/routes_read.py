@@ -6,15 +6,17 @@ import json
 from collections.abc import AsyncIterator
 from concurrent.futures import BrokenExecutor
 from contextlib import aclosing, suppress
+from enum import StrEnum
 from typing import Annotated
 from urllib.parse import quote
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from bo_invert.domains.search_domain import BoxDomain, GaussianDomain
 from bo_invert.errors import (
+    InvalidInputError,
     StorageBusyError,
     StorageError,
     StudyDamagedError,
@@ -22,7 +24,6 @@ from bo_invert.errors import (
 )
 from bo_invert.history import History, best_so_far
 from bo_invert.report.pictures import data_uri, png
-from bo_invert.report.runs import as_picture
 from bo_invert.service import responses
 from bo_invert.service.dependencies import (
     PAGE,
@@ -40,6 +41,8 @@ from bo_invert.service.open_studies import OpenStudies, why_not
 from bo_invert.service.pages import CHUNK, PAGE_BYTES, Page, encoded
 from bo_invert.service.remote_requests import RemoteRequest
 from bo_invert.storage.log_summary import StudyEntry
+from bo_invert.study.design_pictures import design_pictures
+from bo_invert.study.plots import StudyPlots
 from bo_invert.study.recommendation import known_noisy
 from bo_invert.study.solutions import distinct_trials, leading_trial
 from bo_invert.types import State
@@ -50,6 +53,11 @@ both has at most this length, but for long names of workers."""
 _STEP = 16
 """Number of studies that a list reads at once. Engineering choice: bounds the memory for headers,
 which may have the size of the largest body."""
+PlotName = StrEnum(  # type: ignore[misc]
+    "PlotName", [name for name in StudyPlots.NAMES if name != "solutions"]
+)
+"""Plots of the API; ``solutions`` calls the judge."""
+_WITHOUT_TARGET = ("timeline", "pareto_front", "hypervolume_history", "predicted_vs_observed")
 router = APIRouter(prefix=PREFIX)
 
 
@@ -184,18 +192,19 @@ def columns(
 def gallery(
     study: Study, count: Annotated[int, Query(ge=1, le=24)] = 8
 ) -> responses.GalleryResponse:
-    """Return pictures of the best designs, if the registered problem can draw them."""
+    """Return pictures of the best designs, if the registered problem has images or draws them."""
     problem = study.registered.match(study.journal.header)
-    if problem is None or problem.draw is None:
+    if problem is None:
         return responses.GalleryResponse(pictures=[])
     ranking = History(study.journal.trials).ranking
     best = [trial for trial in ranking if trial.feasible and trial.loss is not None][:count]
-    pixels = [png(as_picture(problem.draw(problem.decode(trial.point)))) for trial in best]
+    pictures = design_pictures(problem, [problem.decode(trial.point) for trial in best]) or []
+    pixels = [png(picture) for picture in pictures]
     return responses.GalleryResponse.model_validate(
         {
             "pictures": [
                 {"number": trial.number, "loss": trial.loss, "picture": data_uri(one)}
-                for trial, one in zip(best, pixels, strict=True)
+                for trial, one in zip(best, pixels, strict=bool(pixels))
             ]
         }
     )
@@ -209,11 +218,39 @@ def one_trial(study: Study, number: TrialNumber) -> responses.TrialResponse:
 
 @router.get("/studies/{study}/best", responses=READ_ERRORS)
 def best(study: Study) -> responses.BestResponse:
-    """Return the incumbent: the feasible trial with the lowest loss."""
+    """Return the incumbent; for a noisy oracle, also the trial that a model recommends."""
     trial = study.journal.best
+    recommended, expected = None, None
+    results = study.results
+    if trial is not None and results.problem is not None and results.noisy:
+        with suppress(InvalidInputError):  # no observed point is probably feasible
+            found = results.recommend(noisy=True)
+            recommended = responses.TrialResponse.of(found.trial, study.domain)
+            low, middle, high = map(found.goal.value, found.loss)
+            expected = [min(low, high), middle, max(low, high)]
     return responses.BestResponse(
-        best=None if trial is None else responses.TrialResponse.of(trial, study.domain)
+        best=None if trial is None else responses.TrialResponse.of(trial, study.domain),
+        recommended=recommended,
+        expected=expected,
     )
+
+
+@router.get("/studies/{study}/plots/{plot}", responses=READ_ERRORS)
+def plot(
+    study: Study,
+    plot: Annotated[PlotName, Path(description="Name of the plot.")],
+    target: Annotated[
+        str | None, Query(max_length=200, description="Output to show; default: the objective.")
+    ] = None,
+) -> responses.PlotResponse:
+    """Return the data of a plot of `study.plot`: panels with axes and layers.
+
+    Plots of a model need the problem: a declared or registered one.
+    """
+    events = study.journal.changed(0)[1]
+    options = {} if target is None or plot in _WITHOUT_TARGET else {"target": target}
+    made = getattr(study.results.plot, plot)(**options)
+    return responses.PlotResponse(chart=made.chart.to_json(), events=events)
 
 
 @router.get(

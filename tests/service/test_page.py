@@ -67,6 +67,10 @@ def yield_many(url: str) -> None:
     small = bi.Study.create(SCRIPT, scripted(), "sobol", 0, url)
     for i in range(6):
         small.tell(small.ask()[0], bi.FailedError(SCRIPT) if i == 3 else float(i))
+    bowl = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize("y"), name="noise")
+    noise = bi.Study.create("noise", bowl, "gp", 0, url, noisy=True)
+    x = rng.random((12, 1))
+    noise.add(x, (x[:, 0] - 0.3) ** 2 + 0.1 * rng.standard_normal(12))
     for name, lowest in (("kettle", 1.0), ("kettle again", -1.0)):
         study = bi.Study.create(name, kettle(), "sobol", 0, url)
         study.tell(study.ask()[0], [1000.0, 126.0])
@@ -158,7 +162,9 @@ def test_a_study_of_ten_thousand_trials(chromium: Any, served: Served) -> None:
     assert page.locator("#trials tbody tr td").first.inner_text() == "9999"
     page.click("button.more:visible")
     expect(page.locator("#trials tbody tr")).to_have_count(50)
-    assert painted(page, "#map") > 1000
+    page.wait_for_selector("#plot[data-kind=parallel_coordinate]:not([aria-busy])")
+    assert page.locator("#plot svg path").count() > 400
+    assert "The best 400 of 10,000 trials" in page.locator("#plot").inner_text()
     assert browser.complaints == []
 
 
@@ -257,7 +263,41 @@ def test_designs_that_can_be_drawn_are(chromium: Any, served: Served) -> None:
     page = browser.open("/study/drawn")
     page.wait_for_selector(".pictures img")
     assert page.locator(".pictures img").count() == 5
-    assert painted(page, "#map") > 50
+    page.wait_for_selector("#plot[data-kind=latent_map]:not([aria-busy])")
+    assert page.locator("#plot svg circle").count() > 5
+    assert page.locator("#plot img").count() == 1  # decoded designs over the same plane
+    assert browser.complaints == []
+
+
+def test_every_plot_is_drawn_with_names_as_text(chromium: Any, served: Served) -> None:
+    browser = Browser(chromium, served, width=400)
+    name = "".join(f"%{byte:02X}" for byte in SCRIPT.encode())
+    page = browser.open(f"/study/{name}")
+    page.wait_for_selector("#plot[data-kind=parallel_coordinate]")
+    kinds = [tab.get_attribute("data-kind") for tab in page.query_selector_all(".tabs button")]
+    assert "pareto_front" not in kinds
+    for kind in kinds:
+        if kind == "contour":  # the study has one parameter
+            continue
+        page.click(f".tabs button[data-kind={kind}]")
+        page.wait_for_selector(f"#plot[data-kind={kind}]:not([aria-busy])", timeout=30_000)
+        assert page.locator("#plot svg").count() > 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.click(".tabs button[data-kind=contour]")
+    page.wait_for_selector("#plot[data-kind=none]")
+    assert "at least two parameters" in page.locator("#plot").inner_text()
+    assert [one for one in browser.complaints if "422" not in one] == []
+
+
+def test_the_best_trial_of_a_noisy_study_is_the_recommended_one(
+    chromium: Any, served: Served
+) -> None:
+    browser = Browser(chromium, served)
+    page = browser.open("/study/noise")
+    page.wait_for_selector("#best-title:has-text('Recommended trial')")
+    text = page.locator("#best").inner_text()
+    assert "expected y" in text
+    assert "partly luck" in text
     assert browser.complaints == []
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.report.pictures import data_uri, png
 from bo_invert.report.runs import Picture
 from bo_invert.types import JSON, Array, Mask
 
@@ -325,6 +326,8 @@ def _panel_json(panel: Panel) -> JSON:
         | {one.name: getattr(layer, one.name) for one in fields(layer)}
         for layer in panel.layers
     ]
+    picture = None if panel.picture is None else data_uri(png(panel.picture))
+    found["picture"] = picture
     return {**found, "x": asdict(panel.x), "y": asdict(panel.y), "layers": layers}
 
 

@@ -2,6 +2,10 @@
 
 import { creation, Forms } from "/static/forms.js";
 
+import { drawChart } from "./charts.js";
+
+const PLOT_PAUSE = 3000; // milliseconds between updates of a plot
+
 const $ = (selector, root = document) => root.querySelector(selector);
 const api = "/v1/studies";
 const main = $("#main");
@@ -277,86 +281,70 @@ function drawCurve(canvas, study, other, log, picked, raised) {
   };
 }
 
-// First two principal components of the points, by power iteration.
-function components(points) {
-  const d = points[0].length;
-  const mean = Array.from({ length: d }, (_, j) => points.reduce((s, p) => s + p[j], 0) / points.length);
-  const axes = [];
-  for (let k = 0; k < Math.min(2, d); k++) {
-    let v = Array.from({ length: d }, (_, j) => Math.cos(3 * j + 7 * k + 1));
-    for (let round = 0; round < 30; round++) {
-      const w = new Array(d).fill(0);
-      for (const p of points) {
-        let s = 0;
-        for (let j = 0; j < d; j++) s += (p[j] - mean[j]) * v[j];
-        for (let j = 0; j < d; j++) w[j] += s * (p[j] - mean[j]);
-      }
-      for (const a of axes) {
-        const s = a.reduce((t, x, j) => t + x * w[j], 0);
-        for (let j = 0; j < d; j++) w[j] -= s * a[j];
-      }
-      const norm = Math.hypot(...w) || 1;
-      v = w.map((x) => x / norm);
-    }
-    axes.push(v);
-  }
-  return points.map((p) => axes.map((a) => a.reduce((s, x, j) => s + x * (p[j] - mean[j]), 0)));
-}
+const NAMES = {
+  parallel_coordinate: "parameters", slice: "slices", contour: "contours", param_importances: "importances",
+  predicted_vs_observed: "predicted and observed", pareto_front: "Pareto front", optimization_history: "history",
+  latent_map: "map", timeline: "timeline",
+};
 
-const ramp = (share) => `hsl(${220 - 190 * share} 75% ${38 + 20 * share}%)`;
-
-function drawMap(canvas, study, about) {
-  const { pen, width, height } = scaled(canvas);
-  const ended = study.rows.filter((row) => row && row.loss !== null && row.state === "completed");
-  pen.fillStyle = colour("soft");
-  if (ended.length < 2) {
-    pen.fillText("Needs two completed trials.", 20, 30);
-    return;
-  }
-  const order = [...ended].sort((a, b) => b.loss - a.loss);
-  const share = new Map(order.map((row, i) => [row.number, i / (order.length - 1)]));
+// Shows one plot of the server at a time; `refresh` requests it again after new events.
+function plots(path, about, signal) {
+  const tabs = $(".tabs");
+  const body = $("#plot");
+  const pareto = about.problem.objective.type === "pareto";
   const domain = about.problem.space.domain;
-  const names = domain && domain.parameters ? Object.keys(domain.parameters) : [];
-  const d = ended[0].point.length;
-  if (names.length && d === names.length && d > 1 && d <= 32) {
-    $("#map-title").textContent = "Parameters of the trials (orange: best, blue: worst)";
-    const X = (j) => 20 + (j / (d - 1)) * (width - 40);
-    const Y = (u) => height - 24 - u * (height - 40);
-    pen.strokeStyle = colour("line");
-    pen.textAlign = "center";
-    names.forEach((name, j) => {
-      pen.beginPath();
-      pen.moveTo(X(j), Y(0));
-      pen.lineTo(X(j), Y(1));
-      pen.stroke();
-      if (d <= 12 || j % Math.ceil(d / 12) === 0) pen.fillText(name.slice(0, 10), X(j), height - 6);
-    });
-    const some = order.length > 1500 ? order.slice(-1500) : order;
-    for (const row of some) {
-      pen.strokeStyle = ramp(share.get(row.number));
-      pen.globalAlpha = 0.15 + 0.75 * share.get(row.number) ** 4;
-      pen.beginPath();
-      row.point.forEach((u, j) => (j ? pen.lineTo(X(j), Y(u)) : pen.moveTo(X(j), Y(u))));
-      pen.stroke();
+  const boxed = Boolean(domain && domain.parameters && Object.keys(domain.parameters).length);
+  const kinds = Object.keys(NAMES).filter((kind) => (kind === "pareto_front" ? pareto : boxed || kind !== "contour"));
+  let shown = pareto ? "pareto_front" : boxed ? "parallel_coordinate" : "latent_map";
+  let drawing = new AbortController();
+  let events = -1;
+  const load = async () => {
+    drawing.abort();
+    drawing = new AbortController();
+    const { signal: mine } = drawing;
+    signal.addEventListener("abort", () => drawing.abort(), { once: true });
+    body.setAttribute("aria-busy", "true");
+    try {
+      const { chart, events: seen } = await get(`${path}/plots/${shown}`, mine);
+      if (mine.aborted) return;
+      events = seen;
+      $("#plot-title").textContent = chart.title;
+      drawChart(body, chart, mine);
+      body.dataset.kind = chart.kind;
+    } catch (error) {
+      if (mine.aborted) return;
+      body.replaceChildren(make("p", error.message, "empty"));
+      body.dataset.kind = "none";
+    } finally {
+      body.removeAttribute("aria-busy");
     }
-    pen.globalAlpha = 1;
-    return;
-  }
-  $("#map-title").textContent = `Points of the trials${d > 2 ? ", first two principal components" : ""} (orange: best, blue: worst)`;
-  const some = order.length > 4000 ? order.slice(-4000) : order;
-  const at = d > 2 ? components(some.map((row) => row.point)) : some.map((row) => row.point);
-  const xs = at.map((p) => p[0]);
-  const ys = at.map((p) => (p.length > 1 ? p[1] : 0));
-  const range = (v) => [Math.min(...v), Math.max(...v)];
-  const [[x0, x1], [y0, y1]] = [range(xs), range(ys)];
-  some.forEach((row, i) => {
-    pen.fillStyle = ramp(share.get(row.number));
-    const x = 12 + ((xs[i] - x0) / (x1 - x0 || 1)) * (width - 24);
-    const y = height - 12 - ((ys[i] - y0) / (y1 - y0 || 1)) * (height - 24);
-    pen.beginPath();
-    pen.arc(x, y, i === some.length - 1 ? 6 : 3, 0, 7);
-    pen.fill();
-  });
+  };
+  tabs.replaceChildren(
+    ...kinds.map((kind) => {
+      const tab = make("button", NAMES[kind]);
+      tab.type = "button";
+      tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-selected", String(kind === shown));
+      tab.dataset.kind = kind;
+      tab.addEventListener("click", () => {
+        shown = kind;
+        for (const one of tabs.children) one.setAttribute("aria-selected", String(one === tab));
+        load();
+      });
+      return tab;
+    }),
+  );
+  let waiting = null;
+  signal.addEventListener("abort", () => clearTimeout(waiting));
+  load();
+  // A plot of a model takes the server seconds, so it follows the study at intervals.
+  return (position) => {
+    if (position === events || waiting !== null) return;
+    waiting = setTimeout(() => {
+      waiting = null;
+      load();
+    }, PLOT_PAUSE);
+  };
 }
 
 function tiles(about) {
@@ -399,13 +387,20 @@ function rowWriter(list) {
 const plain = (value) => (typeof value === "number" ? number(value) : value);
 const isOutput = (about) => ["minimize", "maximize"].includes(about.problem.objective.type);
 
-function bestTrial(trial, about) {
+// The recommended trial of a noisy study, else the best one.
+function bestTrial({ best, recommended, expected }, about) {
   const row = rowWriter($("#best"));
+  const trial = recommended || best;
+  $("#best-title").textContent = recommended ? "Recommended trial" : "Best trial";
   if (!trial) return row("none", "");
   const some = (pairs, most) => {
     for (const [name, value] of pairs.slice(0, most)) row(name, plain(value));
     if (pairs.length > most) row("…", `${pairs.length - most} more`);
   };
+  if (expected) {
+    row(`expected ${about.best_is}`, `${number(expected[1], 4)} (90 %: ${number(expected[0], 4)} to ${number(expected[2], 4)})`);
+    row("best single value", `${number(about.best, 4)}, partly luck (trial ${best.number})`);
+  }
   row("trial", trial.number);
   some(trial.outputs.map((value, j) => [about.problem.outputs[j], value]), 12);
   if (!isOutput(about)) row("loss", number(trial.loss));
@@ -453,6 +448,13 @@ function table(rows, names, outputs, loss, target, append) {
   }
 }
 
+function aimText(goal, outputs) {
+  if (goal.type === "pareto") return goal.objectives.map((one) => aimText(one, outputs)).join(", ");
+  const one = (value) => (Array.isArray(value) ? value.map((end) => number(end)).join(" to ") : number(value));
+  if (Array.isArray(goal.value)) return `target ${goal.value.slice(0, 4).map(one).join(", ")}`;
+  return `${goal.type} ${goal.output || (goal.type === "plausibility" ? "" : outputs[0])}`.trim();
+}
+
 async function study(name, signal) {
   const path = `${api}/${encodeURIComponent(name)}`;
   let about = await get(path, signal);
@@ -462,7 +464,7 @@ async function study(name, signal) {
   $("#trail").textContent = `› ${name}`;
   $("h1", main).textContent = name;
   const goal = about.problem.objective;
-  const aim = goal.type === "target" ? `target ${goal.value.slice(0, 4).map((v) => number(v)).join(", ")}` : `${goal.type} ${goal.output || about.problem.outputs[0]}`;
+  const aim = aimText(goal, about.problem.outputs);
   const bounds = about.problem.constraints.map((one) => `${one.output} ${one.sense} ${number(one.bound)}`).join(", ");
   const facts = [about.problem_name, aim, `created ${new Date(about.created).toLocaleString()}`, bounds];
   $("#curve-title").textContent = `Best value by calls: ${about.best_is === "off by" ? "loss" : about.best_is}`;
@@ -487,7 +489,6 @@ async function study(name, signal) {
     log.title = log.disabled ? "A log scale needs values above 0." : "";
     if (log.disabled) log.checked = false;
     nearest = drawCurve(curve, data, other, log.checked, picked, about.raised);
-    drawMap($("#map"), data, about);
     describe();
   };
   const pick = (i) => {
@@ -556,12 +557,14 @@ async function study(name, signal) {
   state.addEventListener("change", () => page(false));
 
   let forms = null;
+  const plot = plots(path, about, signal);
   const refresh = async () => {
     if (forms) await forms.refresh();
     await data.refresh(signal);
     tiles(about);
     redraw();
-    bestTrial((await get(`${path}/best`, signal)).best, about);
+    bestTrial(await get(`${path}/best`, signal), about);
+    plot(about.events);
     const latest = await page(false);
     strategyFacts(about, latest[0]);
     const running = (await get(`${path}/trials?state=running&limit=50`, signal)).trials;
