@@ -183,7 +183,10 @@ class RowReader:
         except InvalidInputError as error:
             raise InvalidInputError(f"{name}: {error}") from None
         if found is not None:
-            return found
+            with suppress(InvalidInputError):
+                return parameter.read(found)
+            if hasattr(parameter, "low"):
+                return found  # out of range
         values = getattr(parameter, "values", (getattr(parameter, "value", None),))
         if hasattr(parameter, "low"):
             raise InvalidInputError(f"{name}: {cell!r:.80} is not a number{_unit(cell)}")
