@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from bo_invert.benchmark.hypervolumes import with_hypervolumes
 from bo_invert.benchmark.process_pool import perform
 from bo_invert.benchmark.single_run import ProblemSource, run_one, summarize
 from bo_invert.errors import InvalidInputError, bar_options, printable, require
@@ -79,6 +80,9 @@ def compare(
         stop_when_hit: end a run when a target is met within its tolerance.
         raise_errors: raise the first error of a run. Otherwise record it and continue.
 
+    Runs of a ``Pareto`` objective are compared by their hypervolume, with one reference point for
+    all runs of a problem.
+
     Returns:
         All runs, including refused and failed ones with the reason.
 
@@ -108,7 +112,7 @@ def compare(
         for seed in numbers
         for label, (own, strategy) in methods.items()
     ]  # fmt: skip
-    return Comparison(tuple(_run_all(tasks, jobs, progress)))
+    return Comparison(tuple(with_hypervolumes(_run_all(tasks, jobs, progress))))
 
 
 @dataclass(frozen=True, eq=False)

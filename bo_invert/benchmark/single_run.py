@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from bo_invert.benchmark.hypervolumes import with_hypervolumes
 from bo_invert.errors import MissingExtraError, StudyPausedError, UnsuitableStrategyError
 from bo_invert.history import best_so_far
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.problems.problem import Problem
 from bo_invert.report.runs import Find, Run, Status
 from bo_invert.storage.base import Store
@@ -124,12 +126,15 @@ def summarize(
             ended = f"all trials failed; last error: {history.failed[-1].outcome.reason}"
     statement, asks = study.statement, study.journal.ask_seconds
     spec = current_spec(study.journal.header)
-    return Run(
+    objective = statement.objective
+    trace = study.criteria_trace.to_json() if isinstance(objective, Pareto) else {}
+    run = Run(
         label or spec["name"], name or study.problem_name, study.seed,
-        spec, allowed, statement.objective.to_json(),
+        spec, allowed, objective.to_json(),
         np.asarray(calls, dtype=np.int64), losses, spent, finds, status, ended,
-        float(np.median(asks)) if asks else None,
+        float(np.median(asks)) if asks else None, criteria=trace,
     )  # fmt: skip
+    return with_hypervolumes([run])[0]
 
 
 def _failed_run(study: Study | None, header: dict[str, Any], reason: str, keep: int) -> Run:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from bo_invert.cli.front import front_record
 from bo_invert.cli.options import (
     ProblemOption,
     Settings,
@@ -49,6 +50,13 @@ def best(
         say(why_nothing(journal))
         raise typer.Exit(1)
     (record,) = trial_records(journal, [history.best], how)
+    several = front_record(journal)
+    if several:
+        say(
+            f"The front has {several['front']} trials: bo-invert front {name}. This is the one of "
+            "the lowest mean loss."
+        )
+    record |= several
     if known_noisy(journal.header["strategy"], history) if noisy is None else noisy:
         found = _recommended(store, name, problem, settings)
         if found is not None:

@@ -33,6 +33,7 @@ COMMANDS = {
     "problems": ("show:list_problems", "List the ready problems and their options for --set."),
     "trials": ("show:trials", "List the trials of a study."),
     "best": ("best:best", "Show the best trial of a study."),
+    "front": ("front:front", "Show the Pareto front of a study with several criteria."),
     "plot": ("plot:plot", "Draw a plot of a study to an HTML, PNG or SVG file."),
     "predict": ("predict:predict", "Predict outputs at the designs of a CSV file."),
     "outlook": ("predict:outlook", "Estimate the gain that further calls can bring."),

@@ -10,6 +10,7 @@ import typer
 
 from bo_invert.benchmark.compare import Comparison, summarize
 from bo_invert.cli.best import decoded, luck, second_opinion
+from bo_invert.cli.front import front_record
 from bo_invert.cli.options import (
     Batch,
     Calls,
@@ -114,6 +115,7 @@ def run(
     if out is not None:
         _write_report(study, out, budget)
     record = study_record(study.journal, found, how) | best_record(study.journal, found)
+    record |= front_record(study.journal)
     emit(record | decoded(study, how) | second_opinion(study, how), how)
     if found is None:
         say(why_nothing(study.journal))

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from bo_invert import registry
+from bo_invert.cli.front import front_record
 from bo_invert.cli.options import Shape, Storage, StudyName
 from bo_invert.cli.output import (
     OPTIONAL_STUDY_KEYS,
@@ -26,7 +27,7 @@ def show_study(name: StudyName, storage: Storage, how: Shape = "table") -> None:
     """Show a study: problem, best trial, cost and versions."""
     journal = JournalReader(open_existing(storage), name)
     best = journal.best
-    record = study_record(journal, best, how) | best_record(journal, best)
+    record = study_record(journal, best, how) | best_record(journal, best) | front_record(journal)
     known = journal.header.get("provenance")
     made = {"provenance": noted(known) or None} if how == "json" else dict(provenance_rows(known))
     emit(record | made, how)

@@ -28,7 +28,7 @@ def non_dominated(losses: Array) -> Mask:
     return mask
 
 
-def reference_point(front: Array, observed: Array, given: Array) -> Array:
+def reference_point(front: Array, observed: Array, given: Array, margin: float = _MARGIN) -> Array:
     """Return the reference point ``(k,)`` of a hypervolume, in losses.
 
     A given value is used as it is. Otherwise ``r_i = w_i + 0.1 (w_i - b_i)``, with w_i the worst
@@ -40,6 +40,7 @@ def reference_point(front: Array, observed: Array, given: Array) -> Array:
         front: Losses of the front, shape ``(n, k)``.
         observed: Losses of the feasible observations, shape ``(m, k)``, m >= n.
         given: Given reference point, NaN where there is none, shape ``(k,)``.
+        margin: Distance from the worst loss of the front, as a share of its range.
     """
     if not len(front):
         return np.where(np.isnan(given), np.inf, given)
@@ -48,7 +49,7 @@ def reference_point(front: Array, observed: Array, given: Array) -> Array:
     worst = np.where(flat, observed.max(axis=0), worst)
     spread = np.where(flat, np.ptp(observed, axis=0), spread)
     spread = np.where(spread > 0.0, spread, np.maximum(np.abs(worst), 1.0))
-    return np.where(np.isnan(given), worst + _MARGIN * spread, given)
+    return np.where(np.isnan(given), worst + margin * spread, given)
 
 
 def dominance_order(losses: Array) -> Array:

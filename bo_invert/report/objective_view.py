@@ -12,6 +12,8 @@ _DIRECTIONS = {
     "minimize": "minimise: the loss is the output",
     "maximize": "maximise: higher is better",
     "target": "target: the loss is the mean squared distance",
+    "hypervolume": "hypervolume: higher is better",
+    "pareto": "several criteria: the loss is their mean",
 }
 
 
@@ -41,7 +43,7 @@ class Goal:
     @property
     def is_raised(self) -> bool:
         """True if the output is maximised; reports then show the output, minus the loss."""
-        return self.kind == "maximize"
+        return self.kind in ("maximize", "hypervolume")
 
     @property
     def label(self) -> str:
@@ -49,6 +51,10 @@ class Goal:
         if self.is_output:
             only = self.outputs[0] if len(self.outputs) == 1 else "output"
             return str(self.objective.get("output") or only)
+        if self.kind in ("hypervolume", "plausibility"):
+            return self.kind
+        if self.kind == "pareto":
+            return "mean loss"
         distance = "off by" if len(set(self._scales)) == 1 else "off by (in scales)"
         return distance if self.kind == "target" else "loss"
 

@@ -112,6 +112,7 @@ class Run:
         status: outcome; a run is refused if the strategy does not support the problem.
         ended: reason of the end; the message of a refusal or an error.
         ask_seconds: median wall-clock time of one ask in seconds; None without an ask.
+        criteria: losses of several criteria over calls, for hypervolumes; empty for one objective.
         code: provenance, if recorded: fingerprints of ``method`` and ``problem``, ``commit`` and
             ``versions``.
     """
@@ -130,6 +131,7 @@ class Run:
     ended: str = ""
     ask_seconds: float | None = None
     code: JSON = field(default_factory=dict)
+    criteria: JSON = field(default_factory=dict)
 
     @property
     def best(self) -> Find | None:
@@ -181,7 +183,8 @@ class Run:
 
     def to_json(self) -> JSON:
         """Return strict JSON that restores all floats exactly."""
-        return vars(self) | {
+        fields = {name: one for name, one in vars(self).items() if name != "criteria" or one}
+        return fields | {
             "calls": self.calls.tolist(),
             "losses": [loss if math.isfinite(loss) else None for loss in self.losses.tolist()],
             "bill": asdict(self.bill),

@@ -39,7 +39,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bo_invert import __version__
 from bo_invert.errors import BoInvertError, StudyDamagedError, StudyNotFoundError
-from bo_invert.service import page, routes_models, routes_read, routes_tables, routes_write
+from bo_invert.service import (
+    page,
+    routes_front,
+    routes_models,
+    routes_read,
+    routes_tables,
+    routes_write,
+)
 from bo_invert.service.access_tokens import TokenLookup
 from bo_invert.service.http_errors import (
     ProblemDetails,
@@ -56,6 +63,7 @@ from bo_invert.service.remote_requests import RemoteRequests
 _log = logging.getLogger(__name__)
 _ROUTERS = (
     routes_read.router, routes_write.router, routes_tables.router, routes_models.router,
+    routes_front.router,
     page.router,
 )  # fmt: skip
 

@@ -396,6 +396,30 @@ class CurveResponse(ResponseBody):
     losses: list[float | None]
 
 
+class FrontResponse(ResponseBody):
+    """Pareto front, sorted by the first criterion, best first."""
+
+    labels: Annotated[list[str], Field(description="Names of the criteria.")]
+    directions: Annotated[list[str], Field(description="`minimize` or `maximize` each.")]
+    reference: Annotated[
+        list[float] | None, Field(description="Reference point, as values; null without a front.")
+    ]
+    hypervolume: float
+    expected: Annotated[
+        bool, Field(description="Values are expected ones under a model, for a noisy oracle.")
+    ]
+    numbers: Annotated[list[int], Field(description="Numbers of the trials.")]
+    values: Annotated[list[list[float]], Field(description="Values of the criteria of each trial.")]
+
+
+class HypervolumeResponse(ResponseBody):
+    """Hypervolume by spent calls."""
+
+    calls: list[int]
+    volumes: list[float]
+    reference: list[float] | None
+
+
 class EventsResponse(ResponseBody):
     """Events of a study's log."""
 

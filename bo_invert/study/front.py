@@ -20,7 +20,7 @@ from bo_invert.report.dataframe import records_frame
 from bo_invert.report.study_view import design_text
 from bo_invert.report.table import Table
 from bo_invert.study.recommendation import expected_values
-from bo_invert.types import JSON, Array, Mask, Trial
+from bo_invert.types import JSON, Array, Indices, Mask, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ class HypervolumeCurve(NamedTuple):
         reference: reference point of all volumes, as values of the criteria, shape ``(k,)``.
     """
 
-    calls: Array
+    calls: Indices
     volumes: Array
     reference: Array
 
@@ -172,27 +172,73 @@ def hypervolume_curve(
     from the moment at which it was added. All volumes have one reference point, that of the present
     front; arguments are those of ``pareto_front``.
     """
+    reference = _criteria(objective, history, statement).reference(objective)
+    calls, volumes = criteria_trace(objective, history, statement).curve(reference)
+    return HypervolumeCurve(calls, volumes, reference * objective.signs)
+
+
+@dataclass(frozen=True, eq=False)
+class CriteriaTrace:
+    """Losses of the criteria in the order of the log.
+
+    Args:
+        calls: Numbers of calls after each trial, the first one 0, shape ``(n,)``.
+        losses: Losses of the feasible trials, NaN for others, shape ``(n, k)``.
+        given: Given reference point in losses, NaN where there is none, shape ``(k,)``.
+    """
+
+    calls: Indices
+    losses: Array
+    given: Array
+
+    def curve(self, reference: Array) -> tuple[Indices, Array]:
+        """Return rising numbers of calls ``(m,)`` and the hypervolumes after them ``(m,)``."""
+        front, volumes = np.empty((0, len(reference))), [0.0]
+        for new in self.losses[1:]:
+            volume = volumes[-1]
+            if not np.isnan(new).any() and not (front <= new).all(axis=1).any():
+                front = np.vstack([front[(front < new).any(axis=1)], new])
+                volume = max(volume, _hypervolume(front, reference))
+            volumes.append(volume)
+        last = np.flatnonzero(np.diff(self.calls, append=self.calls[-1] + 1))
+        return self.calls[last], np.array(volumes)[last]
+
+    def to_json(self) -> JSON:
+        """Return the JSON form; null for NaN."""
+        rows = [None if np.isnan(row).any() else row.tolist() for row in self.losses]
+        given = [None if np.isnan(one) else one for one in self.given.tolist()]
+        return {"calls": self.calls.tolist(), "losses": rows, "reference": given}
+
+    @staticmethod
+    def from_json(data: JSON) -> CriteriaTrace:
+        """Return the trace of ``to_json``."""
+        given = np.array([np.nan if one is None else one for one in data["reference"]])
+        rows = [[np.nan] * len(given) if row is None else row for row in data["losses"]]
+        return CriteriaTrace(np.array(data["calls"]), np.array(rows, dtype=float), given)
+
+
+def criteria_trace(
+    objective: Pareto, history: History, statement: ProblemStatement | None = None
+) -> CriteriaTrace:
+    """Return the losses of the criteria over calls; arguments are those of ``pareto_front``."""
     found = _criteria(objective, history, statement)
-    reference = found.reference(objective)
     losses = {
         trial.number: loss
         for trial, loss, feasible in zip(found.trials, found.losses, found.feasible, strict=True)
         if feasible
     }
-    calls, volumes = [0], [0.0]
-    front = np.empty((0, len(reference)))
+    missing = np.full(len(objective.objectives), np.nan)
+    calls, rows = [0], [missing]
     for trial in sorted((t for t in history.trials if not t.state.open), key=result_order):
-        spent, volume = calls[-1] + trial.cost.calls, volumes[-1]
-        new = losses.get(trial.number)
-        if new is not None and not (front <= new).all(axis=1).any():
-            front = np.vstack([front[(front < new).any(axis=1)], new])
-            volume = max(volume, _hypervolume(front, reference))
-        if trial.attempts:
-            calls.append(spent)
-            volumes.append(volume)
-        else:
-            volumes[-1] = volume
-    return HypervolumeCurve(np.array(calls), np.array(volumes), reference * objective.signs)
+        calls.append(calls[-1] + trial.cost.calls)
+        rows.append(losses.get(trial.number, missing))
+    return CriteriaTrace(np.array(calls), np.array(rows), objective.reference_losses)
+
+
+def with_front(frame: pd.DataFrame, front: ParetoFront) -> pd.DataFrame:
+    """Return a table of trials with the column ``front``: True for the trials of the front."""
+    numbers = [trial.number for trial in front]
+    return frame.assign(front=frame["number"].isin(numbers) if len(frame) else [])
 
 
 class _Criteria(NamedTuple):

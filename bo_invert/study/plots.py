@@ -119,7 +119,9 @@ class StudyPlots:
             InvalidInputError: The objective is not ``Pareto``.
         """
         found = self._study.hypervolume
-        return self._made(lambda data: hypervolume_history(data, found.calls, found.volumes))
+        return self._made(
+            lambda data: hypervolume_history(data, found.calls.astype(float), found.volumes)
+        )
 
     def slice(self, params: Sequence[str] | None = None, target: str | None = None) -> Plot:
         """Plot values over each parameter, with the model through the trial to act on.

@@ -21,12 +21,15 @@ from bo_invert.report.study_view import study_html, study_text
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.design_pictures import design_picture
 from bo_invert.study.front import (
+    CriteriaTrace,
     HypervolumeCurve,
     ParetoFront,
+    criteria_trace,
     hypervolume_curve,
     pareto_front,
     require_pareto,
     stored_objective,
+    with_front,
 )
 from bo_invert.study.input_validation import design_points, request_designs, study_key
 from bo_invert.study.outlook import MIN_OBSERVATIONS, Outlook, outlook
@@ -206,6 +209,11 @@ class StudyResults:
         return known or stored_domain(self.journal.header["problem"])
 
     @property
+    def criteria_trace(self) -> CriteriaTrace:
+        """Losses of the criteria over calls, for ``Pareto`` objectives."""
+        return criteria_trace(self._pareto("criteria_trace"), self.history, self._model_statement)
+
+    @property
     def spent(self) -> Ledger:
         """Costs so far, all attempts included."""
         return self.journal.ledger
@@ -222,8 +230,12 @@ class StudyResults:
 
     @own_settings()
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per trial: state, origin, parameters, outputs, loss, cost, reason."""
-        return trials_frame(self.trials, self.outputs, self.domain)
+        """Return one row per trial: state, origin, parameters, outputs, loss, cost, reason.
+
+        For ``Pareto`` objectives, the column ``front`` is True for the trials of the front.
+        """
+        frame = trials_frame(self.trials, self.outputs, self.domain)
+        return with_front(frame, self.front) if self._has_front else frame
 
     @own_settings()
     def to_ax(self) -> Client:
@@ -286,6 +298,13 @@ class StudyResults:
                 f"study {self.name!r} was opened without its problem; pass problem= to continue it"
             )
         return self.problem
+
+    @property
+    def _has_front(self) -> bool:
+        objective = self.journal.header["problem"]["objective"]
+        stored = objective["type"] == "pareto"
+        code = stored and any(one["type"] == "composite" for one in objective["objectives"])
+        return stored and (self.problem is not None or not code)
 
     def _pareto(self, where: str) -> Pareto:
         if self.problem is not None:

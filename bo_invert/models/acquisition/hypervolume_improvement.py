@@ -44,6 +44,9 @@ _SAMPLES = {2: 128, 3: 64}
 """Number of samples of the sampled form by the number of criteria. Engineering choice."""
 _MOST_SAMPLES = 32
 """The same, samples for more than three criteria. Engineering choice."""
+_SEARCH_MARGIN = 0.5
+"""Distance of an inferred reference point from the worst loss of the front, as a share of its
+range. Engineering choice: the ends of a front that is not complete lie beyond those observed."""
 _MAX_ANCHORS = 24
 """Largest number of observed anchors of a noisy oracle. Engineering choice: cost O(p^3)."""
 
@@ -148,7 +151,9 @@ class _ObservedFront:
         raw, losses = as_array(outputs.criteria(values)), as_array(coordinates(values))
         usable = raw[feasible]
         mask = non_dominated(usable)
-        reference = reference_point(usable[mask], usable, objective.reference_losses)
+        reference = reference_point(
+            usable[mask], usable, objective.reference_losses, _SEARCH_MARGIN
+        )
         reference = coordinates.of_losses(reference)
         front = losses[feasible][mask]
         lowest = np.minimum(front.min(0), reference)

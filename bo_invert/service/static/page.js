@@ -449,10 +449,30 @@ function table(rows, names, outputs, loss, target, append) {
 }
 
 function aimText(goal, outputs) {
-  if (goal.type === "pareto") return goal.objectives.map((one) => aimText(one, outputs)).join(", ");
-  const one = (value) => (Array.isArray(value) ? value.map((end) => number(end)).join(" to ") : number(value));
-  if (Array.isArray(goal.value)) return `target ${goal.value.slice(0, 4).map(one).join(", ")}`;
-  return `${goal.type} ${goal.output || (goal.type === "plausibility" ? "" : outputs[0])}`.trim();
+  if (goal.type === "pareto") return goal.objectives.map((one) => aimText(one, outputs)).join(" and ");
+  if (goal.type === "target") {
+    const range = ([low, high]) => low === null ? `<= ${number(high)}` : high === null ? `>= ${number(low)}` : `${number(low)} to ${number(high)}`;
+    const wanted = goal.value.map((value) => Array.isArray(value) ? range(value) : number(value));
+    const avoided = Object.entries(goal.avoid || {}).map(([output, ends]) => `avoid ${output} ${range(ends)}`);
+    return `target ${[...wanted, ...avoided].slice(0, 4).join(", ")}`;
+  }
+  if (goal.type === "plausibility") return "maximize plausibility";
+  return `${goal.type} ${goal.output || outputs[0]}`;
+}
+
+// Pareto front: one row per trial, with its criteria.
+function frontTable(found, card) {
+  card.hidden = !found.numbers.length;
+  const head = make("tr");
+  head.append(make("th", "Trial", "n"), ...found.labels.map((label, j) => make("th", `${found.directions[j]} ${label}`, "n")));
+  $("thead", card).replaceChildren(head);
+  $("tbody", card).replaceChildren(...found.numbers.map((trial, i) => {
+    const row = make("tr");
+    row.append(make("td", trial, "n"), ...found.values[i].map((value) => make("td", number(value), "n")));
+    return row;
+  }));
+  const reference = (found.reference || []).map((value, j) => `${found.labels[j]} ${number(value)}`).join(", ");
+  $(".note", card).textContent = `Hypervolume ${number(found.hypervolume)} up to the reference point (${reference}).${found.expected ? " Values are expected ones under a model of all data." : ""}`;
 }
 
 async function study(name, signal) {
@@ -580,6 +600,9 @@ async function study(name, signal) {
     $("#running").hidden = !running.length;
     $("#running").parentElement.nextElementSibling.hidden = running.length > 0;
   };
+  const front = async () => {
+    if (goal.type === "pareto") frontTable(await get(`${path}/front`, signal), $("#front"));
+  };
   const gallery = async () => {
     const { pictures } = await get(`${path}/gallery`, signal);
     $("#gallery").hidden = !pictures.length;
@@ -602,6 +625,7 @@ async function study(name, signal) {
   }
   await refresh();
   gallery().catch(() => {});
+  front().catch(() => {});
   const goalOf = ({ problem }) => JSON.stringify([problem.outputs, problem.objective]);
   for (const one of (await get(`${api}?limit=200`, signal)).studies) {
     if (one.name === name || goalOf(one) !== goalOf(about)) continue;
@@ -613,6 +637,7 @@ async function study(name, signal) {
     about = news;
     await refresh();
     gallery().catch(() => {});
+    front().catch(() => {});
   });
 }
 
