@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from bo_invert.errors import BoInvertError, InvalidInputError, TellConflictError, require, warn_user
+from bo_invert.errors import InvalidInputError, TellConflictError, require, warn_user
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.storage.trial_transitions import ANSWERED
 from bo_invert.study.amendments import completed
 from bo_invert.study.csv_table import Table
 from bo_invert.study.input_validation import MAX_ROUNDING
 from bo_invert.study.placement import Outside, Place, conditions
+from bo_invert.study.recorded_rows import RecordedRows
 from bo_invert.study.table_rows import Observation, RejectedRow, RowReader
-from bo_invert.types import Cost, Outcome, Query, State, Trial
+from bo_invert.types import Cost, Outcome, Query, Trial
 
 Blank = Literal["pending", "failed", "skip"]
 """Treatment of rows without outputs: designs to evaluate, failures, or left out."""
@@ -78,65 +77,52 @@ class TableOptions:
             require(given in allowed, f"add: {name} must be one of {allowed}, got {given!r:.80}")
 
 
-class _Known:
-    """Trials of a log by point, each of which stands for one row."""
+@dataclass
+class _Plan:
+    """Records to make for the rows of a table; positions are those of the rows.
 
-    def __init__(self, trials: Sequence[Trial]) -> None:
-        self._at: dict[bytes, list[Trial]] = defaultdict(list)
-        self._count = Counter(_key(trial.point) for trial in trials)
-        self._rows = Counter[tuple[object, ...]]()
-        for trial in trials:
-            if trial.state is not State.CANCELLED:
-                self._at[_key(trial.point)].append(trial)
+    Args:
+        fresh: Position, number of its content (see ``RecordedRows.number``), query and outcome of
+            each new observation.
+        finished: Position, trial and outcome of each result of an open trial.
+        queued: Position, number and query of each design to evaluate.
+        repeated: Rows that are recorded already, with their trials.
+        rejected: Invalid rows.
+        skipped: Rows that are left out as requested.
+    """
 
-    def recorded(self, point: np.ndarray, outcome: Outcome) -> Trial | None:
-        """Return a trial with this outcome, now or before an amendment."""
-        for trial in self._at[_key(point)]:
-            versions = [trial.outcome, *(one.before for one in trial.amendments)]
-            agrees = all(trial.extra.get(k, v) == v for k, v in outcome.extra.items())
-            if agrees and any(_equal(one, outcome) for one in versions):
-                return self._use(trial, point)
-        return None
+    fresh: list[tuple[int, int, Query, Outcome]] = field(default_factory=list)
+    finished: list[tuple[int, int, Outcome]] = field(default_factory=list)
+    queued: list[tuple[int, int, Query]] = field(default_factory=list)
+    repeated: list[tuple[str, int]] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
+    skipped: list[RejectedRow] = field(default_factory=list)
 
-    def waiting(self, point: np.ndarray) -> Trial | None:
-        """Return an open trial that no named worker evaluates."""
-        for trial in self._at[_key(point)]:
-            if trial.state.open and not (trial.attempts and trial.attempts[-1].worker):
-                return self._use(trial, point)
-        return None
+    def record(self, journal: JournalBase, once: bool) -> AddedTrials:
+        """Write the records.
 
-    def number(self, point: np.ndarray, outcome: Outcome | None) -> int:
-        """Count the rows of this content so far, or the trials of a design without outputs.
-
-        Equal rows of one table have different numbers, and so does a row after its former trial
-        was cancelled.
+        Args:
+            journal: Log of the study.
+            once: Another process that makes the same records at once makes no second ones.
         """
-        y = None if outcome is None or outcome.y is None else outcome.y.tobytes()
-        content = (_key(point), outcome is not None and outcome.state, y)
-        self._rows[content] += 1
-        return self._rows[content] + (self._count[_key(point)] if outcome is None else 0)
+        trials: dict[int, Trial] = {}
+        if self.fresh:
+            positions, numbers, queries, outcomes = zip(*self.fresh, strict=True)
+            key = _request_key(queries, outcomes, numbers) if once else None
+            trials |= zip(positions, journal.add(queries, outcomes, key), strict=True)
+        for position, number, outcome in self.finished:
+            trials[position] = journal.finish(number, outcome)
+        for position, number, query in self.queued:
+            key = _request_key([query], [], [number]) if once else None
+            trials[position] = journal.enqueue(query, key)
+        return self.result([trials[position] for position in sorted(trials)])
 
-    def any(self, point: np.ndarray) -> Trial | None:
-        """Return a trial in any state."""
-        found = self._at[_key(point)]
-        return self._use(found[0], point) if found else None
-
-    def _use(self, trial: Trial, point: np.ndarray) -> Trial:
-        self._at[_key(point)].remove(trial)
-        return trial
-
-
-def _key(point: np.ndarray) -> bytes:
-    """Return a name that points have in common if they differ by rounding only."""
-    return (np.round(point, 8) + 0.0).tobytes()
-
-
-def _equal(known: Outcome | None, other: Outcome) -> bool:
-    if known is None or known.state is not other.state:
-        return False
-    if known.y is None or other.y is None:
-        return known.y is other.y
-    return np.array_equal(known.y, other.y)
+    def result(self, trials: Sequence[Trial]) -> AddedTrials:
+        """Return the recorded trials with the other rows."""
+        found = AddedTrials(trials)
+        found.rejected, found.skipped = tuple(self.rejected), tuple(self.skipped)
+        found.repeated = tuple(self.repeated)
+        return found
 
 
 def add_table(
@@ -164,60 +150,58 @@ def add_table(
         f"add: costs must have an entry for each of {len(table.rows)} rows",
     )
     once = options.repeats == "skip"
-    known = _Known(journal.trials if once else ())
-    queries: list[Query] = []
-    outcomes: list[Outcome] = []
-    fresh, finished = list[int](), list[tuple[int, Outcome]]()
-    queued = list[tuple[int, Query, int]]()
-    repeated: list[tuple[str, int]] = []
-    numbers = list[int]()
-    slots: dict[int, int] = {}
+    known = RecordedRows(journal.trials if once else ())
+    plan = _Plan(rejected=rejected, skipped=skipped)
     for row in rows:
-        assert row.place is not None
-        where = row.place
-        query = Query(where.point, origin="data", design=where.design)
+        if row.answer is not None:
+            _plan_observation(problem, plan, known, row, costs)
+    # Rows with outputs come first, so that a planned repetition does not stand for their trials.
+    for row in rows:
         if row.answer is None:
-            seen = known.any(where.point)
-            if seen is not None:
-                repeated.append((row.row, seen.number))
-            elif options.blank == "skip":
-                skipped.append(RejectedRow(row.row, "no outputs"))
-            elif where.outside:
-                rejected.append(RejectedRow(row.row, "no outputs, and outside the search domain"))
-            else:
-                queued.append((row.position, query, known.number(where.point, None)))
-            continue
-        cost = Cost() if costs is None else costs[row.position]
-        outcome = completed(
-            problem, problem.outcome(row.answer, cost, where.point), None, row.extra
-        )
-        outcome = replace(outcome, outside=where.outside)
-        number = known.number(where.point, outcome)
-        seen = known.recorded(where.point, outcome)
-        waiting = known.waiting(where.point) if seen is None else None
-        if seen is not None:
-            repeated.append((row.row, seen.number))
-        elif waiting is not None:
-            outcome = replace(outcome, cost=waiting.query.cost if costs is None else cost)
-            slots[row.position] = waiting.number
-            finished.append((waiting.number, outcome))
-        else:
-            fresh.append(row.position)
-            numbers.append(number)
-            queries.append(query)
-            outcomes.append(outcome)
-    _complain(options, "add", len(table.rows), rejected)
-    trials: dict[int, Trial] = {}
-    if queries:
-        key = _request_key(queries, outcomes, numbers) if once else None
-        added = journal.add(queries, outcomes, key)
-        trials |= dict(zip(fresh, added, strict=True))
-    done = {number: journal.finish(number, outcome) for number, outcome in finished}
-    trials |= {position: done[number] for position, number in slots.items()}
-    for position, query, number in queued:
-        key = _request_key([query], [], [number]) if once else None
-        trials[position] = journal.enqueue(query, key)
-    return _result([trials[i] for i in sorted(trials)], rejected, repeated, skipped)
+            _plan_design(plan, known, row, options.blank)
+    _complain(options, "add", len(table.rows), plan.rejected)
+    return plan.record(journal, once)
+
+
+def _plan_observation(
+    problem: Problem,
+    plan: _Plan,
+    known: RecordedRows,
+    row: Observation,
+    costs: Sequence[Cost] | None,
+) -> None:
+    """Plan the record of a row with outputs."""
+    where = row.placed
+    cost = Cost() if costs is None else costs[row.position]
+    outcome = completed(problem, problem.outcome(row.answer, cost, where.point), None, row.extra)
+    outcome = replace(outcome, outside=where.outside)
+    number = known.number(where.point, outcome)
+    seen = known.recorded(where.point, outcome)
+    if seen is not None:
+        plan.repeated.append((row.row, seen.number))
+        return
+    waiting = known.waiting(where.point)
+    if waiting is not None:
+        billed = waiting.query.cost if costs is None else cost
+        plan.finished.append((row.position, waiting.number, replace(outcome, cost=billed)))
+        return
+    query = Query(where.point, origin="data", design=where.design)
+    plan.fresh.append((row.position, number, query, outcome))
+
+
+def _plan_design(plan: _Plan, known: RecordedRows, row: Observation, blank: Blank) -> None:
+    """Plan the record of a row without outputs."""
+    where = row.placed
+    seen = known.any(where.point)
+    if seen is not None:
+        plan.repeated.append((row.row, seen.number))
+    elif blank == "skip":
+        plan.skipped.append(RejectedRow(row.row, "no outputs"))
+    elif where.outside:
+        plan.rejected.append(RejectedRow(row.row, "no outputs, and outside the search domain"))
+    else:
+        query = Query(where.point, origin="data", design=where.design)
+        plan.queued.append((row.position, known.number(where.point, None), query))
 
 
 def tell_table(
@@ -227,42 +211,35 @@ def tell_table(
     rows, rejected, skipped = RowReader(
         problem, table, results=True, incomplete_fails=options.blank == "failed"
     ).read()
-    trials = journal.trials
-    planned: list[tuple[Observation, Outcome]] = []
-    repeated: list[tuple[str, int]] = []
+    plan, trials = _Plan(rejected=rejected, skipped=skipped), journal.trials
+    open_rows: list[tuple[Observation, int, Outcome]] = []
     seen: set[int] = set()
     for row in rows:
-        assert row.trial is not None
+        number = row.trial
+        assert number is not None
         try:
-            require(row.trial not in seen, f"trial {row.trial} is in another row, too")
-            require(row.trial < len(trials), f"the study has no trial {row.trial}")
+            require(number not in seen, f"trial {number} is in another row, too")
+            require(number < len(trials), f"the study has no trial {number}")
             if row.answer is None:
-                skipped.append(RejectedRow(row.row, "no outputs"))
+                plan.skipped.append(RejectedRow(row.row, "no outputs"))
                 continue
-            seen.add(row.trial)
-            planned.append((row, _result_of(problem, trials[row.trial], row, options.outside)))
-        except InvalidInputError as error:
-            rejected.append(RejectedRow(row.row, str(error)))
+            seen.add(number)
+            outcome = _result_of(problem, trials[number], row, options.outside)
+            if trials[number].state.open:
+                open_rows.append((row, number, outcome))
+            else:
+                journal.finish(number, outcome)  # changes nothing, or is a conflict
+                plan.repeated.append((row.row, number))
+        except (InvalidInputError, TellConflictError) as error:
+            plan.rejected.append(RejectedRow(row.row, str(error)))
+    _complain(options, "tell_table", len(table.rows), plan.rejected)
     recorded: list[Trial] = []
-    conflicts = [
-        (row, outcome) for row, outcome in planned if trials[row.trial or 0].state in ANSWERED
-    ]
-    for row, outcome in conflicts:
-        planned.remove((row, outcome))
+    for row, number, outcome in open_rows:
         try:
-            journal.finish(row.trial or 0, outcome)
-            repeated.append((row.row, row.trial or 0))
-        except TellConflictError as error:
-            rejected.append(RejectedRow(row.row, str(error)))
-    _complain(options, "tell_table", len(table.rows), rejected)
-    for row, outcome in planned:
-        try:
-            recorded.append(journal.finish(row.trial or 0, outcome))
-        except BoInvertError as error:  # another worker was first
-            if not isinstance(error, TellConflictError):
-                raise
-            rejected.append(RejectedRow(row.row, str(error)))
-    return _result(recorded, rejected, repeated, skipped)
+            recorded.append(journal.finish(number, outcome))
+        except TellConflictError as error:  # another worker was first
+            plan.rejected.append(RejectedRow(row.row, str(error)))
+    return plan.result(recorded)
 
 
 def _result_of(problem: Problem, trial: Trial, row: Observation, outside: Outside) -> Outcome:
@@ -302,18 +279,6 @@ def _complain(
     if options.errors == "raise":
         raise InvalidInputError(f"{text}\nNothing is recorded")
     warn_user(text)
-
-
-def _result(
-    trials: Sequence[Trial],
-    rejected: Sequence[RejectedRow],
-    repeated: Sequence[tuple[str, int]],
-    skipped: Sequence[RejectedRow],
-) -> AddedTrials:
-    result = AddedTrials(trials)
-    result.rejected, result.repeated = tuple(rejected), tuple(repeated)
-    result.skipped = tuple(skipped)
-    return result
 
 
 def renamed(columns: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -76,6 +76,12 @@ class Observation:
     trial: int | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def placed(self) -> Place:
+        """Place of the design of an observation."""
+        assert self.place is not None
+        return self.place
+
 
 class RowReader:
     """Reader of the rows of one table.

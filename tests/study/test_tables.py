@@ -244,6 +244,21 @@ def test_the_same_table_adds_nothing_twice(tmp_path: Path) -> None:
     assert [trial.number for trial in lab.add([row(batch="B")])] == []
 
 
+def test_a_planned_repetition_does_not_stand_for_a_recorded_row() -> None:
+    rows = [row(**{"yield": None, "purity": None}), row()]
+    lab = study()
+    assert [trial.number for trial in lab.add(rows)] == [1, 0]
+    assert lab.add(rows).repeated == (("item 1", 0), ("item 0", 1))
+    measured = [row(**{"yield": 0.5}), row()]
+    (done,) = lab.add(measured)
+    assert (done.number, done.y.tolist()) == (1, [0.5, 0.9])
+    assert [str(trial.state) for trial in lab.trials] == ["completed", "completed"]
+    lab.enqueue({k: v for k, v in row(grade=5).items() if k in SPACE})
+    lab.cancel(2)
+    (again,) = lab.add([row(grade=5, **{"yield": None, "purity": None})])
+    assert again.number == 3
+
+
 def test_two_processes_add_a_table_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/runs.db"
     study("lab", url)
