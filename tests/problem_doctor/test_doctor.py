@@ -569,3 +569,30 @@ def test_the_page_explains_every_finding() -> None:
     assert len(codes) > 60
     assert codes == documented
     assert {"draw.fails", "plausibility.fails"} <= set(re.findall(r"`([a-z]+\.fails)`", page))
+
+
+def test_recorded_trials_replace_calls() -> None:
+    calls: list[float] = []
+
+    def oracle(x: np.ndarray) -> float:
+        calls.append(float(x[0]))
+        return float(x.sum())
+
+    problem = bi.Problem(bi.Box([0.0, 0.0], [1.0, 1.0]), oracle, bi.Minimize())
+    study = bi.Study.create("recorded", problem, "random").run(25)
+    study.add(points=[study.trials[0].point], Y=[study.trials[0].y])
+    before, trials = len(calls), len(study.trials)
+    report = bi.doctor(problem, 0, study=study)
+    assert (len(calls), len(study.trials), report.calls) == (before, trials, 0)
+    codes = {finding.code for finding in report.findings}
+    assert {"study.recorded", "oracle.exact", "oracle.answers", "oracle.moves"} <= codes
+    noisy = bi.Study.create("noisy", problem, "random").run(10)
+    for trial in noisy.trials[:5]:
+        noisy.add(points=[trial.point], Y=[trial.y + 0.5 - trial.number / 5.0])
+    report = bi.doctor(problem, 0, study=noisy)
+    assert "oracle.noisy" in {finding.code for finding in report.findings}
+    few = bi.Study.create("few", problem, "random").run(1)
+    bi.doctor(problem, 8, study=few)
+    assert 1 < few.spent.calls <= 9
+    with pytest.raises(bi.InvalidInputError, match="calls"):
+        bi.doctor(problem, 0)

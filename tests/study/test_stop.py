@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_checks_depend_on_the_number_of_observations_alone() -> None:
     counts = [checks(n) for n in range(1, 400)]
     assert counts[:11] == [0] * 11
     assert counts[11] == 1
-    assert all(0 <= b - a <= 1 for a, b in zip(counts, counts[1:], strict=False))
+    assert all(0 <= b - a <= 1 for a, b in itertools.pairwise(counts))
     assert counts[-1] < 25
 
 
