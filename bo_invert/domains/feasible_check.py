@@ -73,7 +73,7 @@ def _radius(within: FeasibleSet) -> float:
 
 
 def _dimension(within: FeasibleSet) -> int:
-    rank = np.linalg.matrix_rank(within.a[within.equal]) if within.equal.any() else 0
+    rank = np.linalg.matrix_rank(within.a[within.relaxed.equal]) if within.linear else 0
     return len(within.axes) - int(rank)
 
 
@@ -142,8 +142,8 @@ def integer_points(within: FeasibleSet, count: int) -> Array:
         return len(low) - 1
 
     sparse: list[tuple[dict[int, float], float, float]] = []
-    for row, bound, equal in zip(within.a, within.b[0].tolist(), within.equal, strict=True):
-        sparse.append((dict(enumerate(row)), bound if equal else -np.inf, bound))
+    limits = zip(within.a, within.least[0].tolist(), within.most[0].tolist(), strict=True)
+    sparse += [(dict(enumerate(row)), least, most) for row, least, most in limits]
     for i, axis in enumerate(within.axes):
         if not axis.discrete or within.low[i] == within.high[i]:
             continue

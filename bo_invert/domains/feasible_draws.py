@@ -165,7 +165,7 @@ class FeasibleDraws:
 
         A rejected step shrinks its chord towards the point (Neal 2003).
         """
-        one, real = self.within, self.within._real_columns
+        one, real = self.within, self.within.real_columns
         low, high = np.zeros(one.dim), np.ones(one.dim)
         for number in range(steps):
             scaled = one.read(points) if one.coupled else points
@@ -176,10 +176,8 @@ class FeasibleDraws:
             else:
                 free = real & ~one.columns_of_axes & np.isnan(one.code)
                 toward = np.where(free, rng.standard_normal(points.shape), 0.0)
-                box = Polytope(
-                    np.empty((0, one.dim)), np.empty((1, 0)), np.empty(0, bool), low[None],
-                    high[None],
-                )  # fmt: skip
+                none = np.empty((1, 0))
+                box = Polytope(np.empty((0, one.dim)), none, none, low[None], high[None])
                 least, most = box.chord(points, toward)
             if not np.isfinite(most - least).all():
                 continue

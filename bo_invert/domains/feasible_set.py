@@ -22,6 +22,8 @@ from bo_invert.types import Array, Mask
 _NONZERO = 1e-3
 """Smallest non-zero value of a required parameter, as a share of its range. Engineering choice:
 below the accuracy of a weighed amount."""
+_SAME = 1e-14
+"""Difference of unit normals that are equal. Engineering choice: rounding."""
 _ROUNDS = 24
 """Largest number of moves of a discrete parameter by one value in a repair. Engineering choice: a
 rounded mixture of 20 parts needs at most 10."""
@@ -92,26 +94,29 @@ class FeasibleSet:
         self._set_fixed()
 
     def _set_rows(self) -> None:
-        """Set the rows of the polytope in scaled values: unit normals, right-hand sides."""
-        rows: list[tuple[Array, float, bool]] = []
+        """Set the rows of the polytope in scaled values: unit normals and bounds.
+
+        Constraints with the same left side become one row.
+        """
+        rows: list[tuple[Array, float, float]] = []
         for one in self.linear:
-            normal = np.zeros(len(self.axes))
-            offset = 0.0
+            normal, offset = np.zeros(len(self.axes)), 0.0
             for name, c in one.coefficients.items():
                 axis = self.axes[self.position[name]]
                 normal[self.position[name]] = c * axis.span
                 offset += c * axis.low
-            size = float(np.linalg.norm(normal))
-            if one.equality:
-                rows.append((normal / size, (one.upper - offset) / size, True))
-                continue
-            if np.isfinite(one.upper):
-                rows.append((normal / size, (one.upper - offset) / size, False))
-            if np.isfinite(one.lower):
-                rows.append((-normal / size, (offset - one.lower) / size, False))
-        self.a = np.array([row for row, _, _ in rows]).reshape(len(rows), len(self.axes))
-        self.b = np.array([bound for _, bound, _ in rows]).reshape(1, len(rows))
-        self.equal = np.array([equality for _, _, equality in rows], dtype=bool)
+            # The largest coefficient is positive, so that opposite sides are equal.
+            size = float(np.copysign(np.linalg.norm(normal), normal[np.abs(normal).argmax()]))
+            ends = (one.lower - offset) / size, (one.upper - offset) / size
+            low, high, normal = min(ends), max(ends), normal / size
+            same = [i for i, row in enumerate(rows) if np.abs(row[0] - normal).max() < _SAME]
+            if same:
+                _, least, most = rows.pop(same[0])
+                low, high = max(least, low), min(most, high)
+            rows.append((normal, low, high))
+        self.a = np.array([row[0] for row in rows]).reshape(len(rows), len(self.axes))
+        self.least = np.array([row[1] for row in rows]).reshape(1, -1)
+        self.most = np.array([row[2] for row in rows]).reshape(1, -1)
 
     def _set_fixed(self) -> None:
         self.low, self.high = np.zeros(len(self.axes)), np.ones(len(self.axes))
@@ -126,7 +131,7 @@ class FeasibleSet:
     @cached_property
     def relaxed(self) -> Polytope:
         """Polytope of all values as real numbers, without counts and functions."""
-        return Polytope(self.a, self.b, self.equal, self.low[None], self.high[None])
+        return Polytope(self.a, self.least, self.most, self.low[None], self.high[None])
 
     @property
     def parameter_count(self) -> int:
@@ -249,7 +254,7 @@ class FeasibleSet:
             # A discrete value outside of its bounds leaves an empty polytope, which is no success.
             lower = np.where(fixed, np.where(inside, scaled, 2.0), lower)
             upper = np.where(fixed, np.where(inside, scaled, -1.0), upper)
-        return Polytope(self.a, self.b, self.equal, lower, upper)
+        return Polytope(self.a, self.least, self.most, lower, upper)
 
     def _count(
         self, count: Count, scaled: Array, lower: Array, upper: Array, dropped: Mask
@@ -383,7 +388,7 @@ class FeasibleSet:
         """Move points towards accepted ones, both ``(n, d)``, up to the edge of the functions."""
         if self.coupled:
             points = self._into(points, known)
-        real = self._real_columns
+        real = self.real_columns
         near = np.where(real, points, known)
         low, high = np.zeros(len(points)), np.ones(len(points))
         for share in (0.0, None):
@@ -401,10 +406,11 @@ class FeasibleSet:
         if self.coupled:
             first, last = self.read(start), self.read(end)
             middle = self.write(middle, first + t * (last - first))
-        return np.where(self._real_columns, middle, end)
+        return np.where(self.real_columns, middle, end)
 
     @cached_property
-    def _real_columns(self) -> Mask:
+    def real_columns(self) -> Mask:
+        """Mask ``(d,)`` of the coordinates that are real numbers."""
         return np.array(
             [np.isinf(p.levels) for p in self.parameters.values() for _ in range(p.width)],
             dtype=bool,

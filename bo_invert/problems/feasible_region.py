@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bo_invert.domains.constrained_box import ConstrainedBox
 from bo_invert.domains.reference_measure import DataPrior, Reference
 from bo_invert.domains.search_domain import Domain
 from bo_invert.models.optim.feasible_box import ActiveSet, FeasibleBox, FeasibleRegion
+from bo_invert.models.optim.feasible_polytope import ConstrainedCoordinates
+from bo_invert.types import Array
 
 # Relative distance from the sphere at which a point lies on it. Engineering choice: above the
 # rounding error of single precision, 6e-8, in a norm of some thousand coordinates.
@@ -27,6 +31,8 @@ _HALVINGS = 14
 
 def feasible_region(domain: Domain, like: Tensor) -> FeasibleRegion[Tensor]:
     """Return the continuous region of a domain, with the device and dtype of ``like``."""
+    if isinstance(domain, ConstrainedBox):
+        return FeasibleConstraints(domain)
     if not domain.latent:
         if domain.floor and isinstance(domain.reference, DataPrior):
             return FeasibleData(domain.reference, domain.floor, like)
@@ -39,6 +45,40 @@ def feasible_region(domain: Domain, like: Tensor) -> FeasibleRegion[Tensor]:
 def project(domain: Domain, points: Tensor) -> Tensor:
     """Project points onto the continuous domain, including its plausibility floor."""
     return feasible_region(domain, points).project(points)
+
+
+class FeasibleConstraints:
+    """Real points of a box under input constraints; the CPU computes their projections.
+
+    The active set is that of ``FeasiblePolytope``. Directions of unit coordinates on a log scale
+    are restricted like those of scaled values.
+    """
+
+    curved = False
+
+    def __init__(self, domain: ConstrainedBox) -> None:
+        self._domain = domain
+
+    def project(self, points: Tensor) -> Tensor:
+        return torch.from_numpy(self._domain.project(_host(points))).to(points)
+
+    def active(self, points: Tensor, gradients: Tensor, scale: Tensor) -> ActiveSet[Any]:
+        here, space = _host(points), ConstrainedCoordinates(self._domain)
+        region = space.region(here, np.zeros_like(here), np.ones_like(here))
+        face = region.active(space.straight(here), _host(gradients), _host(scale))
+        return ActiveSet((region, face))
+
+    def restrict(self, vectors: Tensor, active: ActiveSet[Any]) -> Tensor:
+        region, face = active.at
+        return torch.from_numpy(region.restrict(_host(vectors), face)).to(vectors)
+
+    def select(self, rows: Tensor) -> FeasibleConstraints:
+        del rows
+        return self
+
+
+def _host(points: Tensor) -> Array:
+    return np.asarray(points.detach().cpu().double().numpy())
 
 
 class FeasibleBall:

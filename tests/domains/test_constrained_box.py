@@ -154,7 +154,9 @@ def test_projections_are_the_nearest_points(seed: int) -> None:
     b = a @ inside + np.array([0.0, 0.0, 0.1, 0.2, 0.05])
     size = np.linalg.norm(a, axis=1)
     equal = np.array([True, True, False, False, False])
-    one = Polytope(a / size[:, None], (b / size)[None], equal, np.zeros((1, 6)), np.ones((1, 6)))
+    most = (b / size)[None]
+    least = np.where(equal, most, -np.inf)
+    one = Polytope(a / size[:, None], least, most, np.zeros((1, 6)), np.ones((1, 6)))
     points = rng.normal(0.5, 0.7, (30, 6))
     found, done = one.project(points)
     assert done.all()
@@ -177,7 +179,7 @@ def test_projections_are_the_nearest_points(seed: int) -> None:
     [
         ("x0 + x1 >= 3", r"'x0 \+ x1 >= 3' has no solution"),
         (["x0 + x1 >= 1.5", "x2 <= 0.9", "x1 <= 0.2"], "contradict one another"),
-        (["x0 + x1 <= 1", "x0 + x1 >= 1"], "too thin"),
+        (["x0 <= x1", "x1 <= x2", "x2 <= x0"], "too thin"),
         (["x0 + x1 <= 1", "x0 + x1 >= 0.99999999"], "Write an equality"),
         (["x0 + x1 + x2 == 1", "x0 == 0.2", "x1 == 0.3"], "single point"),
         ([bi.AtMost(1, EIGHT[:3]), "x0 + x1 >= 1.5"], "at most 1 of"),
@@ -189,6 +191,12 @@ def test_projections_are_the_nearest_points(seed: int) -> None:
 def test_empty_and_thin_sets_are_refused(constraints: object, message: str) -> None:
     with pytest.raises(bi.InvalidInputError, match=message):
         bi.Box(reals(3), constraints=constraints)
+
+
+def test_two_opposite_inequalities_are_an_equality() -> None:
+    domain = bi.Box(reals(3), constraints=["x0 + x1 <= 1", "2 x0 + 2 x1 >= 2"]).domain
+    points = domain.sample(np.random.default_rng(0), 50)
+    np.testing.assert_allclose(points[:, 0] + points[:, 1], 1.0, atol=1e-9)
 
 
 def test_other_wrong_boxes() -> None:

@@ -42,6 +42,7 @@ def minimise_batched(
     *,
     steps: int = 100,
     tolerance: float = 1e-7,
+    region: FeasibleRegion[A] | None = None,
 ) -> tuple[A, A]:
     """Minimise b independent problems by projected L-BFGS; converged ones are not evaluated.
 
@@ -52,11 +53,12 @@ def minimise_batched(
         upper: Upper bounds, broadcast to ``(b, p)``.
         steps: Largest number of evaluations of each problem.
         tolerance: Gain of two steps in a row, relative to max(1, |value|), at which a problem ends.
+        region: Region instead of the bounds.
 
     Returns:
         Positions ``(b, p)`` and values ``(b,)``, never worse than the start.
     """
-    optimizer = BatchedLBFGS(start, FeasibleBox(lower, upper), tolerance)
+    optimizer = BatchedLBFGS(start, region or FeasibleBox(lower, upper), tolerance)
     rows = positions(optimizer.running)
     x, f = array_module(start).zeros_like(optimizer.points), optimizer.f
     # Values that are not finite are rejected; numpy would warn of their arithmetic.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.constrained_box import ConstrainedBox
 from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
@@ -21,6 +22,7 @@ from bo_invert.models.optim.discrete_search import (
     discrete_names,
 )
 from bo_invert.models.optim.duplicates import DuplicateFilter
+from bo_invert.models.optim.feasible_polytope import constrained_minimum
 from bo_invert.models.optim.score import DifferentiableScore, Score, at_valid, differentiable
 from bo_invert.types import Array, Indices
 
@@ -134,7 +136,7 @@ def _pools(
     domain: Domain, incumbents: Array, rng: np.random.Generator, n_global: int, n_local: int
 ) -> list[Array]:
     """Return global and, with incumbents, local candidates."""
-    pools = [domain.space_filling(rng, rng, n_global)]
+    pools = [domain.candidates(rng, n_global)]
     if len(incumbents):
         pools.append(domain.project(_perturbed(domain, incumbents, n_local, rng)))
     return pools
@@ -254,6 +256,9 @@ def gradient_ascent(
 
     lower, upper = (np.broadcast_to(bound, points.shape) for bound in (low, high))
     starts = to_unit(domain, points)
-    found, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
+    if isinstance(domain, ConstrainedBox):
+        found = constrained_minimum(function, domain, starts, (lower, upper), steps)
+    else:
+        found, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
     arrived = from_unit(domain, found)
     return np.where(np.isfinite(arrived).all(1, keepdims=True), arrived, points)

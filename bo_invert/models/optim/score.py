@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bo_invert.domains.constrained_box import ConstrainedBox
 from bo_invert.domains.search_domain import Domain
 from bo_invert.models.array_module import as_array
 from bo_invert.types import Array, Indices
@@ -150,7 +151,10 @@ class _RoundedScore(DifferentiableScore):
         return value, np.where(self._real(inputs), slope, 0.0)
 
     def _round(self, inputs: Array) -> Array:
-        return np.where(self._real(inputs), inputs, self.domain.project(inputs))
+        # Input constraints would move real coordinates, too.
+        constrained = isinstance(self.domain, ConstrainedBox)
+        nearest = self.domain.rounded if constrained else self.domain.project
+        return np.where(self._real(inputs), inputs, nearest(inputs))
 
     def _real(self, inputs: Array) -> NDArray[np.bool_]:
         """Return a mask of real coordinates of active parameters, ``(d,)`` or ``(b, d)``."""
