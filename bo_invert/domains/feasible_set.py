@@ -17,7 +17,7 @@ from bo_invert.domains.parameters import Parameter
 from bo_invert.domains.polytope import EXACT, Polytope
 from bo_invert.domains.value_axes import discrete_mask, value_axis
 from bo_invert.errors import InvalidInputError
-from bo_invert.types import Array, Mask
+from bo_invert.types import Array, Indices, Mask
 
 _NONZERO = 1e-3
 """Smallest non-zero value of a required parameter, as a share of its range. Engineering choice:
@@ -232,6 +232,42 @@ class FeasibleSet:
             mask[mask] = np.all(found, axis=0)
         return mask
 
+    # --- counts --------------------------------------------------------------------------------
+
+    def _places(self, count: Count) -> tuple[Indices, Array]:
+        """Return the positions ``(k,)`` of the axes of a count, and the scaled values of 0."""
+        places = np.array([self.position[name] for name in count.of])
+        return places, np.array([self.axes[i].zero for i in places])
+
+    def support(self, points: Array) -> Mask:
+        """Return a mask ``(n, k)`` of the non-zero parameters of all counts."""
+        if not self.counts:
+            return np.zeros((len(points), 0), dtype=bool)
+        scaled = self.read(points)
+        groups = map(self._places, self.counts)
+        parts = [np.abs(scaled[:, places] - zero) > EXACT for places, zero in groups]
+        return np.concatenate(parts, axis=1)
+
+    def swaps(self, point: Array) -> Array:
+        """Return points ``(m, d)`` in which a zero parameter takes the value of a non-zero one.
+
+        Linear constraints may be violated.
+        """
+        scaled = self.read(point[None])[0]
+        moved: list[Array] = []
+        for count in self.counts:
+            places, zero = self._places(count)
+            used = np.abs(scaled[places] - zero) > EXACT
+            for i in np.flatnonzero(used):
+                for j in np.flatnonzero(~used):
+                    other = scaled.copy()
+                    other[places[j]] = zero[j] + other[places[i]] - zero[i]
+                    other[places[i]] = zero[i]
+                    moved.append(np.clip(other, 0.0, 1.0))
+        if not moved:
+            return point[None]
+        return self.write(np.repeat(point[None], len(moved), axis=0), np.array(moved))
+
     # --- projection ----------------------------------------------------------------------------
 
     def polytope(self, scaled: Array, rounded: bool = True) -> Polytope:
@@ -260,8 +296,7 @@ class FeasibleSet:
         self, count: Count, scaled: Array, lower: Array, upper: Array, dropped: Mask
     ) -> None:
         """Narrow the bounds ``(n, q)`` to the largest parameters of a count."""
-        places = np.array([self.position[name] for name in count.of])
-        zero = np.array([self.axes[i].zero for i in places])
+        places, zero = self._places(count)
         spans = np.array([self.axes[i].span for i in places])
         steps = [
             1.0 / (axis.parameter.levels - 1) if axis.discrete else _NONZERO

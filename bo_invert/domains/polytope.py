@@ -28,7 +28,8 @@ _RIDGE = 1e-9
 _RANK = 1e-10
 """Relative singular value of a dependent row. Engineering choice: rounding, rows have norm 1."""
 _STILL = 1e-14
-"""Slope at which a value does not change along a direction. Engineering choice: rounding."""
+"""Slope (dimensionless) at which a value does not change along a direction. Engineering
+choice: rounding."""
 _EXACT_ROWS = 64
 """Largest number of rows that the exact method projects in one call. Engineering choice: it takes
 0.2 ms a row; the caller replaces the other rows."""
@@ -140,16 +141,72 @@ class Polytope:
     def _newton(self, y: Array) -> Array:
         """Project onto several constraints by Newton steps of the dual."""
         n, m = len(y), len(self.a)
-        parts = [np.broadcast_to(b, y.shape) for b in (self.lower, self.upper)]
-        parts += [np.broadcast_to(b, (n, m)) for b in (self.least, self.most)]
-        v, x, live = np.zeros((n, m)), np.clip(y, *parts[:2]), np.arange(n)
+        whole = Polytope(
+            self.a,
+            *(np.broadcast_to(bound, (n, m)) for bound in (self.least, self.most)),
+            *(np.broadcast_to(bound, y.shape) for bound in (self.lower, self.upper)),
+        )
+        v, x, live = np.zeros((n, m)), np.clip(y, whole.lower, whole.upper), np.arange(n)
         for _ in range(_NEWTON):
-            some = [part[live] for part in parts]
-            v[live], x[live], done = _dual_step(self.a, y[live], v[live], *some)
+            v[live], x[live], done = whole.rows(live)._dual_step(y[live], v[live])
             live = live[~done]
             if not len(live):
                 break
         return x
+
+    def _dual_step(self, y: Array, v: Array) -> tuple[Array, Array, Mask]:
+        """Take one Newton step of the dual that does not reduce it.
+
+        Args:
+            y: points to project, shape ``(n, q)``.
+            v: multipliers, shape ``(n, m)``.
+
+        Returns:
+            Multipliers and points after the step, and a mask ``(n,)`` of rows without an error
+            before it.
+        """
+        a, lower, upper, least, most = self.a, self.lower, self.upper, self.least, self.most
+        shifted = y - v @ a
+        x = np.clip(shifted, lower, upper)
+        left = x @ a.T
+        # Primal-dual active set (Hintermueller et al. 2002): the others lose their multiplier.
+        above, below = v + left > most, v + left < least
+        moving = above | below
+        error = np.where(above, left - most, np.where(below, left - least, 0.0))
+        done = (
+            np.maximum(np.abs(error), np.where(moving, 0.0, np.abs(v))).max(axis=1) <= 0.1 * _INSET
+        )
+        if done.all():
+            return v, x, done
+        weighted = a * (((shifted > lower) & (shifted < upper))[:, None, :] & moving[:, :, None])
+        hessian = weighted @ weighted.swapaxes(1, 2)
+        each = np.arange(len(a))
+        hessian[:, each, each] += np.where(moving, _RIDGE, 1.0)
+        step = np.linalg.solve(hessian, error[..., None])[..., 0]
+        length = np.linalg.norm(step, axis=1, keepdims=True)
+        step = np.where(moving, step * np.minimum(1.0, _LONGEST / np.maximum(length, _RIDGE)), -v)
+        # A multiplier without a bound on its side would have a dual of -inf.
+        smallest, largest = (
+            np.where(least > -np.inf, -np.inf, 0.0),
+            np.where(most < np.inf, np.inf, 0.0),
+        )
+        value = self._dual(x, y, v, left)
+        size = np.ones((len(y), 1))
+        for _ in range(8):
+            ahead = np.clip(v + size * step, smallest, largest)
+            moved = np.clip(y - ahead @ a, lower, upper)
+            higher = self._dual(moved, y, ahead, moved @ a.T)
+            worse = higher < value - 1e-15 * (1.0 + abs(value))
+            if not worse.any():
+                break
+            size[worse] *= 0.5
+        return np.where(done[:, None], v, ahead), np.where(done[:, None], x, moved), done
+
+    def _dual(self, x: Array, y: Array, v: Array, left: Array) -> Array:
+        """Return ``|x - y|^2 / 2 + v' A x - sum_i max(v_i most_i, v_i least_i)``, ``(n, 1)``."""
+        bound = np.where(v > 0.0, self.most, np.where(v < 0.0, self.least, 0.0))
+        value = 0.5 * ((x - y) ** 2).sum(axis=1) + (v * (left - bound)).sum(axis=1)
+        return np.asarray(value[:, None])
 
     def chord(self, x: Array, direction: Array) -> tuple[Array, Array]:
         """Return the ends ``t`` of the chords ``x + t direction`` inside, two arrays ``(n,)``."""
@@ -182,65 +239,6 @@ class Polytope:
         gram[:, np.arange(count), np.arange(count)] += 1e-12
         weight = np.linalg.solve(gram, normal @ direction[..., None])
         return np.asarray(direction - (normal.swapaxes(1, 2) @ weight)[..., 0])
-
-
-def _dual_step(
-    a: Array, y: Array, v: Array, lower: Array, upper: Array, least: Array, most: Array
-) -> tuple[Array, Array, Mask]:
-    """Take one Newton step of the dual that does not reduce it.
-
-    Args:
-        a: rows of the constraints, shape ``(m, q)``.
-        y: points to project, shape ``(n, q)``.
-        v: multipliers, shape ``(n, m)``.
-        lower: lower bounds, shape ``(n, q)``.
-        upper: upper bounds, shape ``(n, q)``.
-        least: least values of ``A x``, shape ``(n, m)``.
-        most: largest values of ``A x``, shape ``(n, m)``.
-
-    Returns:
-        Multipliers and points after the step, and a mask ``(n,)`` of rows without an error before.
-    """
-    shifted = y - v @ a
-    x = np.clip(shifted, lower, upper)
-    left = x @ a.T
-    # Primal-dual active set (Hintermueller et al. 2002): the others lose their multiplier.
-    above, below = v + left > most, v + left < least
-    moving = above | below
-    error = np.where(above, left - most, np.where(below, left - least, 0.0))
-    done = np.maximum(np.abs(error), np.where(moving, 0.0, np.abs(v))).max(axis=1) <= 0.1 * _INSET
-    if done.all():
-        return v, x, done
-    weighted = a * (((shifted > lower) & (shifted < upper))[:, None, :] & moving[:, :, None])
-    hessian = weighted @ weighted.swapaxes(1, 2)
-    each = np.arange(len(a))
-    hessian[:, each, each] += np.where(moving, _RIDGE, 1.0)
-    step = np.linalg.solve(hessian, error[..., None])[..., 0]
-    length = np.linalg.norm(step, axis=1, keepdims=True)
-    step = np.where(moving, step * np.minimum(1.0, _LONGEST / np.maximum(length, _RIDGE)), -v)
-    # A multiplier without a bound on its side would have a dual of -inf.
-    smallest, largest = (
-        np.where(least > -np.inf, -np.inf, 0.0),
-        np.where(most < np.inf, np.inf, 0.0),
-    )
-    value = _dual(x, y, v, left, least, most)
-    size = np.ones((len(y), 1))
-    for _ in range(8):
-        ahead = np.clip(v + size * step, smallest, largest)
-        moved = np.clip(y - ahead @ a, lower, upper)
-        higher = _dual(moved, y, ahead, moved @ a.T, least, most)
-        worse = higher < value - 1e-15 * (1.0 + abs(value))
-        if not worse.any():
-            break
-        size[worse] *= 0.5
-    return np.where(done[:, None], v, ahead), np.where(done[:, None], x, moved), done
-
-
-def _dual(x: Array, y: Array, v: Array, left: Array, least: Array, most: Array) -> Array:
-    """Return ``|x - y|^2 / 2 + v' A x - sum_i max(v_i most_i, v_i least_i)``, shape ``(n, 1)``."""
-    bound = np.where(v > 0.0, most, np.where(v < 0.0, least, 0.0))
-    value = 0.5 * ((x - y) ** 2).sum(axis=1) + (v * (left - bound)).sum(axis=1)
-    return np.asarray(value[:, None])
 
 
 def _nearest(one: Polytope, y: Array) -> Array | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from bo_invert.domains.search_domain import Domain
 from bo_invert.oracles.base import Oracle
 from bo_invert.problems.descent_results import DescentResults, EvaluatedProblem
-from bo_invert.problems.feasible_region import FeasibleLatent, feasible_region
+from bo_invert.problems.feasible_region import FeasibleConstraints, FeasibleLatent, feasible_region
 from bo_invert.problems.loss_gradient import Evaluation, LossGradient, MinimisedLoss
 from bo_invert.types import Array, Indices, Outcome, Query
 
@@ -233,11 +233,17 @@ class DescentBatch:
 
     def outcomes(self) -> list[Outcome]:
         """Return the best outcome of each descent, or its failure."""
-        return self.results.outcomes(self.best.double().cpu().numpy())
+        return self.results.outcomes(self._on_host(self.best))
 
     def _host_points(self) -> Array:
-        points: Array = self.points.double().cpu().numpy()
-        return points
+        return self._on_host(self.points)
+
+    def _on_host(self, points: Tensor) -> Array:
+        """Return points ``(n, d)`` in double precision; input constraints then hold exactly."""
+        host: Array = points.double().cpu().numpy()
+        if isinstance(self.region, FeasibleConstraints) and points.dtype != torch.float64:
+            return self.region.domain.project(host)
+        return host
 
 
 def _spread(part: Tensor, index: Tensor, n: int) -> Tensor:

@@ -57,13 +57,13 @@ class FeasibleConstraints:
     curved = False
 
     def __init__(self, domain: ConstrainedBox) -> None:
-        self._domain = domain
+        self.domain = domain
 
     def project(self, points: Tensor) -> Tensor:
-        return torch.from_numpy(self._domain.project(_host(points))).to(points)
+        return torch.from_numpy(self.domain.project(_host(points))).to(points)
 
     def active(self, points: Tensor, gradients: Tensor, scale: Tensor) -> ActiveSet[Any]:
-        here, space = _host(points), ConstrainedCoordinates(self._domain)
+        here, space = _host(points), ConstrainedCoordinates(self.domain)
         region = space.region(here, np.zeros_like(here), np.ones_like(here))
         face = region.active(space.straight(here), _host(gradients), _host(scale))
         return ActiveSet((region, face))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bo_invert.domains.conditions import all_values
+from bo_invert.domains.constrained_box import ConstrainedBox
 from bo_invert.domains.parameters import Float, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.types import Array, Indices
@@ -29,10 +30,19 @@ def discrete_names(domain: Domain) -> list[str]:
     return [name for name, p in domain.axes.items() if not p.continuous]
 
 
+def has_configurations(domain: Domain) -> bool:
+    """Return True if points have discrete parts: values, or sets of non-zero parameters."""
+    counts = isinstance(domain, ConstrainedBox) and bool(domain.feasible.counts)
+    return counts or not domain.continuous
+
+
 def discrete_configurations(domain: Domain, points: Array) -> Indices:
     """Return the number of the discrete configuration of each point ``(n, d)``, shape ``(n,)``."""
     columns = domain.columns
-    parts = [domain.project(points)[:, columns[name]] for name in discrete_names(domain)]
+    valid = domain.rounded(points) if isinstance(domain, ConstrainedBox) else domain.project(points)
+    parts = [valid[:, columns[name]] for name in discrete_names(domain)]
+    if isinstance(domain, ConstrainedBox):
+        parts.append(domain.feasible.support(points).astype(float))
     found = np.unique(np.concatenate(parts, axis=1), axis=0, return_inverse=True)[1]
     return found.ravel()
 
@@ -44,6 +54,15 @@ def neighbours(domain: Domain, point: Array, rng: np.random.Generator) -> Array:
     numbers with a step: by powers of two) and to some random values, and an unordered one to random
     values. Parameters that become active are drawn.
     """
+    if isinstance(domain, ConstrainedBox) and domain.feasible.counts:
+        swaps = domain.feasible.swaps(point)
+        more = [_moved(domain, point, rng)] if discrete_names(domain) else []
+        return np.concatenate([swaps, *more])
+    return _moved(domain, point, rng)
+
+
+def _moved(domain: Domain, point: Array, rng: np.random.Generator) -> Array:
+    """Return points ``(m, d)`` that differ in one or two discrete parameters."""
     names, columns = discrete_names(domain), domain.columns
     codes = {name: _other_values(domain.axes[name], point[columns[name]], rng) for name in names}
     moved = [_replaced(point, [(columns[name], code)]) for name in names for code in codes[name]]
@@ -98,7 +117,10 @@ def climb(
     reached = values(points)
     for _ in range(rounds):
         moves = [neighbours(domain, points[i], rng) for i in active]
-        found = np.split(values(np.concatenate(moves)), np.cumsum([len(m) for m in moves])[:-1])
+        ends = np.cumsum([len(m) for m in moves])[:-1]
+        if isinstance(domain, ConstrainedBox):
+            moves = np.split(domain.project(np.concatenate(moves)), ends)
+        found = np.split(values(np.concatenate(moves)), ends)
         better = []
         for i, candidates, own in zip(active, moves, found, strict=True):
             best = int(own.argmax())

@@ -20,6 +20,7 @@ from bo_invert.models.optim.discrete_search import (
     climb,
     discrete_configurations,
     discrete_names,
+    has_configurations,
 )
 from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.models.optim.feasible_polytope import constrained_minimum
@@ -79,7 +80,7 @@ def optimize_acquisition(
     seen = [evaluate_scores(valid, domain, pool) for pool in pools]
     best = [np.argsort(-values, kind="stable")[: starts // len(pools)] for values in seen]
     candidates = np.concatenate([pool[rows] for pool, rows in zip(pools, best, strict=True)])
-    if domain.continuous:
+    if not has_configurations(domain):
         ends = gradient_ascent(valid, domain, candidates, steps)
     else:
         spread = _best_of_each_configuration(domain, np.concatenate(pools), np.concatenate(seen))
@@ -153,7 +154,8 @@ def _best_new(
     """Return the best candidate ``(d,)`` that is no duplicate, or else a random point."""
     # Random points are the last resort, if all candidates are duplicates.
     ranked = candidates[np.argsort(-values, kind="stable")]
-    candidates = np.concatenate([ranked, domain.uniform(rng, 1024)])
+    spare = 64 if isinstance(domain, ConstrainedBox) else 1024  # chains draw slowly
+    candidates = np.concatenate([ranked, domain.uniform(rng, spare)])
     found = (duplicates or DuplicateFilter(domain)).select_new(candidates, known, 1)
     return np.asarray(found[0])
 
