@@ -78,6 +78,7 @@ def begun() -> tuple[dict[str, Any], list[Any]]:
     study.tell(study.ask()[0], [1.0, 3.0])
     study.ask(2)
     study.journal.abandon({2})
+    study.add({"span": 2.0, "ribs": 5}, [0.8, 2.9])  # predictions need two observations
     return {**store.header("s"), "id": "the one"}, store.events("s")
 
 

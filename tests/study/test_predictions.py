@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> bi.Study:
 
 
 @pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of observations of all fits during a test."""
     counts: list[int] = []
     original = fit.fit_predictor
@@ -53,7 +52,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return original(statement, history, noisy=noisy)
 
     monkeypatch.setattr(fit, "fit_predictor", counted)
-    yield counts
+    return counts
 
 
 def test_designs_in_any_form_give_the_same_predictions(study: bi.Study, tmp_path: Path) -> None:
