@@ -159,7 +159,8 @@ def same_entries(one: Sequence[int], other: Sequence[int]) -> bool:
 
 
 def _equal(one: object, other: object) -> bool:
-    first, second = (np.asarray(as_array(part), dtype=np.float64) for part in (one, other))
+    arrays = (np.asarray(as_array(part), dtype=np.float64) for part in (one, other))
+    first, second = map(np.nan_to_num, arrays)
     first = first[: len(second)]
     scale = max(float(np.abs(first).max(initial=0.0)), 1e-300)
     return first.shape == second.shape and float(np.abs(first - second).max()) <= _ROUNDING * scale

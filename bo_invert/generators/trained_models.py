@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -180,6 +180,38 @@ def row_shapes(designs: Designs, shape: Sequence[int] | None) -> Iterator[tuple[
     yield from dict.fromkeys(one for one in found if one != own)
 
 
+def checked_data(data: Designs) -> Designs:
+    """Return the real designs of a latent.
+
+    Raises:
+        InvalidInputError: they are no batch of designs: a data loader, a data set of torch, a pair
+            of inputs and labels, an empty list, or numbers that are not finite.
+    """
+    kind = type(data)
+    if any(one.__module__.startswith("torch.utils.data") for one in kind.__mro__):
+        rows = (
+            "[batch[0] for batch in loader]"
+            if hasattr(data, "batch_size")
+            else ("[item[0][None] for item in dataset]")
+        )
+        raise InvalidInputError(
+            f"Latent: data must be an array (n, ...) or a list of designs, got {kind.__name__}. "
+            f"Write data=torch.cat({rows})."
+        )
+    if isinstance(data, tuple) and len(data) == 2 and len(np.shape(data[0])) > 1:
+        raise InvalidInputError(
+            "Latent: data must be designs only, got a pair. Write data=inputs, without the labels."
+        )
+    if len(data) == 0:
+        raise InvalidInputError(
+            "Latent: data must not be empty. Pass real designs, or omit data to use the prior."
+        )
+    kinds = getattr(getattr(data, "dtype", None), "kind", "")
+    if kinds == "f" and not np.isfinite(cast("Array", data)).all():
+        raise InvalidInputError("Latent: data must be finite, got NaN or inf. Remove these designs")
+    return data
+
+
 def check_reconstructions(designs: object, decoded: object) -> None:
     """Check that decoded codes of designs have the range of the designs.
 
@@ -195,9 +227,9 @@ def check_reconstructions(designs: object, decoded: object) -> None:
     if real.size != made.size or not made.size or not np.isfinite(made).all():
         return
     real, low, high = real.reshape(made.shape), made.min(), made.max()
-    if real.min() >= 0.0 and real.max() <= 1.0 and (low < -0.5 or high > 1.5):
+    if real.min() >= 0.0 and real.max() <= 1.0 and (low < -1.0 or high > 2.0):
         sigmoid = 1.0 / (1.0 + np.exp(-made.clip(-500, 500)))
-        if ((sigmoid - real) ** 2).mean() < 0.5 * ((made - real) ** 2).mean():
+        if ((sigmoid - real) ** 2).mean() < 0.25 * ((made - real) ** 2).mean():
             raise InvalidInputError(
                 f"Latent: the decoder returns logits, from {low:.3g} to {high:.3g}, for designs in "
                 "[0, 1]. Write bi.Latent(lambda z: torch.sigmoid(vae.decode(z)), dim, "
@@ -295,15 +327,13 @@ def _advice(model: object, dim: int, failures: Sequence[Exception]) -> str:
     layer = re.search(r"shapes cannot be multiplied \(\d+x\d+ and (\d+)x\d+\)", text)
     length = next((one for one in sizes if isinstance(one, int)), layer and int(layer[1]))
     if length and length != dim:
-        sentence = f"It takes codes of length {length}: write dim={length}. "
-        if not is_torch_module(model) or any(isinstance(one, int) for one in sizes):
-            return sentence
-        children = [name for name, _ in model.named_children()]
-        return sentence + (
-            f"If it is a whole autoencoder, pass the part that decodes; {children} are its parts. "
-            if children and _method(model, "decode") is None
-            else ""
-        )
+        children = [name for name, _ in model.named_children()] if is_torch_module(model) else []
+        if children and _method(model, "decode") is None and length not in sizes:
+            return (
+                f"If it is a decoder, its codes have length {length}: write dim={length}. If it is "
+                f"a whole autoencoder, pass the part that decodes; {children} are its parts. "
+            )
+        return f"It takes codes of length {length}: write dim={length}. "
     if re.search(r"[Ee]xpected .*(3D|4D)|expected .* to have \d+ channels", text):
         return (
             "Its codes are images. Write decoder=lambda z: model.decode(z.reshape(-1, c, h, w)) "

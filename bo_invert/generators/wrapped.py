@@ -47,7 +47,7 @@ def is_module(network: object) -> bool:
 
 def as_function(
     network: object, who: str, device: str | torch.device | None = None
-) -> Frozen | PlainFunction:
+) -> Frozen | ClosedFunction | PlainFunction:
     """Return ``network`` as a function on batches; a torch module then maps arrays to arrays.
 
     The function never changes its argument, even if the network works in place.
@@ -61,6 +61,8 @@ def as_function(
         InvalidInputError: ``network`` is not callable, the module cannot be copied, or there is no
             such device.
     """
+    if any(one.__name__ == "ScriptModule" for one in type(network).__mro__):
+        return ClosedFunction(cast("Callable[..., Any]", network), who)  # cannot be copied
     if is_module(network):
         return Frozen(network, who, device)
     if not callable(network):

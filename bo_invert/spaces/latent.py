@@ -22,7 +22,12 @@ from bo_invert.generators.latent_plausibility import (
     shown_components,
 )
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
-from bo_invert.generators.trained_models import Encoding, check_reconstructions, decoding
+from bo_invert.generators.trained_models import (
+    Encoding,
+    check_reconstructions,
+    checked_data,
+    decoding,
+)
 from bo_invert.generators.wrapped import TorchFunction, checked_length
 from bo_invert.hashing import Digest, design_name
 from bo_invert.spaces.base import Space
@@ -153,10 +158,7 @@ class Latent(Space):
             made = call_user_code(draw, rng, _FIT_DRAWS + _CALIBRATION_DRAWS)
             drawn = as_codes(made, dim, "Latent: draws of the prior")
             return fit(drawn[:_FIT_DRAWS], fresh=drawn[_FIT_DRAWS:])
-        if len(data) == 0:
-            raise InvalidInputError(
-                "Latent: data must not be empty. Pass real designs, or omit data to use the prior."
-            )
+        data = checked_data(data)
         if self._encoder is not None:
             codes = self._encoded(self._encoder, data, dim)
             check_reconstructions(data[:_COMPARED], self._decoder(codes[:_COMPARED]))

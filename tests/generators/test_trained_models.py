@@ -5,9 +5,11 @@ Each model decodes codes of length 4 to images 6 x 6 by the same weights, so tha
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.distributions import Bernoulli, Independent, Normal
+from torch.utils.data import DataLoader, TensorDataset
 
 import bo_invert as bi
 
@@ -202,6 +205,24 @@ class Encoder(nn.Module):
         return mean(x), log_variance(x)
 
 
+class Sigmoid(nn.Module):
+    def forward(self, z: torch.Tensor) -> Any:
+        return torch.sigmoid(logits(z))
+
+
+def traced(module: nn.Module, example: torch.Tensor) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(module, example)
+
+
+class Labelled(Plain):
+    """Decoder of codes and labels."""
+
+    def decode(self, z: torch.Tensor, label: torch.Tensor) -> Any:  # type: ignore[override]
+        return super().decode(z + label)
+
+
 class Convolutional(Base):
     """Generator of images from codes ``(n, dim, 1, 1)``."""
 
@@ -315,6 +336,16 @@ MODELS: dict[str, tuple[Callable[[], Any], dict[str, Any], bool]] = {
         lambda: SimpleNamespace(predict=lambda z: images(z)),
         {"encoder": SimpleNamespace(predict=keras_encoder)},
         False,
+    ),
+    "torch script": (
+        lambda: traced(Sigmoid(), torch.zeros(1, DIM)),
+        {"encoder": traced(Encoder(), torch.ones(1, SIDE, SIDE) / 2)},
+        True,
+    ),
+    "partial": (
+        lambda: partial(Labelled().decode, label=torch.zeros(1, DIM)),
+        {"encoder": Encoder()},
+        True,
     ),
     "plain object": (
         lambda: SimpleNamespace(decode=images, encode=lambda x: mean(torch.as_tensor(x)).numpy()),
@@ -448,6 +479,12 @@ class Whole(Base):
         (lambda: bi.Latent(Whole(), DIM), r"part that decodes.*\['dropout', 'norm', 'up'\]"),
         (lambda: bi.Latent(Parts(Features()).decoder, DIM, encoder=Features(), data=data()),
          r"shape \(2, 4\), got \(2, 12\)\. Pass encoder="),
+        (lambda: bi.Latent(Plain(), DIM, data=DataLoader(TensorDataset(torch.ones(9, 6, 6)))),
+         r"got DataLoader\. Write data=torch\.cat\(\[batch"),
+        (lambda: bi.Latent(Plain(), DIM, data=TensorDataset(torch.ones(9, 6, 6))),
+         r"got TensorDataset\. Write data=torch\.cat\(\[item"),
+        (lambda: bi.Latent(Plain(), DIM, data=(data(), np.zeros(60))), "without the labels"),
+        (lambda: bi.Latent(Plain(), DIM, data=np.full((60, 6, 6), np.nan)), "must be finite"),
         (lambda: bi.Latent(object(), DIM), "callable .* got object"),
         (lambda: bi.Latent(Plain(), DIM, data=np.moveaxis(np.stack([data()] * 3, 1), 1, -1)),
          "codes from the encoder|moveaxis"),
