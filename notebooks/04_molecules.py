@@ -11,6 +11,18 @@
 # %% [markdown]
 # # Molecules: search in the latent space of a SELFIES VAE
 #
+# **What this notebook is for.** It shows the parts of a search for molecules: generator, scores,
+# plausibility, judge and target. It runs on a library of 400 amides, so that everything is trained
+# within seconds. There the search does *not* beat samples or screening: the generator of so few
+# molecules hardly leaves them, and 200 calls see half of the library.
+#
+# With a real library it does where a score has no maximum among the known molecules. On 29,445
+# molecules of ZINC and with 500 calls, the median penalised logP over ten seeds is 4.87 for `auto`,
+# 4.28 for samples of the generator, and 3.49 for screening; the best known molecule has 4.22. The
+# lead over screening is significant, the lead over samples is so for CMA-ES only (5.08). For QED, a
+# score that known molecules already maximise, screening suffices. `docs/molecules.md` has all
+# results. Set `BO_INVERT_MOLECULES` to run this notebook on such a file.
+#
 # Which molecule has a required property? A variational autoencoder maps molecules to 32 numbers
 # and back. It generates SELFIES, so that every code decodes to a valid molecule. A search over
 # codes is a search over molecules, with few calls of any scoring function. Each score is shown
@@ -131,8 +143,8 @@ for name, study in studies.items():
 # ## Best of N and screening
 #
 # The same number of calls is spent on samples of the generator, and on molecules of the file.
-# Both are strong baselines for scores that real molecules already achieve. `docs/molecules.md`
-# has results for ten seeds and 500 calls.
+# Both are strong baselines for scores that real molecules already achieve. On the small library
+# they equal the search, see the top of this notebook.
 
 # %%
 from bo_invert.problems.examples.molecules import PROPERTIES

@@ -26,6 +26,8 @@ def executed(script: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.get("metadata", {}).pop("execution", None)
         for output in cell.get("outputs", []):
+            # The picture of a plot suffices; its interactive version is several times larger.
+            output.get("data", {}).pop("application/vnd.plotly.v1+json", None)
             if output.output_type == "stream":
                 output.text = output.text.replace(f"{HERE.parent}/", "")  # paths of warnings
     return notebook

@@ -1,0 +1,92 @@
+"""Write the pictures of ``docs/plots.md``: plots and report of a made-up reactor.
+
+    python experiments/plots.py [--out docs/images]
+
+The study has 8 past observations and 40 calls (seed 0); it takes half a minute. Screenshots of the
+report need Playwright and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bo_invert as bi
+
+ACIDS = {"sulphuric": 1.0, "hydrochloric": 0.8, "none": 0.4}
+WIDTHS = (1200, 400)
+"""Widths of the screenshots in pixels: a desktop and a phone."""
+
+
+def reactor(p: dict[str, Any]) -> dict[str, float]:
+    """Return yield in %, purity and cost of a recipe; hot and short recipes fail."""
+    if p["temperature"] > 92 and p["seconds"] < 5:
+        raise bi.FailedError("the vessel cracked")
+    heat = np.exp(-(((p["temperature"] - 70.0) / 25.0) ** 2))
+    time = np.exp(-(((np.log10(p["seconds"]) - 1.1) / 0.7) ** 2))
+    stages = 1.0 - 0.04 * (p["stages"] - 4) ** 2
+    return {
+        "yield": float(100.0 * heat * time * ACIDS[p["acid"]] * stages),
+        "purity": 1.0 - p["temperature"] / 400.0 - 0.02 * p["stages"],
+        "cost": 10.0 * p["stages"] + p["temperature"],
+    }
+
+
+def reactor_study() -> bi.Study:
+    """Return a study with past data and 40 calls."""
+    space = bi.Box(
+        {
+            "temperature": bi.Float(20.0, 95.0),
+            "seconds": bi.Float(1.0, 100.0, log=True),
+            "acid": bi.Choice(*ACIDS),
+            "stages": bi.Int(1, 6),
+            "stirring": bi.Float(0.0, 1.0),
+        }
+    )
+    problem = bi.Problem(
+        space, reactor, bi.Maximize("yield"), constraints=["purity >= 0.72"], name="reactor",
+        outputs=["yield", "purity", "cost"],
+        units={"temperature": "°C", "seconds": "s", "yield": "%", "cost": "€"},
+    )  # fmt: skip
+    study = bi.Study.create("reactor", problem, seed=0)
+    past = space.domain.values(space.domain.sample(np.random.default_rng(2), 8))
+    usable = [one for one in past if one["temperature"] <= 92]
+    study.add(usable, [reactor(one) for one in usable])
+    return study.run(40)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    out = parser.parse_args().out
+    study = reactor_study()
+    for name in ("optimization_history", "slice", "contour", "parallel_coordinate",
+                 "param_importances", "predicted_vs_observed"):  # fmt: skip
+        getattr(study.plot, name)().save(out / f"plot_{name}.png", width=1100, scale=1.0)
+    front = study.plot.pareto_front({"cost": "minimize", "yield": "maximize"})
+    front.save(out / "plot_pareto_front.png", width=1100, scale=1.0)
+    screenshots(study, out)
+
+
+def screenshots(study: bi.Study, out: Path) -> None:
+    """Write pictures of the report at the widths of ``WIDTHS``."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
+        page_file = study.report(Path(folder) / "report.html")
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width in WIDTHS:
+            page = browser.new_page(viewport={"width": width, "height": 1600})
+            page.goto(page_file.as_uri())
+            page.wait_for_timeout(3000)
+            page.screenshot(path=out / f"report_{width}.png")
+
+
+if __name__ == "__main__":
+    main()
