@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from servers import Served
 
 import bo_invert as bi
+from bo_invert.cli import main as cli
 from bo_invert.storage.open import open_store
 
 PARAMETERS = {
@@ -104,12 +104,16 @@ def by_python(folder: Path) -> str:
     return url
 
 
-def by_command_line(folder: Path) -> str:
+def by_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     def bo(*arguments: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "bo_invert.cli", *arguments, "--storage", "cli.db"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        return done.stderr
+        with pytest.MonkeyPatch.context() as patched:
+            patched.chdir(folder)
+            patched.setattr(sys, "argv", ["bo-invert", *arguments, "--storage", "cli.db"])
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        shown = capsys.readouterr().err
+        assert (ended.value.code or 0) == code, shown
+        return shown
 
     def complete(changes: dict[int, dict[str, str]], leave: int | None = None) -> None:
         with (folder / "asks.csv").open() as file:
@@ -145,6 +149,8 @@ def by_command_line(folder: Path) -> str:
     complete({}, leave=3)
     bo("pending", "week", "--out", "pending.csv")
     assert (folder / "pending.csv").read_text().splitlines()[1].startswith("40,")
+    bo("plot", "week", "optimization_history", "--out", "history.png")
+    assert (folder / "history.png").read_bytes().startswith(b"\x89PNG")
     bo("report", "week", "--out", "report")
     assert (folder / "report" / "report.html").stat().st_size > 10_000
     return f"sqlite:///{folder}/cli.db"
@@ -172,7 +178,7 @@ class Page:
         for name, text in cells.items():
             row.locator(f"[data-name='{name}']").fill(text)
         if extra:
-            row.locator("[placeholder]").fill(extra)
+            row.locator("[placeholder*='colour']").fill(extra)
         if "yield" not in cells:
             design: dict[str, Any] = {
                 name: row.locator(f"[data-name='{name}']").input_value() for name in PARAMETERS
@@ -237,7 +243,8 @@ def by_page(folder: Path, page: Any, served: Served) -> None:
     with page.expect_download() as waiting:
         page.click("#download")
     assert waiting.value.path().read_text().splitlines()[1].startswith("40,")
-    assert page.locator("#best").inner_text() != ""
+    page.click(".tabs [data-kind=optimization_history]")
+    page.wait_for_selector("#plot[data-kind=optimization_history]:not([aria-busy]) svg")
 
 
 def events(url: str) -> list[dict[str, Any]]:
@@ -260,8 +267,10 @@ def test_the_week_holds_what_happened(python_events: list[dict[str, Any]]) -> No
     assert len(python_events[kinds.index("added")]["queries"]) == 28
 
 
-def test_the_week_by_command_line(tmp_path: Path, python_events: list[dict[str, Any]]) -> None:
-    assert events(by_command_line(tmp_path)) == python_events
+def test_the_week_by_command_line(
+    tmp_path: Path, python_events: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert events(by_command_line(tmp_path, capsys)) == python_events
 
 
 @pytest.fixture
