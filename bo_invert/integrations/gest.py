@@ -33,6 +33,8 @@ with require_package("bo_invert.integrations.gest", "gest-api", "gest"):
 
 ID = "_id"
 """Key of the number of a trial in suggestions and results."""
+_FAILURES = {"xopt_error": "xopt_error_str", "_ignored": "_ignored_reason"}
+"""Keys by which Xopt and optimas mark results that are no observations, with their reasons."""
 
 
 class BoInvertGenerator(Generator):  # type: ignore[misc]  # a class without types
@@ -107,8 +109,8 @@ class BoInvertGenerator(Generator):  # type: ignore[misc]  # a class without typ
     def ingest(self, results: Sequence[Mapping[str, Any]]) -> None:
         """Record results of suggested points, by ``"_id"`` or equal variables, and of others.
 
-        A result whose objective or constraint is missing or not finite, or with a true
-        ``"xopt_error"``, is a failure.
+        A result whose objective or constraint is missing or not finite, or that Xopt or optimas
+        mark as an error, is a failure.
 
         Raises:
             ValueError: an ``"_id"`` is unknown, and nothing is recorded; or a variable is missing.
@@ -163,8 +165,9 @@ class BoInvertGenerator(Generator):  # type: ignore[misc]  # a class without typ
 
     def _answer(self, row: Mapping[str, Any]) -> dict[str, float] | FailedError:
         names = list(dict.fromkeys([*self.vocs.objectives, *self.vocs.constraints]))
-        if row.get("xopt_error"):
-            return FailedError(str(row.get("xopt_error_str") or "the evaluation failed"))
+        for flag, reason in _FAILURES.items():
+            if row.get(flag):
+                return FailedError(str(row.get(reason) or "the evaluation failed"))
         values = {name: row.get(name) for name in names}
         absent = [n for n, value in values.items() if value is None or not np.isfinite(value).all()]
         if absent:

@@ -101,13 +101,14 @@ def test_results_without_id_are_matched_or_added() -> None:
 
 def test_failures_are_recorded_as_such() -> None:
     made = BoInvertGenerator(full(), seed=0)
-    points = made.suggest(3)
+    points = made.suggest(4)
     results = [evaluate(point) for point in points]
+    results[3] |= {"_ignored": True, "_ignored_reason": "duplicate", "_status": "EVALUATED"}
     results[0]["f"] = math.nan
     del results[1]["c"]
     results[2] |= {"xopt_error": True, "xopt_error_str": "no beam"}
     made.ingest(results)
-    assert [trial.state.name for trial in made.study.trials] == ["FAILED"] * 3
+    assert [trial.state.name for trial in made.study.trials] == ["FAILED"] * 4
     assert "no beam" in made.study.trials[2].outcome.reason
 
 
