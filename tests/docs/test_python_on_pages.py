@@ -10,7 +10,7 @@ import pytest
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 
 
-@pytest.mark.parametrize("page", ["parameters.md", "integrations.md"])
+@pytest.mark.parametrize("page", ["parameters.md", "integrations.md", "plots.md"])
 def test_python_there_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (DOCS / page).read_text()
