@@ -115,7 +115,8 @@ def _recommended(
 ) -> Recommendation | None:
     """Return the recommended trial; None, and a message, if the problem cannot be loaded."""
     try:
-        made = stored_problem(store, name, source, parse_settings(settings, "--set"))
+        options = parse_settings(settings, "--set")
+        made = stored_problem(store, name, source, options, to_read=True)
         return Study.open(name, store, problem=made).recommend(noisy=True)
     except BoInvertError as reason:
         if source is not None or settings:

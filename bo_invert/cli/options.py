@@ -95,12 +95,18 @@ def parse_settings(pairs: Iterable[str] | None, flag: str) -> dict[str, Any]:
 
 
 def stored_problem(
-    store: Store, name: str, source: str | None, settings: Mapping[str, Any]
+    store: Store,
+    name: str,
+    source: str | None,
+    settings: Mapping[str, Any],
+    *,
+    to_read: bool = False,
 ) -> Problem:
     """Load the problem of a stored study from ``source``, by its name, or from the log.
 
     The name is that of a ready problem. A log holds the problem if its space is a box without data
-    and its objective is no ``Composite``.
+    and its objective is no ``Composite``. To read results, it also suffices for a box with data,
+    without the plausibility of designs.
 
     Raises:
         InvalidInputError: ``source`` is None and none of these has it, or loading fails.
@@ -111,7 +117,7 @@ def stored_problem(
     if source is not None or known in registry.names("problems"):
         return load_problem(source or known, settings)
     declared = stored_declaration(header)
-    if declared is None or header["problem"]["space"].get("data"):
+    if declared is None or (header["problem"]["space"].get("data") and not to_read):
         raise InvalidInputError(
             f"the problem {known!r} of study {name!r} is not a ready problem, and the log does not "
             "hold it. Add --problem file.py:name."
@@ -134,7 +140,8 @@ def readable_study(
     store.header(name)
     options = parse_settings(settings, "--set")
     try:
-        return Study.open(name, store, problem=stored_problem(store, name, source, options))
+        made = stored_problem(store, name, source, options, to_read=True)
+        return Study.open(name, store, problem=made)
     except ProblemChangedError as error:
         raise InvalidInputError(
             f"{error}\nGive the options of the problem with which the study ran: --set key=value"

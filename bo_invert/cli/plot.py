@@ -14,14 +14,11 @@ from bo_invert.cli.options import (
     Storage,
     StudyName,
     parse_settings,
-    stored_problem,
+    readable_study,
 )
 from bo_invert.cli.output import say
 from bo_invert.errors import InvalidInputError
-from bo_invert.problems.problem import Problem
-from bo_invert.storage.open import open_existing
 from bo_invert.study.plots import StudyPlots
-from bo_invert.study.study import Study
 
 Kind = StrEnum("Kind", list(StudyPlots.NAMES))  # type: ignore[misc]
 """Names of the plots."""
@@ -50,15 +47,7 @@ def plot(
     settings: Settings = None,
 ) -> None:
     """Draw a plot of a study to a file, without a browser for .png and .svg."""
-    store = open_existing(storage)
-    made: Problem | None = None
-    try:
-        made = stored_problem(store, name, problem, parse_settings(settings, "--set"))
-    except InvalidInputError as reason:
-        if problem is not None or settings:
-            raise
-        say(f"bo-invert: no model and no pictures: {reason}")
-    study = Study.open(name, store, problem=made)
+    study = readable_study(name, storage, problem, settings)
     drawn = getattr(study.plot, kind.value)(**_options(kind.value, param, target))
     if out.suffix.lower() == ".csv":
         out.parent.mkdir(parents=True, exist_ok=True)
