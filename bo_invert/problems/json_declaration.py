@@ -122,7 +122,7 @@ def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
     return {
         "space": space,
         "identity": problem.space.to_json(),
-        "outputs": list(problem.outputs),
+        "outputs": list(problem.output_names.oracle),
         "objective": objective,
         "constraints": [constraint.to_json() for constraint in problem.constraints],
         "differentiable": problem.differentiable,
