@@ -28,6 +28,13 @@ observations are less certain than predictions."""
 _KNOTS = 33
 """Number of log standard deviations at which factors are computed. Engineering choice: factors
 between them are interpolated."""
+_CORRECTION = 0.75
+"""Part of the finite-sample correction of conformal prediction, dimensionless. Engineering choice:
+with 0.5 and 1, the coverage of development functions after 25 observations was 1 % lower and
+higher."""
+_MAX_SCORE = 20.0
+"""Largest score of one forecast in standard deviations of the values. Engineering choice: a single
+outlier does not decide."""
 _LEVEL = 0.9
 """Nominal coverage, by definition of a 90 % interval."""
 
@@ -84,7 +91,7 @@ def interval_score(forecasts: Forecasts, values: Tensor) -> float:
     missed = torch.maximum(low - values, values - high).clamp(min=0.0)
     score = (high - low) + missed * 2.0 / (1.0 - _LEVEL)
     spread = values.std(0, correction=0)
-    score = score / torch.where(spread > 0.0, spread, 1.0)
+    score = (score / torch.where(spread > 0.0, spread, 1.0)).clamp(max=_MAX_SCORE)
     return float((score * forecasts.std).sum() / forecasts.std.sum())
 
 
@@ -117,9 +124,9 @@ class Calibration:
         )
         prior = torch.full((_KNOTS, _PRIOR_ERRORS), _PRIOR / _PRIOR_ERRORS).to(errors)
         # Conformal prediction takes the quantile at 0.9 (1 + 1 / n), because the observation to
-        # predict is one more. Forecasts without a fold are less certain than predictions, so half
+        # predict is one more. Forecasts without a fold are less certain than predictions, so a part
         # of the correction suffices.
-        level = min(_LEVEL * (1.0 + 0.5 / n), 0.99)
+        level = min(_LEVEL * (1.0 + _CORRECTION / n), 0.99)
         factors = torch.empty_like(knots)
         for j in range(c):
             weights = torch.exp(-0.5 * ((knots[:, j, None] - logs[:, j]) / _BANDWIDTH) ** 2)
