@@ -184,7 +184,7 @@ def _former(
         model = fit_model(made.statement, history, to_unit(domain, history.points))
         values = ModelledOutputs(made.statement, y, losses).values
         low, high = forecast(model.surrogate, to_unit(domain, tested), values).interval(0.9)
-    first = int(model.outputs.models_loss)
+    first = len(model.outputs.names) - len(model.outputs.columns)
     return low[:, first:], high[:, first:]
 
 

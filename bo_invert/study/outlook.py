@@ -109,7 +109,9 @@ def outlook(predictor: Predictor | None, history: History, noisy: bool, goal: Go
     rate, recent = _trend(calls, losses)
     count = len(history.completed)
     why = ""
-    if best is None or best.loss is None:
+    if goal.kind == "pareto":
+        why = "there are several criteria; study.hypervolume shows their progress"
+    elif best is None or best.loss is None:
         why = "no observation is feasible"
     elif predictor is None or count < MIN_OBSERVATIONS:
         why = f"{count} observations, at least {MIN_OBSERVATIONS} are needed"

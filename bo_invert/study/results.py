@@ -8,10 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.domains.search_domain import Domain, gaussian_domain
 from bo_invert.errors import InvalidInputError
-from bo_invert.history import History, Ledger
+from bo_invert.history import History, Ledger, best_so_far
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
@@ -45,7 +47,7 @@ from bo_invert.study.recommendation import (
 )
 from bo_invert.study.report import write_study_report
 from bo_invert.study.solutions import Solutions, solutions
-from bo_invert.types import Trial
+from bo_invert.types import Array, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
 
@@ -168,6 +170,18 @@ class StudyResults:
         enough = len(history.completed) >= MIN_OBSERVATIONS
         predictor = self._predictors.get(statement, history, noisy) if enough else None
         return outlook(predictor, history, noisy, goal)
+
+    @own_settings()
+    def improvements(self) -> tuple[Array, Array]:
+        """Return numbers of calls and the best feasible loss after each, shape ``(k,)`` each.
+
+        For several criteria the loss is minus the hypervolume; it is infinite without a front.
+        """
+        if not self._has_front:
+            return best_so_far(self.journal.trials)
+        curve = self.hypervolume
+        volumes = np.asarray(curve.volumes, dtype=float)
+        return np.asarray(curve.calls, dtype=float), np.where(volumes > 0.0, -volumes, np.inf)
 
     @property
     def ended(self) -> str:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.history import Ledger, best_so_far
+from bo_invert.history import Ledger
 from bo_invert.study.outlook import Outlook
-from bo_invert.types import State, Trial
+from bo_invert.types import Array, State, Trial
 from bo_invert.user_code import UserFunction
 from bo_invert.user_data import real, whole_number
 
@@ -40,6 +40,9 @@ class Progress(Protocol):
     @property
     def ended(self) -> str:
         """Reason for which a rule ended the last run; empty after new trials."""
+
+    def improvements(self) -> tuple[Array, Array]:
+        """Return numbers of calls and the best loss after each."""
 
     def outlook(self) -> Outlook:
         """Return the remaining gain."""
@@ -135,8 +138,8 @@ class _Patience(StopRule):
 
     def start(self, progress: Progress) -> Callable[[], str]:
         def reason() -> str:
-            calls, losses = best_so_far(progress.trials)
-            if math.isinf(losses[-1]):
+            calls, losses = progress.improvements()
+            if not len(calls) or math.isinf(losses[-1]):
                 return ""
             waited = int(calls[-1] - calls[(losses == losses[-1]).argmax()])
             return f"no improvement in {waited} calls" if waited >= self.calls else ""
@@ -254,7 +257,8 @@ def regret(least: float | str) -> StopRule:
 def patience(calls: int) -> StopRule:
     """End a run after this number of calls without an improvement of the best feasible value.
 
-    A run without a feasible observation continues.
+    For several criteria, the hypervolume of the front must improve. A run without a feasible
+    observation continues.
     """
     return _Patience(whole_number("stop.patience", "calls", calls))
 

@@ -180,3 +180,19 @@ def test_exported_reasons_are_imported(tmp_path: Path) -> None:
     other = open_store(f"sqlite:///{tmp_path}/other.db")
     import_study(other, tmp_path / "out.jsonl")
     assert bi.Study.open("out", other).ended == "3 calls are billed"
+
+
+def test_several_criteria_must_improve_the_hypervolume() -> None:
+    both = bi.Problem(
+        bi.Box([0.0, 0.0], [1.0, 1.0]),
+        lambda x: [float(x[0]), float(x[1])],
+        bi.Pareto(bi.Minimize("a"), bi.Minimize("b"), reference=[1.0, 1.0]),
+        outputs=["a", "b"],
+    )
+    study = bi.Study.create("front", both, "random").run(300, stop=bi.stop.patience(10))
+    assert study.ended == "no improvement in 10 calls"
+    volumes = study.hypervolume.volumes
+    assert volumes[-1] == volumes[-11] > volumes[-12]
+    assert not study.outlook().decided
+    assert "several criteria" in str(study.outlook())
+    assert len(study.predict([[0.5, 0.5]])) == 1
