@@ -42,6 +42,11 @@ CONFIG = schemathesis.Config.from_dict(
                 "include-method": "POST",
                 "phases": {"coverage": {"enabled": False}},
             },
+            # Only several criteria have a front.
+            {
+                "include-path-regex": "/(front|hypervolume)$",
+                "parameters": {"path.study": "front"},
+            },
             # Only a completed trial can be amended, and only a lost one be retried.
             {
                 "include-path": "/v1/studies/{study}/trials/{number}/amend",
@@ -82,7 +87,18 @@ def begun() -> tuple[dict[str, Any], list[Any]]:
     return {**store.header("s"), "id": "the one"}, store.events("s")
 
 
+def begun_front() -> tuple[dict[str, Any], list[Any]]:
+    """A study of two criteria with two results."""
+    store = MemoryStore()
+    criteria = bi.Pareto(bi.Minimize("drag"), bi.Maximize("lift"))
+    problem = bi.Problem(bi.Box({"span": bi.Float(1.0, 3.0)}), None, criteria)
+    study = bi.Study.create("front", problem, "random", storage=store)
+    study.add([{"span": 2.0}, {"span": 3.0}], [[0.8, 2.9], [0.9, 3.1]])
+    return {**store.header("front"), "id": "the one"}, store.events("front")
+
+
 HEADER, EVENTS = begun()
+FRONT = begun_front()
 answered: defaultdict[str, set[int]] = defaultdict(set)
 
 
@@ -94,15 +110,18 @@ def reached() -> Iterator[None]:
 
 
 def restore() -> None:
-    """One study, as it was begun."""
+    """The studies, as they were begun."""
     known = INSIDE.store.names()
-    if known == ["s"] and not INSIDE.store.events("s", after=len(EVENTS), limit=1):
+    if sorted(known) == ["front", "s"] and not INSIDE.store.events(
+        "s", after=len(EVENTS), limit=1
+    ):
         return
     for name in known:
         INSIDE.store.delete(name)
         INSIDE.studies.forget(name)
     INSIDE.studies.forget("s")
     INSIDE.store.create("s", HEADER, EVENTS)
+    INSIDE.store.create("front", *FRONT)
 
 
 @described.exclude(path_regex="/live$").parametrize()
