@@ -28,8 +28,8 @@ _RIDGE = 1e-9
 _RANK = 1e-10
 """Relative singular value of a dependent row. Engineering choice: rounding, rows have norm 1."""
 _STILL = 1e-14
-"""Slope (dimensionless) at which a value does not change along a direction. Engineering
-choice: rounding."""
+"""Slope at which a value does not change along a direction (dimensionless).
+Engineering choice: rounding."""
 _EXACT_ROWS = 64
 """Largest number of rows that the exact method projects in one call. Engineering choice: it takes
 0.2 ms a row; the caller replaces the other rows."""

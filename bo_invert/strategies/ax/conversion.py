@@ -8,7 +8,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from bo_invert.domains.search_domain import Domain
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.single_output import Maximize, Minimize
+from bo_invert.strategies.ax.parameter_constraints import ax_constraints
 from bo_invert.strategies.base import draw_seed, stream_generator
 from bo_invert.strategies.library_warnings import quiet
 from bo_invert.types import Array, State, Trial
@@ -101,6 +102,11 @@ def _axis(name: str, parameter: VariedParameter) -> Axis:
     )
 
 
+def _named(axis: Axis, constrained: bool, taken: set[str]) -> Axis:
+    """Return an axis whose name is valid in expressions of Ax, if there are constraints."""
+    return replace(axis, name=_metric_name(axis.name, taken)) if constrained else axis
+
+
 def _labels(choice: Choice) -> tuple[Any, ...]:
     """Return values of one type in their order, which Ax retains for strings only."""
     values, kinds = choice.values, {type(value) for value in choice.values}
@@ -117,22 +123,36 @@ def _labels(choice: Choice) -> tuple[Any, ...]:
 class Frame:
     """Conversion between points and Ax parameters; those of a latent are ``z0, z1, ...``.
 
-    Ax receives conditional parameters in all trials, inactive ones with their default value.
+    Ax receives conditional parameters in all trials, inactive ones with their default value. Names
+    that are not valid in parameter constraints change, with ``rename``, if there are constraints.
     """
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain, rename: bool = True) -> None:
         self.domain = domain
-        self.axes = tuple(_axis(name, parameter) for name, parameter in domain.axes.items())
+        rename = rename and bool(domain.constraints)
+        self.constraints = ax_constraints(domain)
+        taken: set[str] = set()
+        self.named = {
+            name: _named(_axis(name, parameter), rename, taken)
+            for name, parameter in domain.axes.items()
+            if name not in self.constraints.determined
+        }
+        self.axes = tuple(self.named.values())
+
+    @property
+    def parameter_constraints(self) -> list[str]:
+        """Linear inequalities in the words of Ax."""
+        return self.constraints.texts({name: axis.name for name, axis in self.named.items()})
 
     def to_ax(self, point: Array) -> dict[str, Any]:
         """Return the parameters of a point ``(d,)``; those of a latent may exceed Ax's bounds."""
-        values = self.domain.named(point).values()
-        return {axis.name: axis.to_ax(v) for axis, v in zip(self.axes, values, strict=True)}
+        values = self.domain.named(point)
+        return {axis.name: axis.to_ax(values[name]) for name, axis in self.named.items()}
 
     def from_ax(self, parameters: Mapping[str, Any]) -> Array:
         """Return the point ``(d,)`` of parameters, projected to the domain."""
-        values = [axis.from_ax(parameters[axis.name]) for axis in self.axes]
-        return self.domain.point(dict(zip(self.domain.axes, values, strict=True)))
+        values = {name: axis.from_ax(parameters[axis.name]) for name, axis in self.named.items()}
+        return self.domain.point(self.constraints.completed(values))
 
 
 # --- outputs and metrics ---------------------------------------------------------------------
@@ -271,7 +291,11 @@ def client_from(
     metrics = metrics_of(statement, names)
     with quiet("ax"):
         client = Client(random_seed=seed)
-        client.configure_experiment([axis.config() for axis in frame.axes], name=statement.name)
+        client.configure_experiment(
+            [axis.config() for axis in frame.axes],
+            parameter_constraints=frame.parameter_constraints,
+            name=statement.name,
+        )
         client.configure_optimization(metrics.objective, list(metrics.constraints))
         if all_outputs:
             client.configure_tracking_metrics(

@@ -5,7 +5,7 @@ Import it late: Ax takes seconds to load.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,15 @@ from ax.core.parameter import (
     ParameterType,
     RangeParameter,
 )
+from ax.core.parameter_constraint import ParameterConstraint
 from ax.core.trial_status import TrialStatus
 from ax.core.types import ComparisonOp
 from ax.exceptions.core import DataRequiredError, OptimizationComplete
 from ax.generation_strategy.external_generation_node import ExternalGenerationNode
 
+from bo_invert.domains.constrained_box import constrained_box
+from bo_invert.domains.input_constraints import Linear
 from bo_invert.domains.parameters import Choice, Float, Int, Parameter
-from bo_invert.domains.search_domain import box_domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives.base import Objective, Tensor
 from bo_invert.objectives.composite import Composite
@@ -60,7 +62,7 @@ class StrategyNode(ExternalGenerationNode):  # type: ignore[misc]  # Ax is untyp
     @own_settings()
     def update_generator_state(self, experiment: Experiment, data: Data) -> None:
         self._statement, self._fixed = statement_of(experiment)
-        self._frame = Frame(self._statement.domain)
+        self._frame = Frame(self._statement.domain, rename=False)
         require_support(self.strategy, self._statement)
         self._log, self._notes = self._read(experiment, data)
         self._fresh = []
@@ -176,10 +178,8 @@ def statement_of(experiment: Experiment) -> tuple[ProblemStatement, dict[str, An
         InvalidInputError: strategies do not support a part of the experiment.
     """
     space, config = experiment.search_space, experiment.optimization_config
-    if space.parameter_constraints or space.is_hierarchical:
-        raise InvalidInputError(
-            "strategies of bo_invert support no parameter constraints and no hierarchical spaces"
-        )
+    if space.is_hierarchical:
+        raise InvalidInputError("strategies of bo_invert support no hierarchical spaces")
     if config is None or config.is_moo_problem:
         raise InvalidInputError(
             "strategies of bo_invert need an optimization config with exactly one objective"
@@ -207,12 +207,22 @@ def statement_of(experiment: Experiment) -> tuple[ProblemStatement, dict[str, An
     outputs = tuple(dict.fromkeys([*weights, *(c.output for c in constraints)]))
     statement = ProblemStatement(
         experiment._name or "ax experiment",
-        box_domain(parameters),
+        constrained_box(parameters, _linear(space.parameter_constraints, fixed)),
         outputs,
         _objective(weights).bind(outputs),
         tuple(constraint.bind(outputs) for constraint in constraints),
     )
     return statement, fixed
+
+
+def _linear(
+    constraints: Sequence[ParameterConstraint], fixed: Mapping[str, Any]
+) -> tuple[Linear, ...]:
+    """Convert the parameter constraints of Ax; fixed parameters become part of the bounds."""
+    found = (
+        Linear(dict(one.constraint_dict), upper=float(one.bound)).at(fixed) for one in constraints
+    )
+    return tuple(one for one in found if one is not None)
 
 
 def _objective(weights: Mapping[str, float]) -> Objective:

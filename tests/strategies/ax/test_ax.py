@@ -503,12 +503,39 @@ def test_a_node_refuses_what_it_cannot_serve() -> None:
 
     with pytest.raises(bi.InvalidInputError, match="no option"):
         generation_node("sobol", colour="red")
-    with pytest.raises(bi.InvalidInputError, match="parameter constraints"):
-        ax_client(generation_node("sobol"), constraints=["x + n <= 5"]).get_next_trials(1)
     with pytest.raises(bi.InvalidInputError, match="exactly one objective"):
         ax_client(generation_node("sobol"), objective="cost, -time").get_next_trials(1)
     with pytest.raises(bi.UnsuitableStrategyError, match="needs gradients"):
         ax_client(generation_node("gradient")).get_next_trials(1)
+
+
+def test_parameter_constraints_of_ax_are_input_constraints() -> None:
+    from bo_invert.strategies.ax.generation_node import generation_node
+
+    client = ax_client(generation_node("sobol"), constraints=["x + n <= 3"])
+    found = [one for _ in range(6) for one in client.get_next_trials(1).values()]
+    assert all(float(one["x"]) + float(one["n"]) <= 3 + 1e-9 for one in found)  # type: ignore[arg-type]
+
+
+def test_linear_constraints_are_native_in_ax() -> None:
+    from bo_invert.strategies.ax.conversion import Frame
+
+    box = bi.Box(
+        {
+            "a": bi.Float(0, 1),
+            "flow rate": bi.Float(0, 0.8),
+            "c": bi.Float(0, 1),
+            "n": bi.Int(0, 5),
+        },
+        constraints=["a + flow rate + c == 1", "a <= flow rate", "n + 2 a <= 3"],
+    )
+    frame = Frame(box.domain)
+    # The equality determines one fraction, whose range is two inequalities.
+    assert len(frame.axes) == 3
+    assert len(frame.parameter_constraints) == 4
+    points = box.domain.sample(np.random.default_rng(0), 5)
+    for point in points:
+        np.testing.assert_allclose(frame.from_ax(frame.to_ax(point)), point, atol=1e-9)
 
 
 def test_a_scalarized_objective_is_understood() -> None:
