@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,8 +31,7 @@ MAX_ROUNDING = 1e-9
 """Largest difference of the unit coordinates of one design, dimensionless. Engineering choice:
 double precision rounds to 1e-16, single precision at a bound to 6e-8 of the bound."""
 POINT_ROUNDING = 1e-6
-"""Largest distance of a point from the unit cube, dimensionless. Engineering choice: coordinates in
-single precision."""
+"""Largest distance of a point from the unit cube. Engineering choice: single precision."""
 LARGEST_COORDINATE = 1e6
 """Largest absolute value of a coordinate, dimensionless. Engineering choice: points lie within a
 few units of 0, and squared distances of models must not overflow."""
@@ -150,8 +149,7 @@ def design_points(space: Space, designs: object, points: object, where: str) -> 
         rows = table_designs(cast("str | Path", designs), space.domain, where)
         designs, points = (None, rows) if space.domain.latent else (rows, points)
     designs = read_once(designs)
-    single = record(designs) is not None and columns(designs) is None
-    queries = user_queries(space, [designs] if single else designs, points, where)
+    queries = user_queries(space, listed_designs(designs), points, where)
     require(queries, f"{where}: there must be at least one design, got none")
     coordinates = np.array([query.point for query in queries])
     return coordinates if space.domain.latent else space.domain.project(coordinates)
@@ -230,56 +228,63 @@ def _encode(space: Space, designs: object, tolerated_loss: float) -> Array:
 
 
 def observations(
-    problem: Problem,
-    X: object,
-    Y: object,
-    points: object,
-    costs: Sequence[Cost] | None,
-    locate: Callable[[object], list[Query]] | None = None,
+    problem: Problem, X: object, Y: object, points: object, costs: Sequence[Cost] | None
 ) -> tuple[list[Query], list[Outcome]]:
     """Return queries and outcomes for the arguments of ``Study.add``.
-
-    Args:
-        problem: Problem of the study.
-        X: Designs, or None.
-        Y: Rows of outputs.
-        points: Points ``(n, d)``, or None.
-        costs: Cost of each design; None for none.
-        locate: Function from designs, also outside the search domain, to their queries.
 
     Raises:
         InvalidInputError: Shapes do not match, a design is outside the space, or the space cannot
             encode designs.
     """
-    X, Y = read_once(X), read_once(Y)
-    single = record(X) is not None
-    designs = [X] if single and columns(X) is None else X  # a mapping of columns is a table
-    if locate is not None and points is None:
-        queries = locate(designs)
-    else:
-        queries = user_queries(problem.space, designs, points, "data")
-        require_constraints(problem.space, queries, "add")
-        _require_bounds(problem.space, queries)
-    count = len(queries)
-    answers = output_rows(Y, single, count, problem.output_names.oracle)
+    X = read_once(X)
+    queries = user_queries(problem.space, listed_designs(X), points, "data")
+    require_constraints(problem.space, queries, "add")
+    _require_bounds(problem.space, queries)
+    return queries, outcomes_of(problem, queries, Y, points if X is None else X, costs)
+
+
+def listed_designs(X: object) -> object:
+    """Return one design as a list of one; a mapping of columns is a table."""
+    return [X] if record(X) is not None and columns(X) is None else X
+
+
+def outcomes_of(
+    problem: Problem,
+    queries: Sequence[Query],
+    Y: object,
+    given: object,
+    costs: Sequence[Cost] | None,
+) -> list[Outcome]:
+    """Return the outcomes of queries of the user.
+
+    Args:
+        problem: Problem of the study.
+        queries: Queries of n designs.
+        Y: n rows of outputs; errors are allowed.
+        given: Designs or points of the user, whose row labels Y may have.
+        costs: Cost of each design; None for none.
+
+    Raises:
+        InvalidInputError: Shapes or row labels do not match.
+    """
+    count, Y = len(queries), read_once(Y)
+    answers = output_rows(Y, record(given) is not None, count, problem.output_names.oracle)
     require(
         len(answers) == count,
         f"add: Y must have a row for each of {count} designs, got {len(answers)}",
     )
-    answers = _aligned(points if X is None else X, Y, answers)
+    answers = _aligned(given, Y, answers)
     bills = [Cost()] * count if costs is None else costs
     require(
         len(bills) == count,
         f"add: costs must have an entry for each of {count} designs, got {len(bills)}",
     )
-    for answer in answers:
+    outcomes = []
+    for answer, bill, query in zip(answers, bills, queries, strict=True):
         if not isinstance(answer, EvaluationError):
             check_outputs(answer, problem.output_names.reported(answer))
-    outcomes = [
-        problem.outcome(answer, bill, query.point)
-        for answer, bill, query in zip(answers, bills, queries, strict=True)
-    ]
-    return queries, outcomes
+        outcomes.append(problem.outcome(answer, bill, query.point))
+    return outcomes
 
 
 def _aligned(X: object, Y: object, answers: list[Any]) -> list[Any]:

@@ -21,12 +21,13 @@ from bo_invert.study.input_validation import (
     LARGEST_COORDINATE,
     MAX_ROUNDING,
     POINT_ROUNDING,
-    observations,
+    listed_designs,
+    outcomes_of,
     user_query,
 )
 from bo_invert.types import JSON, Array, Cost, Outcome, Query, Trial
 from bo_invert.user_data import number, scalar
-from bo_invert.user_tables import record
+from bo_invert.user_tables import read_once, record
 
 Outside = Literal["error", "model", "skip"]
 """Treatment of designs outside the search domain: report them, record them for the models only, or
@@ -159,14 +160,11 @@ def outside_observations(
         points is None and not problem.space.domain.latent,
         "add: outside='model' needs designs of a Box",
     )
-    places: list[Place] = []
-
-    def locate(designs: object) -> list[Query]:
-        rows = named_rows(problem.space.domain.parameters, designs, vectors=True)
-        places.extend(place(problem.space, row, True) for row in rows)
-        return [Query(one.point, origin="data", design=one.design) for one in places]
-
-    queries, outcomes = observations(problem, X, Y, None, costs, locate)
+    X = read_once(X)
+    rows = named_rows(problem.space.domain.parameters, listed_designs(X), vectors=True)
+    places = [place(problem.space, row, True) for row in rows]
+    queries = [Query(one.point, origin="data", design=one.design) for one in places]
+    outcomes = outcomes_of(problem, queries, Y, X, costs)
     marked = zip(outcomes, places, strict=True)
     return queries, [replace(outcome, outside=one.outside) for outcome, one in marked]
 
