@@ -46,7 +46,10 @@ def plot(
     problem: ProblemOption = None,
     settings: Settings = None,
 ) -> None:
-    """Draw a plot of a study to a file, without a browser for .png and .svg."""
+    """Draw a plot of a study to an HTML, PNG or SVG file.
+
+    PNG and SVG need no browser.
+    """
     study = readable_study(name, storage, problem, settings)
     drawn = getattr(study.plot, kind.value)(**_options(kind.value, param, target))
     if out.suffix.lower() == ".csv":

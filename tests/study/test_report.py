@@ -137,10 +137,12 @@ def test_a_noisy_study_recommends_with_an_interval(tmp_path: Path) -> None:
 
 def test_a_trained_model_needs_a_judge(tmp_path: Path) -> None:
     model = torch.nn.Linear(2, 1)
+    torch.nn.init.ones_(model.weight)
+    torch.nn.init.zeros_(model.bias)
     problem = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), model, bi.Maximize())
     study = bi.Study.create("net", problem, "random").run(4)
     assert "there is no judge" in page_of(study, tmp_path).sections["steps"]
-    judged = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), model, bi.Maximize(), judge=lambda x: 0.0)
+    judged = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), model, bi.Maximize(), judge=lambda x: -5.0)
     study = bi.Study.create("judged", judged, "random").run(4)
     page = page_of(study, tmp_path)
     assert "does not confirm" in page.sections["steps"]
