@@ -101,8 +101,8 @@ def test_ranges_and_intervals_to_avoid(tmp_path: Path) -> None:
         "avoid": {"f": [48, 52]}, "weights": [1, 2, 1], "scale": [1, 1, 2],
     }  # fmt: skip
     assert create(server, BOX, target).status_code == 201
-    (told,) = tell_all(server, [[0.6, 1.5, 49.0]])
-    assert told["loss"] == pytest.approx((0.2**2 + 2 * 0.5**2 + 0.5**2) / 4)
+    (answered,) = tell_all(server, [[0.6, 1.5, 49.0]])
+    assert answered["loss"] == pytest.approx((0.2**2 + 2 * 0.5**2 + 0.5**2) / 4)
 
 
 @pytest.mark.parametrize(
