@@ -346,7 +346,9 @@ class StudyResults:
         text = study_text(
             self.name, self.problem_name, self._strategy_name, self.trials, self.spent
         )
-        return f"{text}\n  note    {NOISE_NOTE}" if self.noisy and self.best is not None else text
+        if self.noisy and self.best is not None:
+            text += f"\n  note    {NOISE_NOTE}"
+        return f"{text}\n  ended   {self.ended}" if self.ended else text
 
     def _repr_html_(self) -> str:
         best = self.best
