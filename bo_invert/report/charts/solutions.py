@@ -17,6 +17,8 @@ from bo_invert.report.runs import Picture
 from bo_invert.types import Trial
 
 _ROLES = ("first", "solution 2", "solution 3", "solution 4", "solution 5")
+_BELOW = 0.36
+"""Distance of the ends of a range below its line, in rows. Engineering choice."""
 _MOST = 16
 """Largest number of parameters. Engineering choice."""
 
@@ -73,14 +75,14 @@ def _parameters(data: StudyData, found: Sequence[Shown]) -> Panel:
         layers.append(
             Points(role, shortened(", ".join(one.facts[:2]), 40), x, rows + offset, texts)
         )
-    for side, end in (("right", -0.03), ("left", 1.03)):
-        ends = tuple(_end(data, name, side == "left") for name in names)
-        layers.append(Labels(np.full(len(names), end), rows, ends, anchor=side))
+    for side, end in (("left", 0.0), ("right", 1.0)):
+        ends = tuple(_end(data, name, side == "right") for name in names)
+        layers.append(Labels(np.full(len(names), end), rows + _BELOW, ends, anchor=side))
     ticks = tuple((float(row), data.label(name)) for row, name in zip(rows, names, strict=True))
     return Panel(
-        Axis("from the lower to the upper end of each parameter", ticks=(), bounds=(-0.22, 1.22)),
-        Axis(ticks=ticks, bounds=(len(names) - 0.3, -0.7)),
-        tuple(layers), wide=True, height=max(180, 90 + 34 * len(names)),
+        Axis("from low to high end of the range", ticks=(), bounds=(-0.05, 1.05)),
+        Axis(ticks=ticks, bounds=(len(names) - 0.25, -0.7)),
+        tuple(layers), wide=True, height=max(180, 90 + 40 * len(names)),
     )  # fmt: skip
 
 
