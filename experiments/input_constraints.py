@@ -7,7 +7,7 @@
 ``asks`` runs every strategy on six sets, with and without their constraints in turns, and records
 the share of feasible points and the processor time of the asks. ``mixtures`` runs 40 calls of 10
 seeds on three mixtures with the optimum on the boundary; ``baybe`` needs the variable
-``BAYBE_PYTHON``, a Python with BayBE. Each run is a line of OUT; existing ones are not repeated.
+``MIXTURE_PYTHON``, a Python with BayBE. Each run is a line of OUT; existing ones are not repeated.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def mixture(method: str, name: str, seed: int) -> list[float]:
     """Return the losses of all calls of a run."""
     here = Path(__file__).parent
     if method == "baybe":
-        command = [os.environ["BAYBE_PYTHON"], "baybe_mixtures.py", name, str(seed)]
+        command = [os.environ["MIXTURE_PYTHON"], "baybe_mixtures.py", name, str(seed)]
         ran = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr[-2000:]
         return list(json.loads(ran.stdout.splitlines()[-1]))

@@ -112,9 +112,7 @@ def reached() -> Iterator[None]:
 def restore() -> None:
     """The studies, as they were begun."""
     known = INSIDE.store.names()
-    if sorted(known) == ["front", "s"] and not INSIDE.store.events(
-        "s", after=len(EVENTS), limit=1
-    ):
+    if sorted(known) == ["front", "s"] and not INSIDE.store.events("s", after=len(EVENTS), limit=1):
         return
     for name in known:
         INSIDE.store.delete(name)

@@ -55,6 +55,20 @@ export function creation(root, send, opened) {
   });
 }
 
+// Text of an input constraint, from its JSON form.
+export function constraintText(one) {
+  if (one.type === "count") {
+    const number = one.least === one.most ? `exactly ${one.most}` : one.least ? `${one.least} to ${one.most}` : `at most ${one.most}`;
+    return `${number} of ${one.of.join(", ")} non-zero`;
+  }
+  if (one.type !== "linear") return one.name;
+  const terms = Object.entries(one.coefficients).map(([name, c]) => `${c < 0 ? "- " : "+ "}${Math.abs(c) === 1 ? "" : `${Math.abs(c)} `}${name}`);
+  const left = terms.join(" ").replace(/^\+ /, "");
+  if (one.lower === one.upper) return `${left} = ${one.upper}`;
+  if (one.lower === null) return `${left} ≤ ${one.upper}`;
+  return one.upper === null ? `${left} ≥ ${one.lower}` : `${one.lower} ≤ ${left} ≤ ${one.upper}`;
+}
+
 // Allowed values of a parameter, and the conditions under which it exists.
 function hint(about) {
   const parts = about.low === undefined ? [] : [`${about.low} to ${about.high}`];
@@ -89,7 +103,9 @@ export class Forms {
       if (!answer.trials.length) return `No trial: ${answer.why}.`;
       return `Suggested: trials ${answer.trials.map((trial) => trial.number).join(", ")}.`;
     });
-    this.fields($(".fields", ask), this.parameters, "fixed");
+    this.fields($(".fields", ask), this.parameters.filter(([, one]) => one.type !== "fixed"), "fixed");
+    const constraints = (about.problem.space.domain && about.problem.space.domain.constraints) || [];
+    if (constraints.length) ask.append(make("p", `All suggestions satisfy ${constraints.map(constraintText).join("; ")}.`, "hint"));
     const amend = $("#amend-form", this.root);
     this.fields($(".fields", amend), [...this.parameters, ...this.outputs.map((one) => [one, {}])], "");
     this.handle(amend, async () => {
