@@ -62,7 +62,7 @@ def test_interval_score_prefers_narrow_intervals_that_hold() -> None:
         ones = torch.ones_like(values)
         return interval_score(Forecasts(0.0 * ones, ones, values, ends), values)
 
-    assert score(1.7) < score(5.0) < score(0.1)
+    assert score(1.7) < min(score(5.0), score(0.1))
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -160,6 +160,24 @@ def test_a_step_function_is_predicted_with_a_forest() -> None:
     problem = cube(lambda x: float(np.floor(5.0 * x[0]) + np.floor(4.0 * x[1])), bi.Minimize(), d=6)
     predictor, _ = fitted(problem, 80)
     assert "random forest" in predictor.about
+
+
+def test_a_cluster_of_a_smooth_function_is_predicted_without_a_forest() -> None:
+    """Few isolated points, which a process forecasts badly, must not decide."""
+
+    def bowl(x: np.ndarray) -> float:
+        return float(((x + 0.2) ** 2).sum())
+
+    rng = np.random.default_rng(1)
+    isolated = np.array([[0.9, 0.8], [0.1, 0.95], [0.95, 0.1], [0.7, 0.2]])
+    points = np.vstack([isolated, 0.2 + 0.05 * rng.random((26, 2))])
+    study = bi.Study.create("cluster", cube(bowl, bi.Minimize(), 2), "random")
+    study.add(points, [bowl(point) for point in points])
+    predictor = fit_predictor(study.statement, study.history, noisy=False)
+    near = 0.2 + 0.05 * rng.random((50, 2))
+    errors = study.predict(near).loss.mean - [bowl(point) for point in near]
+    assert "process" in predictor.about
+    assert np.abs(errors).max() < 1e-3  # a forest errs by 1e-2
 
 
 def test_repeated_noise_is_in_outcomes_and_not_in_expectations() -> None:
