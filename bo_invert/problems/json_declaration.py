@@ -176,7 +176,7 @@ def stored_declaration(header: JSON) -> JSON:
     problem = header["problem"]
     if header.get("declared") is not None:
         return header["declared"]
-    if problem["space"].get("type") != "box" or problem["objective"]["type"] == "composite":
+    if problem["space"].get("type") != "box" or problem["objective"].get("type") == "composite":
         return None
     domain = problem["space"]["domain"]
     constraints = domain.get("constraints", [])

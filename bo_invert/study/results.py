@@ -316,7 +316,7 @@ class StudyResults:
     @property
     def _has_front(self) -> bool:
         objective = self.journal.header["problem"]["objective"]
-        stored = objective["type"] == "pareto"
+        stored = objective.get("type") == "pareto"
         code = stored and any(one["type"] == "composite" for one in objective["objectives"])
         return stored and (self.problem is not None or not code)
 
