@@ -193,7 +193,9 @@ def _shape_and_images(
         InvalidInputError: there is no shape of an image.
     """
     images: Any = data if shape is None else shape
-    if shape is None or np.ndim(images) > 1:
+    # Sizes may be arrays of length one.
+    sizes = isinstance(shape, (list, tuple)) and all(np.size(one) == 1 for one in shape)
+    if shape is None or (np.ndim(images) > 1 and not sizes):
         if shape is not None and data is not None:
             raise InvalidInputError("Pixels: images must be given once, as shape or as data")
         found = np.shape(images)[1:]
