@@ -1,4 +1,4 @@
-"""Generator of the gest-api standard, for Xopt, optimas and libEnsemble. Needs the extra ``gest``.
+"""Generator of the gest-api standard, for optimas and libEnsemble. Needs the extra ``gest``.
 
 https://github.com/campa-consortium/gest-api
 """

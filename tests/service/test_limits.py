@@ -19,13 +19,15 @@ from bo_invert.service.request_body import BODY, OUTCOME_BODY, SMALL_BODY
 NAME = "s"
 READS = (
     "", "/trials", "/trials?limit=1000", "/trials/0", "/columns", "/best", "/solutions?count=100",
-    "/curve", "/log", "/gallery", "/pending",
+    "/curve", "/log", "/gallery", "/pending", "/outlook", "/plots/timeline",
 )  # fmt: skip
 """GET routes of a study, after its path."""
+FRONTS = ("/front", "/hypervolume")
+"""GET routes of a study of several criteria, after its path."""
 CHANGES = (
     "ask", "trials/0/tell", "trials/0/fail", "trials/0/heartbeat", "heartbeat", "trials/0/release",
     "trials/0/cancel", "trials/0/retry", "trials/0/amend", "observations", "enqueue", "table",
-    "results",
+    "results", "end", "predict",
 )  # fmt: skip
 """POST routes of a study, after its path."""
 
@@ -44,8 +46,14 @@ def test_the_lists_above_are_complete(tmp_path: Path) -> None:
     study, one = "/v1/studies/{study}", "{number}"
     known = {(study + "/" + verb.replace("trials/0", f"trials/{one}"), "post") for verb in CHANGES}
     known |= {
-        (study + verb.partition("?")[0].replace("trials/0", f"trials/{one}"), "get")
-        for verb in READS
+        (
+            study
+            + verb.partition("?")[0]
+            .replace("trials/0", f"trials/{one}")
+            .replace("timeline", "{plot}"),
+            "get",
+        )
+        for verb in (*READS, *FRONTS)
     }
     known |= {("/v1/studies", "get"), ("/v1/studies", "post"), (study, "delete")}
     known |= {(study + "/live", "get")}
@@ -80,7 +88,7 @@ async def called(
 
 
 ROUTES = [
-    *(("GET", f"/v1/studies/{NAME}{verb}") for verb in READS),
+    *(("GET", f"/v1/studies/{NAME}{verb}") for verb in (*READS, *FRONTS)),
     *(("POST", f"/v1/studies/{NAME}/{verb}") for verb in CHANGES),
     ("GET", "/v1/studies"), ("POST", "/v1/studies"), ("DELETE", f"/v1/studies/{NAME}"),
     ("GET", f"/v1/studies/{NAME}/live"), ("GET", "/"), ("GET", "/healthz"),
@@ -100,7 +108,7 @@ def test_no_body_is_read_without_a_token(tmp_path: Path, method: str, path: str)
 
 LIMITS = {
     "observations": BODY, "table": BODY, "results": BODY, "trials/0/tell": OUTCOME_BODY,
-    "trials/0/amend": OUTCOME_BODY, "enqueue": OUTCOME_BODY,
+    "trials/0/amend": OUTCOME_BODY, "enqueue": OUTCOME_BODY, "predict": OUTCOME_BODY,
 }  # fmt: skip
 
 
