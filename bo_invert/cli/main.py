@@ -34,7 +34,7 @@ COMMANDS = {
     "trials": ("show:trials", "List the trials of a study."),
     "best": ("best:best", "Show the best trial of a study."),
     "front": ("front:front", "Show the Pareto front of a study with several criteria."),
-    "plot": ("plot:plot", "Draw a plot of a study to a file, without a browser for .png and .svg."),
+    "plot": ("plot:plot", "Draw a plot of a study to an HTML, PNG or SVG file."),
     "predict": ("predict:predict", "Predict outputs at the designs of a CSV file, without a call."),
     "outlook": (
         "predict:outlook",

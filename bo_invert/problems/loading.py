@@ -73,7 +73,7 @@ def _declared(path: Path) -> Problem:
         return problem_from_declaration(json.loads(path.read_text(encoding="utf-8")), path.stem)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInputError(
             f"{path}: must be a problem as JSON, such as "
             '{"space": {"type": "box", "parameters": {"x": {"type": "float", "low": 0, "high": 1, '
