@@ -24,15 +24,22 @@ _PHRASES = {
 
 
 def study_text(
-    name: str, problem_name: str, strategy_name: str, trials: Sequence[Trial], ledger: Ledger
+    name: str,
+    problem_name: str,
+    strategy_name: str,
+    trials: Sequence[Trial],
+    ledger: Ledger,
+    front: str = "",
 ) -> str:
-    """Return problem, trial counts, best trial and cost of a study in a few lines."""
+    """Return problem, trial counts, best trial or Pareto front, and cost in a few lines."""
     history = History(trials)
     lines = [
         f"Study {name!r}: {problem_name} by {strategy_name}",
         f"  trials  {counts_text(trials)}",
     ]
-    if history.best is not None:
+    if front:
+        lines.append(f"  front   {front}")
+    elif history.best is not None:
         lines.append(f"  best    {trial_text(history.best)}")
     elif history.completed:
         lines.append("  best    none feasible yet")

@@ -18,7 +18,7 @@ from bo_invert.objectives.pareto_front import non_dominated, reference_point
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.report.dataframe import records_frame
 from bo_invert.report.study_view import design_text
-from bo_invert.report.table import Table
+from bo_invert.report.table import Table, counted
 from bo_invert.study.recommendation import expected_values
 from bo_invert.types import JSON, Array, Indices, Mask, Trial
 
@@ -102,6 +102,16 @@ class ParetoFront(Sequence[Trial]):
             rows if shown else tuple(row[:-1] for row in rows),
             notes=tuple(notes),
         )
+
+    def summary(self) -> str:
+        """Return the number of trials, the hypervolume and the range of each criterion."""
+        ranges = ", ".join(
+            f"{label} {low:.4g} to {high:.4g}"
+            for label, low, high in zip(
+                self.labels, self.values.min(0), self.values.max(0), strict=True
+            )
+        )
+        return f"{counted(len(self), 'trial')}, hypervolume {self.hypervolume:.4g}, {ranges}"
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return a data frame with the number of each trial and its values."""

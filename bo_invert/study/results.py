@@ -343,9 +343,12 @@ class StudyResults:
         return str(self.journal.header["strategy"]["name"])
 
     def __repr__(self) -> str:
+        # A front of a noisy oracle needs a model, which takes seconds.
+        shown = self._has_front and self._model_statement is None and self.best is not None
         text = study_text(
-            self.name, self.problem_name, self._strategy_name, self.trials, self.spent
-        )
+            self.name, self.problem_name, self._strategy_name, self.trials, self.spent,
+            self.front.summary() if shown else "",
+        )  # fmt: skip
         if self.noisy and self.best is not None:
             text += f"\n  note    {NOISE_NOTE}"
         return f"{text}\n  ended   {self.ended}" if self.ended else text
