@@ -25,7 +25,8 @@ from bo_invert.cli.output import emit, say
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
 from bo_invert.problems.loading import load_problem
 from bo_invert.storage.open import open_store
-from bo_invert.study.pending import PendingTrials
+from bo_invert.study.csv_table import read_table
+from bo_invert.study.pending import TRIAL, PendingTrials
 from bo_invert.study.study import Study
 from bo_invert.study.table_records import AddedTrials
 from bo_invert.types import Trial
@@ -104,6 +105,7 @@ def ask(
     Queued designs come first, then proposals of the strategy.
     """
     study = opened(name, storage, problem, settings, token)
+    _check_replaceable(study, out)
     trials = study.ask(count, budget=budget, fixed=_optional(fix, "--fix"))
     _show_pending(study, trials, out, how)
     if not trials:
@@ -120,6 +122,7 @@ def pending(
 ) -> None:
     """List the open trials of a study."""
     study = Study.open(name, open_store(storage, token))
+    _check_replaceable(study, out)
     if len(study.pending):
         _show_pending(study, study.pending, out, how)
     else:
@@ -253,6 +256,36 @@ def _answer(
 
 def _optional(pairs: Sequence[str] | None, flag: str) -> Mapping[str, Any] | None:
     return parse_settings(pairs, flag) if pairs else None
+
+
+def _check_replaceable(study: Study, out: Path | None) -> None:
+    """Refuse to replace a file with results that the study does not have.
+
+    Raises:
+        InvalidInputError: The file holds results of open trials, or is no table of trials.
+    """
+    if out is None or not out.exists() or not out.stat().st_size:
+        return
+    try:
+        table = read_table(out, [TRIAL, *study.outputs], {})
+    except InvalidInputError:
+        table = None
+    if table is None or TRIAL not in table.names:
+        raise InvalidInputError(
+            f"--out: {out} exists and is no table of trials. Name another file, or delete it"
+        )
+    waiting = {str(trial.number) for trial in study.pending}
+    unsaved = [
+        row.cells[TRIAL]
+        for row in table.rows
+        if str(row.cells.get(TRIAL)) in waiting
+        and any(row.cells.get(output) is not None for output in study.outputs)
+    ]
+    if unsaved:
+        raise InvalidInputError(
+            f"--out: {out} holds results of trials {', '.join(map(str, unsaved))} that are not "
+            f"recorded. Record them: bo-invert tell {study.name} {out}. Or name another file"
+        )
 
 
 def _show_pending(study: Study, trials: Sequence[Trial], out: Path | None, how: Shape) -> None:

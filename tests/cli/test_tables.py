@@ -85,6 +85,24 @@ def test_suggestions_go_out_and_results_come_back(bo: Command) -> None:
     assert "2 rows recorded before" in bo("tell", "lab", "results.csv", *AT).err
 
 
+def test_a_file_with_results_that_are_not_recorded_is_not_replaced(bo: Command) -> None:
+    bo("ask", "lab", *AT, "-n", "2", "--out", "asks.csv")
+    assert bo("pending", "lab", *AT, "--out", "asks.csv").code == 0  # without results
+    complete = Path("asks.csv").read_text().replace(",,", ",0.5,0.9", 1)
+    assert complete != Path("asks.csv").read_text()
+    Path("asks.csv").write_text(complete)
+    for command in ("ask", "pending"):
+        refused = bo(command, "lab", *AT, "--out", "asks.csv")
+        assert (refused.code != 0, "bo-invert tell lab asks.csv" in refused.err) == (True, True)
+    assert Path("asks.csv").read_text() == complete
+    assert len(lab().trials) == 2
+    assert bo("tell", "lab", "asks.csv", *AT).code == 0
+    assert bo("ask", "lab", *AT, "--out", "asks.csv").code == 0
+    Path("notes.txt").write_text("my notes\n")
+    assert "no table of trials" in bo("ask", "lab", *AT, "--out", "notes.txt").err
+    assert Path("notes.txt").read_text() == "my notes\n"
+
+
 def test_one_result_is_recorded_and_corrected(bo: Command) -> None:
     bo("ask", "lab", *AT, "-n", "4", "--fix", "solvent=dmso")
     assert all(trial.design is None for trial in lab().trials)
