@@ -35,7 +35,8 @@ class Outlook:
     resolve.
 
     Args:
-        decided: False if no model predicts the outputs; then expectation and bound are infinite.
+        decided: False if no model predicts the outputs or there are too few calls; then expectation
+            and bound are infinite.
         why: Reason if it is not decided.
         calls: Calls so far.
         best: Lowest loss so far; None without a feasible observation.
@@ -117,6 +118,8 @@ def outlook(predictor: Predictor | None, history: History, noisy: bool, goal: Go
         why = f"{count} observations, at least {MIN_OBSERVATIONS} are needed"
     elif predictor.explained < _MIN_EXPLAINED:
         why = f"left-out predictions explain {max(predictor.explained, 0.0):.0%} of the variance"
+    elif not math.isfinite(recent):
+        why = f"{spent} calls, more than {_MIN_RECENT} are needed to see a trend"
     known = None if best is None else best.loss
     scale = 0.0 if known is None else max(float(np.median(history.losses[:20])) - known, 0.0)
     if why or predictor is None:

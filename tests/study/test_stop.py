@@ -196,3 +196,15 @@ def test_several_criteria_must_improve_the_hypervolume() -> None:
     assert not study.outlook().decided
     assert "several criteria" in str(study.outlook())
     assert len(study.predict([[0.5, 0.5]])) == 1
+
+
+def test_an_outlook_without_a_trend_is_undecided() -> None:
+    problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(x[0] ** 2), bi.Minimize())
+    study = bi.Study.create("short", problem, "random").run(20)
+    early = study.outlook()
+    assert not early.decided
+    assert "20 calls" in early.why
+    assert "inf" not in str(early)
+    later = study.run(40).outlook()
+    assert later.decided
+    assert np.isfinite([later.expected, later.bound]).all()
