@@ -15,6 +15,7 @@ from bo_invert.domains.conditions import (
     has_conditions,
     inactive_coordinates,
 )
+from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Parameter
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array
@@ -119,11 +120,15 @@ def read_named(
 ) -> list[dict[str, Any]]:
     """Return named values of the user as values of the parameters, in their order.
 
-    Values of inactive parameters do not matter and are left out.
+    Values of inactive parameters do not matter and are left out. Those of ``Fixed`` ones may be
+    missing.
 
     Raises:
         InvalidInputError: a name is missing or unknown, or a value is out of range.
     """
+    constants = {name: one.value for name, one in parameters.items() if isinstance(one, Fixed)}
+    if constants:
+        values = [{**constants, **row} for row in values]
     if has_conditions(parameters):
         return [_read_active(parameters, row) for row in values]
     for row in values:

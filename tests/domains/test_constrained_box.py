@@ -275,3 +275,17 @@ def test_fixed_parameters_are_part_of_designs() -> None:
     np.testing.assert_array_equal(box.encode([design]), [[0.25]])
     with pytest.raises(bi.InvalidInputError, match="fixed value"):
         box.encode([{**design, "a": "acid"}])
+
+
+def test_designs_of_the_user_need_no_fixed_values() -> None:
+    space = bi.Box({"x": bi.Float(0, 1), "solvent": bi.Fixed("water")})
+    problem = bi.Problem(space, lambda p: p["x"] ** 2, bi.Minimize())
+    study = bi.Study.create("fixed", problem, "random").run(5)
+    assert study.enqueue({"x": 0.5}).design == {"x": 0.5, "solvent": "water"}
+    study.add([{"x": 0.25}], [0.0625])
+    np.testing.assert_array_equal(
+        study.predict([{"x": 0.5}]).loss.mean,
+        study.predict([{"x": 0.5, "solvent": "water"}]).loss.mean,
+    )
+    with pytest.raises(bi.InvalidInputError, match="'oil' is not the fixed value 'water'"):
+        study.enqueue({"x": 0.5, "solvent": "oil"})
