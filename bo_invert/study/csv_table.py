@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from bo_invert.domains.fixed import Fixed
+from bo_invert.domains.parameters import Choice, Parameter
 from bo_invert.errors import InvalidInputError, require
 from bo_invert.user_data import scalar
 from bo_invert.user_tables import columns, read_once, record, row_labels
@@ -38,11 +40,37 @@ class Row:
         label: Its name for the user, such as ``row 8`` (the header of a CSV file is row 1).
         cells: Value of each column by name; None without a value.
         why: Reason why it cannot be read; empty otherwise.
+        words: Texts of the cells without a value, such as "none"; empty cells have none.
     """
 
     label: str
     cells: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(label: str, given: Mapping[str, object]) -> Row:
+        """Return the row of the cells of a user."""
+        cells = {name: _cell(value) for name, value in given.items()}
+        words = {
+            name: value.strip()
+            for name, value in given.items()
+            if cells[name] is None and isinstance(value, str) and value.strip()
+        }
+        return Row(label, cells, words=words)
+
+    def values(self, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+        """Return the cells; a word such as "none" is a value of a parameter with this level."""
+        levels = {
+            name: word for name, word in self.words.items() if word in _levels(parameters.get(name))
+        }
+        return {**self.cells, **levels}
+
+
+def _levels(parameter: Parameter | None) -> Sequence[object]:
+    if isinstance(parameter, Fixed):
+        return (parameter.value,)
+    return parameter.values if isinstance(parameter, Choice) else ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +158,7 @@ def read_table(given: object, expected: Sequence[str], rename: Mapping[str, str]
     rows = [
         Row(f"{kind} {label}", why="it has no names; write a dict")
         if one is None
-        else Row(f"{kind} {label}", {name: _cell(value) for name, value in one.items()})
+        else Row.of(f"{kind} {label}", one)
         for label, one in zip(labels, records, strict=True)
     ]
     return _table(list(names), rows, "", rename, expected)
@@ -188,7 +216,7 @@ def csv_table(text: str, expected: Sequence[str], rename: Mapping[str, str] | No
             )
             continue
         padded = [*cells, *[""] * len(names)]
-        rows.append(Row(label, dict(zip(names, map(_cell, padded), strict=False))))
+        rows.append(Row.of(label, dict(zip(names, padded, strict=False))))
     empty = {
         name
         for name, given in zip(names, header, strict=True)
@@ -221,10 +249,14 @@ def _table(
     require(not twice, f"table: columns must have different names, got {twice} more than once")
     renamed = dict(zip(names, new, strict=True))
     rows = [
-        Row(row.label, {renamed[name]: cell for name, cell in row.cells.items() if name in renamed},
-            row.why)
+        Row(
+            row.label,
+            {renamed[name]: cell for name, cell in row.cells.items() if name in renamed},
+            row.why,
+            {renamed[name]: word for name, word in row.words.items() if name in renamed},
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
     known = set(new) & set(expected) or set(new)
     texts = [
         cell.strip().translate(_MINUS)

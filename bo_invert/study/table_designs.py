@@ -34,9 +34,9 @@ def table_designs(given: str | Path, domain: Domain, where: str) -> list[dict[st
     for row in table.rows:
         if row.why:
             raise InvalidInputError(f"{where}: {row.label}: {row.why}")
-        values = {}
+        values, cells = {}, row.values(domain.parameters)
         for name in names:
-            cell = row.cells.get(name)
+            cell = cells.get(name)
             number = table.number(cell) if isinstance(cell, str) else None
             values[name] = cell if number is None else number
         found.append(values)

@@ -139,7 +139,7 @@ class RowReader:
     def _observation(self, position: int, row: Row) -> Observation:
         if row.why:
             raise InvalidInputError(row.why)
-        cells = row.cells
+        cells = row.values(self._named)
         answer = self._answer(cells)
         extra = read_extra({name: self._extra_value(cells.get(name)) for name in self._extra}, {})
         given = {

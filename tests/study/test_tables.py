@@ -409,3 +409,22 @@ def test_ten_thousand_rows_are_added_in_one_event(tmp_path: Path) -> None:
     assert len(added) == 10_000
     assert np.array_equal([trial.point for trial in added], x)
     assert sum(event["kind"] == "added" for event in lab.journal._store.events("big")) == 1
+
+
+@pytest.mark.parametrize("word", ["none", "n/a", "-", "NA"])
+def test_a_level_may_be_a_word_for_a_missing_value(tmp_path: Path, word: str) -> None:
+    space = bi.Box({"a": bi.Float(0, 1), "additive": bi.Choice(word, "salt")})
+    problem = bi.Problem(space, None, bi.Minimize("y"), outputs=["y"])
+    study = bi.Study.create("words", problem, "random")
+    rows = [{"a": 0.3, "additive": word, "y": 1.0}, {"a": 0.6, "additive": "salt", "y": "none"}]
+    first, *_ = study.add(rows)
+    assert first.design == {"a": 0.3, "additive": word}
+    file = tmp_path / "rows.csv"
+    file.write_text(f"a,additive,y\n0.4,{word},2\n")
+    (second,) = study.add(file)
+    assert second.design["additive"] == word
+    study.predict(file)
+    trial = next(t for t in study.ask(20) if t.design["additive"] == "salt")
+    row = {"trial": trial.number, "a": trial.design["a"], "additive": word, "y": 1.0}
+    (done,) = study.tell_table([row])
+    assert (done.moved, done.design["additive"]) == (True, word)
