@@ -373,16 +373,17 @@ Parameter = VariedParameter | Fixed
 
 
 def parameter_from_json(data: JSON) -> Parameter:
-    """Return the parameter of a ``to_json`` dict."""
+    """Return the parameter of a ``to_json`` dict; ``log`` and ``ordered`` may be missing."""
     when = conditions_from_json(data)
     if data["type"] == "fixed":
         return Fixed(data["value"], when)
     if data["type"] == "choice":
-        return Choice(*data["values"], ordered=data["ordered"], when=when)
+        return Choice(*data["values"], ordered=data.get("ordered", False), when=when)
     if data["type"] == "int":
-        return Int(data["low"], data["high"], data["log"], when=when)
+        return Int(data["low"], data["high"], data.get("log", False), when=when)
     step, digits = data.get("step"), data.get("digits")
-    return Float(data["low"], data["high"], data["log"], step=step, digits=digits, when=when)
+    log = data.get("log", False)
+    return Float(data["low"], data["high"], log, step=step, digits=digits, when=when)
 
 
 def _bound(where: str, name: str, value: object) -> float:

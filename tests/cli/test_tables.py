@@ -17,8 +17,8 @@ PROBLEM = {
     "space": {
         "type": "box",
         "parameters": {
-            "temperature": {"type": "float", "low": 20, "high": 100, "log": False},
-            "solvent": {"type": "choice", "values": ["water", "dmso"], "ordered": False},
+            "temperature": {"type": "float", "low": 20, "high": 100},
+            "solvent": {"type": "choice", "values": ["water", "dmso"]},
         },
     },
     "outputs": ["yield", "purity"],

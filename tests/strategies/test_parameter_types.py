@@ -84,3 +84,12 @@ def test_models_see_equal_points_for_equal_designs(name: str) -> None:
     names = [tuple(sorted(problem.space.decode(t.point[None])[0].items())) for t in study.trials]
     billed = [one for one, trial in zip(names, study.trials, strict=True) if trial.cost.values]
     assert len(billed) == len(set(billed)) == problem.domain.size == 5
+
+
+def test_optuna_searches_conditional_spaces_with_a_fixed_parameter() -> None:
+    space = bi.Box(
+        {"s": bi.Choice("u", "v"), "w": bi.When("s", "u", bi.Float(0, 1)), "k": bi.Fixed(1)}
+    )
+    problem = bi.Problem(space, lambda p: p.get("w", 0.5) + p["k"], bi.Minimize())
+    study = bi.Study.create("s", problem, "optuna", sampler="tpe").run(15)
+    assert all(trial.design["k"] == 1 for trial in study.trials)

@@ -154,6 +154,8 @@ def _trial(
     # Optuna rejects parameters outside of their distribution, which latent draws may exceed.
     domain, point = statement.domain, trial.point.clip(*statement.domain.bounds)
     params = domain.values(point[None])[0] if domain.conditional else domain.named(point)
+    # Parameters with one value are not searched.
+    params = {name: value for name, value in params.items() if name in distributions}
     distributions = {name: distributions[name] for name in params}
     if generation is not None and "generation" in trial.query.meta:
         outcome["system_attrs"] = {generation: trial.query.meta["generation"]}
