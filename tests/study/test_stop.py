@@ -158,7 +158,8 @@ def test_rules_hold_for_concurrent_calls() -> None:
     study = bi.Study.create("parallel", problem(), "random")
     study.run(50, batch=3, executor="threads", stop=bi.stop.cost(9))
     assert 9 <= len(study.trials) < 50
-    assert not study.history.pending
+    # Calls end in any order, so trials of the last batch may wait for a later run.
+    assert {trial.state for trial in study.history.pending} <= {bi.State.QUEUED}
     assert study.ended.endswith("calls are billed")
 
 
