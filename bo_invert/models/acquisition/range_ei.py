@@ -12,11 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bo_invert.models.acquisition.target_ei import newton_saddle
+
 _NEWTON_STEPS = 25
 """Largest number of Newton steps for the saddle point. Engineering choice: bounds the cost."""
-_NEWTON_TOLERANCE = 1e-4
-"""Length of the last Newton step in log theta. Engineering choice: convergence is quadratic, so the
-error is its square, which the differentiable last step removes."""
 _OPEN = 50.0
 """Distance of an open end from the mean in standard deviations. Engineering choice: the probability
 beyond it is 1e-545."""
@@ -144,25 +143,13 @@ def _derivatives(pieces: _Pieces, c: Tensor, theta: Tensor) -> tuple[Tensor, Ten
 
 
 def _saddle(pieces: _Pieces, c: Tensor) -> Tensor:
-    """Find the minimum of the exponent by bracketed Newton steps in tau = log theta."""
+    """Return the saddle point theta of the expectation."""
     # The slope is negative at theta = 2 / c. With E x^2 <= 2 (r^2 / q^2 + s / q) in each piece, it
     # is positive where c - (t + 2) / theta - sum(r^2 / (2 s^2)) / theta^2 vanishes.
     outside = (pieces.reach.clamp(max=0.0) / pieces.std**2).square().amax(-1).sum(-1)
     half = 0.5 * pieces.log_zero.shape[-1] + 1.0
-    low = (2.0 / c).log()
-    tau = high = ((half + (half * half + 0.5 * c * outside).sqrt()) / c).log()
-    for _ in range(_NEWTON_STEPS):
-        theta = tau.exp()
-        _, slope, bend = _derivatives(pieces, c, theta)
-        high, low = torch.where(slope > 0, tau, high), torch.where(slope > 0, low, tau)
-        # theta slope = theta c - rest, and log(theta c) - log(rest) is nearly linear in tau
-        rest = theta * (c - slope)
-        step = (theta * c / rest).log() * rest / (theta * theta * bend)
-        tried = tau - step
-        tau = torch.where((tried >= low) & (tried <= high), tried, 0.5 * (low + high))
-        if bool((step.abs() < _NEWTON_TOLERANCE).all()):
-            break
-    return tau.exp()
+    high = ((half + (half * half + 0.5 * c * outside).sqrt()) / c).log()
+    return newton_saddle(lambda theta: _derivatives(pieces, c, theta)[1:], c, high, _NEWTON_STEPS)
 
 
 def _log_difference(above: Tensor, below: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ an integral. A saddle point approximates it to a few percent for any target and 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -93,15 +94,30 @@ def _derivatives(m: Tensor, s: Tensor, c: Tensor, theta: Tensor) -> tuple[Tensor
 
 
 def _saddle(m: Tensor, s: Tensor, c: Tensor) -> Tensor:
-    """Find the minimum of the exponent by bracketed Newton steps in tau = log theta."""
+    """Return the saddle point theta of the expectation."""
     # The slope is negative at theta = 2 / c, and positive where a quadratic bound on it vanishes.
     half = 0.25 * m.shape[-1] + 1.0
     far = (m / (4.0 * s * s)).sum(-1)
-    low = (2.0 / c).log()
-    tau = high = ((half + (half * half + c * far).sqrt()) / c).log()
-    for _ in range(_NEWTON_STEPS):
+    high = ((half + (half * half + c * far).sqrt()) / c).log()
+    return newton_saddle(lambda theta: _derivatives(m, s, c, theta), c, high, _NEWTON_STEPS)
+
+
+def newton_saddle(
+    derivatives: Callable[[Tensor], tuple[Tensor, Tensor]], c: Tensor, high: Tensor, steps: int
+) -> Tensor:
+    """Find the minimum of an exponent by bracketed Newton steps in tau = log theta.
+
+    Args:
+        derivatives: First and second derivative of the exponent at theta. The first one is negative
+            at theta = 2 / c.
+        c: Squared distance of the incumbent, shape ``(...)``.
+        high: Logarithm of a theta with a positive first derivative, shape ``(...)``.
+        steps: Largest number of steps.
+    """
+    low, tau = (2.0 / c).log(), high
+    for _ in range(steps):
         theta = tau.exp()
-        slope, bend = _derivatives(m, s, c, theta)
+        slope, bend = derivatives(theta)
         high, low = torch.where(slope > 0, tau, high), torch.where(slope > 0, low, tau)
         # theta slope = theta c - rest, and log(theta c) - log(rest) is nearly linear in tau
         rest = theta * (c - slope)
