@@ -224,6 +224,10 @@ class Outcome:
         )  # fmt: skip
 
 
+INTERVALS = "foretold"
+"""Key of the 90 % intervals of outputs in the meta of a query; logs hold it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One evaluation of a trial. Its position among the attempts is the worker's fencing token.
@@ -356,7 +360,7 @@ class Trial(PrintedFacts):
 
         Empty without a model. ``"loss"`` stands for a loss that is modelled itself.
         """
-        known = self.query.meta.get("foretold", {})
+        known = self.query.meta.get(INTERVALS, {})
         return {name: (low, median, high) for name, (low, median, high) in known.items()}
 
     @property

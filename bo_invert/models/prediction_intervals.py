@@ -21,7 +21,7 @@ import numpy as np
 from bo_invert.errors import deprecated_names
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS, Z_90
 from bo_invert.objectives.problem_statement import ProblemStatement
-from bo_invert.types import JSON, Array, State, Trial
+from bo_invert.types import INTERVALS, JSON, Array, State, Trial
 from bo_invert.user_code import own_settings
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def predict_intervals(
         low, high = centre - reach * std.new_tensor(below), centre + reach * std.new_tensor(above)
         # A monotone warp maps quantiles to quantiles.
         triples = surrogate.unwarp(torch.stack([low, centre, high])).permute(1, 2, 0)
-    return [{"foretold": {names[j]: row[j] for j in some}} for row in triples.cpu().tolist()]
+    return [{INTERVALS: {names[j]: row[j] for j in some}} for row in triples.cpu().tolist()]
 
 
 def _factors(
@@ -137,7 +137,7 @@ def _sides(statement: ProblemStatement, trials: Sequence[Trial]) -> Iterator[tup
     for trial in trials:
         if trial.state is not State.COMPLETED or trial.y is None or trial.loss is None:
             continue
-        for name, (low, _, high) in trial.query.meta.get("foretold", {}).items():
+        for name, (low, _, high) in trial.query.meta.get(INTERVALS, {}).items():
             value = float(trial.y[place[name]]) if name in place else trial.loss
             yield name, int(value > high) - int(value < low)
 

@@ -182,50 +182,6 @@ class TrialPage(TrialsResponse):
     next: Annotated[int | None, Field(description="`after` of the next page; null at the end.")]
 
 
-class PredictedResponse(ResponseBody):
-    """Distribution of a quantity at each design; null for infinite numbers."""
-
-    mean: list[float | None]
-    std: Annotated[list[float | None], Field(description="Standard deviation.")]
-    low: Annotated[list[float | None], Field(description="5 % quantile.")]
-    median: list[float | None]
-    high: Annotated[list[float | None], Field(description="95 % quantile.")]
-
-
-class PredictionsResponse(ResponseBody):
-    """Predictions at designs, in their order."""
-
-    about: Annotated[str, Field(description="Description of the models.")]
-    points: list[list[float]]
-    outputs: dict[str, PredictedResponse]
-    loss: PredictedResponse
-    feasible: Annotated[
-        list[float], Field(description="Probability of outputs that satisfy all constraints.")
-    ]
-    hit: Annotated[
-        list[float] | None, Field(description="Probability of the target within its tolerance.")
-    ]
-    plausibility: list[float] | None
-
-
-class OutlookResponse(ResponseBody):
-    """Gain that further calls can bring, in units of the loss."""
-
-    decided: Annotated[bool, Field(description="False if no model predicts the outputs.")]
-    why: Annotated[str, Field(description="Reason if it is not decided.")]
-    calls: int
-    best: float | None
-    expected: Annotated[float | None, Field(description="Expected remaining gain.")]
-    bound: Annotated[
-        float | None, Field(description="Upper bound of the gain with a probability of 95 %.")
-    ]
-    chance: Annotated[float | None, Field(description="Probability that a better design exists.")]
-    rate: Annotated[float | None, Field(description="Share of recent calls with improvements.")]
-    scale: float | None
-    ended: Annotated[str, Field(description="Reason for which a stop rule ended the last run.")]
-    text: Annotated[str, Field(description="The same in words.")]
-
-
 class BestResponse(ResponseBody):
     """Incumbent of a study."""
 
@@ -394,30 +350,6 @@ class CurveResponse(ResponseBody):
 
     calls: list[int]
     losses: list[float | None]
-
-
-class FrontResponse(ResponseBody):
-    """Pareto front, sorted by the first criterion, best first."""
-
-    labels: Annotated[list[str], Field(description="Names of the criteria.")]
-    directions: Annotated[list[str], Field(description="`minimize` or `maximize` each.")]
-    reference: Annotated[
-        list[float] | None, Field(description="Reference point, as values; null without a front.")
-    ]
-    hypervolume: float
-    expected: Annotated[
-        bool, Field(description="Values are expected ones under a model, for a noisy oracle.")
-    ]
-    numbers: Annotated[list[int], Field(description="Numbers of the trials.")]
-    values: Annotated[list[list[float]], Field(description="Values of the criteria of each trial.")]
-
-
-class HypervolumeResponse(ResponseBody):
-    """Hypervolume by spent calls."""
-
-    calls: list[int]
-    volumes: list[float]
-    reference: list[float] | None
 
 
 class EventsResponse(ResponseBody):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from bo_invert.service import responses
+from bo_invert.service import model_responses
 from bo_invert.service.dependencies import PREFIX, READ_ERRORS, Study
 from bo_invert.types import Array
 
@@ -12,10 +12,10 @@ router = APIRouter(prefix=PREFIX)
 
 
 @router.get("/studies/{study}/front", responses=READ_ERRORS)
-def front(study: Study) -> responses.FrontResponse:
+def front(study: Study) -> model_responses.FrontResponse:
     """Return the feasible trials that no other one dominates, as `Study.front`."""
     found = study.results.front
-    return responses.FrontResponse(
+    return model_responses.FrontResponse(
         labels=list(found.labels),
         directions=list(found.directions),
         reference=_finite(found.reference),
@@ -27,10 +27,10 @@ def front(study: Study) -> responses.FrontResponse:
 
 
 @router.get("/studies/{study}/hypervolume", responses=READ_ERRORS)
-def hypervolume(study: Study) -> responses.HypervolumeResponse:
+def hypervolume(study: Study) -> model_responses.HypervolumeResponse:
     """Return the hypervolume of the front after each number of calls, as `Study.hypervolume`."""
     curve = study.results.hypervolume
-    return responses.HypervolumeResponse(
+    return model_responses.HypervolumeResponse(
         calls=curve.calls.tolist(),
         volumes=curve.volumes.tolist(),
         reference=_finite(curve.reference),
