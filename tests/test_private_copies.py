@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import gaussian_domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import fit_measure
 from bo_invert.generators.priors import Prior

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bo_invert.domains.box_domain import BoxDomain, box_domain
 from bo_invert.domains.conditions import checked_conditions, has_conditions, with_deciding_values
 from bo_invert.domains.input_constraints import InputConstraint, constraint_from_json
 from bo_invert.domains.parameters import Parameter, Value, parameter_from_json
 from bo_invert.domains.reference_measure import DataPrior, plausible_draws
-from bo_invert.domains.search_domain import BoxDomain, Domain, box_domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array, Mask
 from bo_invert.user_tables import record

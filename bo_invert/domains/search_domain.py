@@ -1,4 +1,4 @@
-"""Search domains: the unit cube of typed parameters, and a whitened latent.
+"""Search domains: what a strategy needs to know of the space of its points.
 
 A point has shape ``(d,)``, a set of points ``(n, d)``. In a *box* every coordinate lies in
 [0, 1]. In a *gaussian* domain the reference measure has mean 0 and covariance I.
@@ -10,15 +10,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from types import ModuleType
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bo_invert.domains.conditions import (
-    checked_conditions,
     design_count,
     has_conditions,
     inactive_coordinates,
@@ -31,27 +29,17 @@ from bo_invert.domains.named_points import (
     encode_named,
     nearest_point,
     parameter_columns,
-    parameter_quantiles,
-    project_named,
 )
 from bo_invert.domains.parameters import Choice, Float, Parameter, VariedParameter
 from bo_invert.domains.reference_measure import (
-    DataPrior,
     Reference,
-    normal_quantiles,
-    plausible_draws,
 )
-from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array, Mask, frozen
-
-# Engineering choice: relative distance from the edge of the ball. It exceeds the rounding error
-# of single precision, 6e-8, in a norm of some thousand coordinates.
-_MARGIN = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class Domain(ABC):
-    """Search domain of a strategy; ``Domain("box", ...)`` and ``Domain("gaussian", ...)`` build it.
+    """Search domain of a strategy; ``box_domain`` and ``gaussian_domain`` build it.
 
     Args:
         geometry: ``"box"`` or ``"gaussian"``.
@@ -87,16 +75,6 @@ class Domain(ABC):
     """RMS difference of the coordinates from which two points count as different solutions."""
     adam: ClassVar[tuple[float, float, float]]
     """Distance that a descent can move a coordinate, and the least and largest rate of Adam."""
-
-    def __new__(cls, geometry: str | None = None, *_: object, **__: object) -> Domain:
-        """Allocate the class of the geometry; pickle calls this without arguments."""
-        if cls is not Domain:
-            return object.__new__(cls)
-        if geometry not in ("box", "gaussian"):
-            raise InvalidInputError(
-                f"Domain: geometry must be 'box' or 'gaussian', got {geometry!r}"
-            )
-        return object.__new__(BoxDomain if geometry == "box" else GaussianDomain)
 
     @property
     def parameter_count(self) -> int:
@@ -285,156 +263,3 @@ class Domain(ABC):
             "radius": self.radius if math.isfinite(self.radius) else None,
             **({"floor": self.floor} if self.floor else {}),
         }
-
-
-class BoxDomain(Domain):
-    """Unit cube of typed parameters; the reference measure is uniform, or that of data."""
-
-    latent = False
-    limits = (0.0, 1.0)
-    centre, precision = 0.5, 12.0  # mean 1/2 and variance 1/12 of U(0, 1)
-    # Hansen 2016, "The CMA evolution strategy: a tutorial": 0.2 to 0.3 of the width.
-    step = 0.25
-    # Engineering choices, in units of the width of the cube.
-    default_rate = 0.02
-    separation = 0.02
-    # experiments/descent_rates.py, 16 random networks, seeds 8 to 11: within 25 and 100 steps the
-    # mean loss at this rate is level with that of L-BFGS.
-    adam = (20.0, 0.05, 0.2)
-
-    def sample(self, rng: np.random.Generator, n: int) -> Array:
-        reference = self.reference
-        if reference is None:
-            return self.project(rng.random((n, self.dim)))
-        return self.project(
-            plausible_draws(
-                self.plausibility,
-                self.floor,
-                lambda count: self._valid(reference.sample(rng, count)),
-                n,
-            )
-        )
-
-    def _quantiles(self, u: Array) -> Array:
-        if self.continuous and isinstance(self.reference, DataPrior):
-            # The normal distribution with the mean and covariance of the data.
-            mean, factor = self.reference.moments
-            return np.asarray(mean + normal_quantiles(u) @ factor.T)
-        if self.parameter_count == self.dim:
-            return u
-        return parameter_quantiles(self.parameters, u)
-
-    def space_filling(
-        self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
-    ) -> Array:
-        return self.sobol(sequence, n, skip) if self.reference is None else self.sample(draws, n)
-
-    def project(self, points: Array) -> Array:
-        inside = self._valid(points)
-        if not self.floor or not isinstance(self.reference, DataPrior):
-            return inside
-        flat = inside.reshape(-1, self.dim)
-        return self.reference.confine(flat, self.floor, self._valid).reshape(inside.shape)
-
-    def rounded(self, points: Array) -> Array:
-        return self._valid(points)
-
-    def _valid(self, points: Array) -> Array:
-        """Clip points to the cube and round them to the levels of the parameters."""
-        points = np.asarray(points, dtype=np.float64)
-        if self.continuous:
-            return np.clip(points, 0.0, 1.0)
-        flat = points.reshape(-1, self.dim)
-        return project_named(self.parameters, flat).reshape(points.shape)
-
-    def plausibility(self, points: Array) -> Array:
-        points = np.atleast_2d(points)
-        if self.reference is not None:
-            return self.reference.plausibility(points)
-        return np.ones(len(points))
-
-    def centred(self, points: Array) -> Array:
-        return 2.0 * points - 1.0
-
-
-class GaussianDomain(Domain):
-    """Whitened latent: a ball with the latent prior ``reference``, or N(0, I), as measure."""
-
-    latent = True
-    limits = (-math.inf, math.inf)
-    centre, precision = 0.0, 1.0  # mean and variance of N(0, 1)
-    # Engineering choices, in standard deviations of a coordinate.
-    step = 1.0
-    default_rate = 0.1
-    separation = 0.2
-    # experiments/descent_rates.py, as for a box.
-    adam = (60.0, 0.15, 0.6)
-
-    @property
-    def reach(self) -> float:
-        # The plausibility of z under N(0, I) is P(chi^2_d > |z|^2), so the floor is a radius too.
-        if not self.floor or self.reference is not None:
-            return self.radius
-        chdtri = _special_functions().chdtri
-        return min(self.radius, math.sqrt(chdtri(self.dim, self.floor)) * (1.0 - _MARGIN))
-
-    def sample(self, rng: np.random.Generator, n: int) -> Array:
-        return self.project(
-            plausible_draws(self.plausibility, self.floor, partial(self._draw, rng), n)
-        )
-
-    def _draw(self, rng: np.random.Generator, n: int) -> Array:
-        if self.reference is None:
-            return rng.standard_normal((n, self.dim))
-        return self.reference.sample(rng, n)
-
-    def _quantiles(self, u: Array) -> Array:
-        return normal_quantiles(u)
-
-    def space_filling(
-        self, sequence: np.random.Generator, draws: np.random.Generator, n: int, skip: int = 0
-    ) -> Array:
-        return self.sample(draws, n)
-
-    def project(self, points: Array) -> Array:
-        inside = self._inside(np.asarray(points, dtype=np.float64))
-        if not self.floor or self.reference is None:
-            return inside
-        moved = self.reference.confine(inside.reshape(-1, self.dim), self.floor)
-        return self._inside(moved).reshape(inside.shape)
-
-    def _inside(self, points: Array) -> Array:
-        norm = np.linalg.norm(points, axis=-1, keepdims=True)
-        return np.asarray(points * np.minimum(1.0, self.reach / np.maximum(norm, 1e-12)))
-
-    def plausibility(self, points: Array) -> Array:
-        points = np.atleast_2d(points)
-        if self.reference is not None:
-            return self.reference.plausibility(points)
-        return np.asarray(_special_functions().chdtrc(self.dim, (points**2).sum(axis=1)))
-
-    def centred(self, points: Array) -> Array:
-        return points
-
-
-def _special_functions() -> ModuleType:
-    from scipy import special
-
-    module: ModuleType = special
-    return module
-
-
-def box_domain(
-    parameters: Mapping[str, Parameter], reference: DataPrior | None = None, floor: float = 0.0
-) -> Domain:
-    """Return the unit cube of named parameters; the other arguments are those of ``Domain``."""
-    dim = sum(p.width for p in parameters.values())
-    parameters = checked_conditions(parameters) if has_conditions(parameters) else dict(parameters)
-    return BoxDomain("box", dim, parameters, math.inf, reference, floor)
-
-
-def gaussian_domain(
-    dim: int, radius: float = math.inf, reference: Reference | None = None, floor: float = 0.0
-) -> Domain:
-    """Return a whitened latent; the arguments are those of ``Domain``."""
-    return GaussianDomain("gaussian", dim, {}, radius, reference, floor)

@@ -10,11 +10,12 @@ import numpy as np
 
 from bo_invert.domains.constrained_box import constrained_box
 from bo_invert.domains.constraint_text import read_constraints
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.input_constraints import Feasible, InputConstraint
 from bo_invert.domains.named_points import named_rows
 from bo_invert.domains.parameters import parameter_from_json
 from bo_invert.domains.reference_measure import DataPrior, Reference
-from bo_invert.domains.search_domain import Domain, gaussian_domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives.from_json import objective_from_json
 from bo_invert.problems.problem import Problem

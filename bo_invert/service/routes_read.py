@@ -14,7 +14,8 @@ import numpy as np
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from bo_invert.domains.search_domain import BoxDomain, GaussianDomain
+from bo_invert.domains.box_domain import BoxDomain
+from bo_invert.domains.gaussian_domain import GaussianDomain
 from bo_invert.errors import (
     InvalidInputError,
     StorageBusyError,

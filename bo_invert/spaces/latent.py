@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bo_invert.domains.search_domain import Domain, gaussian_domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
 from bo_invert.generators.latent_plausibility import (

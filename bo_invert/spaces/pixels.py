@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch.nn.functional import affine_grid, grid_sample
 
-from bo_invert.domains.search_domain import gaussian_domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.errors import InvalidInputError, one_of
 from bo_invert.spaces.base import Space
 from bo_invert.types import JSON, Array, Design

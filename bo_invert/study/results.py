@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.domains.constrained_box import stored_domain
-from bo_invert.domains.search_domain import Domain, gaussian_domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History, Ledger, best_so_far
 from bo_invert.objectives.pareto import Pareto

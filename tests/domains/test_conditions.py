@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import bo_invert as bi
+from bo_invert.domains.box_domain import box_domain
 from bo_invert.domains.conditions import design_count
 from bo_invert.domains.constrained_box import stored_domain
-from bo_invert.domains.search_domain import box_domain
 
 
 def solver_box() -> bi.Box:

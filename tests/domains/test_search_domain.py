@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from bo_invert.domains.box_domain import box_domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.parameters import Choice, Float, Int
 from bo_invert.domains.reference_measure import Reference
-from bo_invert.domains.search_domain import BoxDomain, Domain, GaussianDomain, box_domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 
 MIXED = box_domain(
     {"rate": Float(1e-4, 1.0, log=True), "kind": Choice("a", "b", "c"), "n": Int(1, 9)}
 )
 CUBE = box_domain({f"x{i}": Float(-2.0, 3.0) for i in range(4)})
-SHELL = Domain("gaussian", 6, {}, radius=3.0)
+SHELL = gaussian_domain(6, radius=3.0)
 
 
 def two_clusters() -> Domain:
@@ -27,7 +29,7 @@ def two_clusters() -> Domain:
     measure = Reference(np.array([0.75, 0.25]), means, factors, np.empty(0))
     held_out = measure.sample(np.random.default_rng(1), 4000)
     measure = Reference(measure.weights, means, factors, np.sort(measure.log_density(held_out)))
-    return Domain("gaussian", 3, {}, radius=10.0, reference=measure)
+    return gaussian_domain(3, radius=10.0, reference=measure)
 
 
 every_domain = pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_sobol_covers_the_cube_evenly() -> None:
 
 
 def test_sobol_in_a_latent_is_standard_normal() -> None:
-    points = Domain("gaussian", 2, {}).sobol(np.random.default_rng(0), 1024)
+    points = gaussian_domain(2).sobol(np.random.default_rng(0), 1024)
     assert np.abs(points.mean(axis=0)).max() < 0.01
     assert np.abs(points.std(axis=0) - 1.0).max() < 0.02
 
@@ -114,7 +116,7 @@ def test_encode_names_what_is_wrong() -> None:
 
 
 def test_plausibility_of_the_standard_normal_is_calibrated() -> None:
-    domain = Domain("gaussian", 8, {})
+    domain = gaussian_domain(8)
     scores = domain.plausibility(np.random.default_rng(0).standard_normal((20_000, 8)))
     for share in (0.05, 0.5, 0.95):
         assert (scores < share).mean() == pytest.approx(share, abs=0.015)
@@ -152,7 +154,7 @@ def test_reference_density_is_that_of_its_mixture() -> None:
 def test_bounds() -> None:
     assert CUBE.bounds.tolist() == [[0.0] * 4, [1.0] * 4]
     assert SHELL.bounds.tolist() == [[-3.0] * 6, [3.0] * 6]
-    assert Domain("gaussian", 2, {}, radius=1.5).bounds.tolist() == [[-1.5] * 2, [1.5] * 2]
+    assert gaussian_domain(2, radius=1.5).bounds.tolist() == [[-1.5] * 2, [1.5] * 2]
 
 
 @every_domain
@@ -163,13 +165,6 @@ def test_described_as_json(domain: Domain) -> None:
     assert described["radius"] == (domain.radius if math.isfinite(domain.radius) else None)
 
 
-def test_constructor_returns_the_class_of_the_geometry() -> None:
-    assert isinstance(Domain("box", 2, {}), BoxDomain)
-    assert isinstance(SHELL, GaussianDomain)
-    with pytest.raises(InvalidInputError, match="'box' or 'gaussian', got 'ball'"):
-        Domain("ball", 2, {})  # type: ignore[arg-type]
-
-
 @every_domain
 def test_pickle_and_replace_preserve_the_class(domain: Domain) -> None:
     for copy in (pickle.loads(pickle.dumps(domain)), replace(domain)):
@@ -177,7 +172,7 @@ def test_pickle_and_replace_preserve_the_class(domain: Domain) -> None:
         assert copy.to_json() == domain.to_json()
 
 
-@pytest.mark.parametrize("domain", [CUBE, Domain("gaussian", 6, {})], ids=["box", "latent"])
+@pytest.mark.parametrize("domain", [CUBE, gaussian_domain(6)], ids=["box", "latent"])
 def test_reference_measure_has_the_stated_moments(domain: Domain) -> None:
     draws = domain.sample(np.random.default_rng(0), 20_000)
     assert draws.mean() == pytest.approx(domain.centre, abs=0.01)

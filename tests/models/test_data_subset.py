@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.box_domain import BoxDomain
 from bo_invert.models import fitted_model
 from bo_invert.models.data_subset import MAX_POINTS, select_subset
 from bo_invert.models.gp.surrogate import fit_surrogate
@@ -45,7 +45,7 @@ def test_known_points_are_found_in_bounded_memory() -> None:
     known = rng.random((10_000, 64))
     asked = np.concatenate([known[:200], rng.random((200, 64))])
     tracemalloc.start()
-    picked = DuplicateFilter(Domain("box", 64, {})).select_new(asked, known, 100)
+    picked = DuplicateFilter(BoxDomain("box", 64, {})).select_new(asked, known, 100)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_array_equal(picked, asked[200:300])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.models.acquisition.forest_ei import log_expected_improvement
 from bo_invert.models.forest import Forest, fit_forest, forest_inputs
 from bo_invert.models.output_transforms import ModelledOutputs
@@ -92,7 +92,7 @@ def test_without_a_feasible_observation_the_violation_is_reduced() -> None:
 
 
 def test_features_of_designs_are_the_inputs() -> None:
-    domain = Domain("gaussian", 2, {}, radius=4.0)
+    domain = gaussian_domain(2, radius=4.0)
     objective = Minimize("f").bind(("f",))
     rows = np.array([[np.nan, np.inf, 2.0], [0.0, -np.inf, 1e300]])
     statement = ProblemStatement("s", domain, ("f",), objective, features=lambda z: rows[: len(z)])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.history import History
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import fit_surrogate
@@ -25,7 +25,7 @@ def observed(f: Callable[[Array], Array], n: int, seed: int) -> tuple[ProblemSta
     y = f(points)
     outputs = tuple(f"y{i}" for i in range(y.shape[1]))
     objective = Minimize("y0").bind(outputs)
-    domain = Domain("gaussian", _DIM, {}, radius=np.sqrt(_DIM) + 2.5)
+    domain = gaussian_domain(_DIM, radius=np.sqrt(_DIM) + 2.5)
     return ProblemStatement("latent", domain, outputs, objective), History(completed(points, y))
 
 

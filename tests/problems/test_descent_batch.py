@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import bo_invert as bi
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.reference_measure import Reference
-from bo_invert.domains.search_domain import gaussian_domain
 from bo_invert.models.optim.batched_adam import BatchedAdam
 from bo_invert.models.optim.batched_lbfgs import BatchedLBFGS
 from bo_invert.problems.feasible_region import feasible_region, project

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.spaces.base import Space
 from bo_invert.types import Outcome, Query
 
@@ -21,7 +21,7 @@ class Shell(Space):
     differentiable = True
 
     def __init__(self, dim: int, radius: float = 10.0) -> None:
-        self.domain = Domain("gaussian", dim, {}, radius)
+        self.domain = gaussian_domain(dim, radius)
 
     def decode(self, points: Any) -> Any:
         return points

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import box_domain
+from bo_invert.domains.box_domain import box_domain
 from bo_invert.spaces.box import Box
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.box_domain import BoxDomain
 from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.gp.derivative_gp import fit_derivative_gp
@@ -93,7 +93,7 @@ def test_basins_have_the_turn_after_queries_without_a_gain() -> None:
 def test_a_basin_begins_at_its_best_point_once() -> None:
     places = [[0.5, 0.5], [0.52, 0.5], [0.1, 0.1], [0.12, 0.1], [0.9, 0.1]]
     trials = [trial(i, place, float(i)) for i, place in enumerate(places)]
-    domain = Domain("box", 2, {})
+    domain = BoxDomain("box", 2, {})
     assert basin_starts(History(trials), domain, 9).tolist() == [2, 4]
     trials.append(trial(5, [0.1, 0.15], 9.0, **{KEY: 2}))
     assert basin_starts(History(trials), domain, 9).tolist() == [4]

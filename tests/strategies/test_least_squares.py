@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.examples import arm, sine
 from bo_invert.strategies.base import Request
@@ -286,7 +286,7 @@ def test_broken_constraints_are_residuals() -> None:
 
 
 def test_works_in_a_latent() -> None:
-    domain = Domain("gaussian", 4, {}, radius=3.0)
+    domain = gaussian_domain(4, radius=3.0)
     statement = ProblemStatement(
         "latent", domain, ("a", "b"), bi.Target([1.0, -0.5]).bind(["a", "b"])
     )

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import bo_invert as bi
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.reference_measure import Reference
 from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
@@ -361,7 +362,7 @@ def search(
 
 def latent(d: int, objective: Any, m: int = 1, **options: Any) -> ProblemStatement:
     outputs = tuple(f"y{i}" for i in range(m))
-    domain = Domain("gaussian", d, {}, radius=np.sqrt(d) + 2.5, **options)
+    domain = gaussian_domain(d, radius=np.sqrt(d) + 2.5, **options)
     return ProblemStatement("latent", domain, outputs, objective.bind(outputs))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.box_domain import BoxDomain
 from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.single_output import Minimize
@@ -33,7 +33,7 @@ def log(losses: Sequence[float], origins: Sequence[str]) -> History:
 def statement(outputs: int = 1, target: bool = True) -> ProblemStatement:
     names = tuple(f"y{i}" for i in range(outputs))
     objective = Target([5.0] * outputs) if target else Minimize()
-    return ProblemStatement("s", Domain("box", 3, {}), names, objective.bind(names))
+    return ProblemStatement("s", BoxDomain("box", 3, {}), names, objective.bind(names))
 
 
 def turn(losses: Sequence[float], origins: str | Sequence[str], budget: int | None = None) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.box_domain import BoxDomain
 from bo_invert.history import History
 from bo_invert.models import fitted_model
 from bo_invert.models.acquisition.thompson_sample_paths import thompson_scores
@@ -19,7 +19,7 @@ from bo_invert.strategies.base import Request
 from bo_invert.strategies.turbo import Turbo
 from bo_invert.types import Array, Outcome, Query, State, Trial
 
-SQUARE = Domain("box", 2, {})
+SQUARE = BoxDomain("box", 2, {})
 MIXED = bi.Box(
     {"n": bi.Int(1, 9), "r": bi.Float(0.0, 1.0), "kind": bi.Choice("a", "b", "c")}
 ).domain
@@ -177,7 +177,7 @@ def logs(*lengthscales: float) -> np.ndarray:
 
 
 def test_looks_stay_in_the_region_and_in_few_coordinates() -> None:
-    domain = Domain("box", 100, {})
+    domain = BoxDomain("box", 100, {})
     region = TrustRegion(domain, np.full(100, 0.05), np.full(100, 0.2))
     looks = region.sample(np.random.default_rng(0), 200)
     assert looks.min() >= 0.0

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from bo_invert.domains.box_domain import box_domain
 from bo_invert.domains.parameters import Int
-from bo_invert.domains.search_domain import box_domain
 from bo_invert.generators.design_plausibility import DesignRealism
 from bo_invert.generators.latent_plausibility import Measure
 from bo_invert.problems.examples.airfoil_shapes import (

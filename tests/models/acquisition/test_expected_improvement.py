@@ -10,7 +10,7 @@ import torch
 from scipy import special
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.models.acquisition import expected_improvement as acquisition
 from bo_invert.models.acquisition.acquisition_data import AcquisitionData
 from bo_invert.models.blas_threads import one_thread
@@ -290,7 +290,7 @@ def test_optimisation_avoids_known_points() -> None:
 
 
 def test_optimisation_stays_within_the_radius_of_a_latent() -> None:
-    domain = Domain("gaussian", 4, {}, radius=2.5)
+    domain = gaussian_domain(4, radius=2.5)
     rng = np.random.default_rng(10)
     point, _ = search.optimize_acquisition(
         lambda inputs: inputs.sum(-1), domain, np.zeros((1, 4)), [], rng

@@ -11,6 +11,7 @@ import torch
 
 import bo_invert as bi
 from bo_invert import registry
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.reference_measure import Reference
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import ProblemChangedError
@@ -21,7 +22,7 @@ from bo_invert.types import JSON
 
 
 def test_no_penalty_without_a_plausibility_bound() -> None:
-    assert plausibility_penalty(Domain("gaussian", 3, {}, radius=3.0)) is None
+    assert plausibility_penalty(gaussian_domain(3, radius=3.0)) is None
     assert plausibility_penalty(bi.Box([0.0], [1.0]).domain) is None
 
 
@@ -73,7 +74,7 @@ def test_a_mode_below_the_bound_is_left() -> None:
     reference = Reference(np.array([0.99, 0.01]), means, factors, np.empty(0))
     known = reference.sample(np.random.default_rng(0), 5000)
     reference = replace(reference, quantiles=np.sort(reference.log_density(known)))
-    domain = Domain("gaussian", 2, {}, radius=5.0, reference=reference, floor=0.3)
+    domain = gaussian_domain(2, radius=5.0, reference=reference, floor=0.3)
     (moved,) = domain.project(np.array([[3.0, 0.5]]))
     assert domain.plausibility(moved)[0] >= 0.3
 

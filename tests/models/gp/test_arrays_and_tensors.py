@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import box_domain
+from bo_invert.domains.box_domain import box_domain
 from bo_invert.models.gp.cholesky import cholesky, invert, invert_triangles
 from bo_invert.models.gp.hyperparameter_fit import (
     EXACT,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain, box_domain
+from bo_invert.domains.box_domain import box_domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.acquisition.thompson_sample_paths import draw_paths
 from bo_invert.models.base import to_unit
 from bo_invert.models.gp.hyperparameter_fit import (

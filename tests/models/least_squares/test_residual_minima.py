@@ -5,8 +5,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from bo_invert.domains.box_domain import box_domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.parameters import Float
-from bo_invert.domains.search_domain import Domain, box_domain
+from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import to_unit
 from bo_invert.models.least_squares.residual_gp import (
     _select_evaluations,
@@ -133,7 +135,7 @@ def test_failures_are_avoided() -> None:
 
 
 def test_stays_within_the_radius_of_a_latent() -> None:
-    domain = Domain("gaussian", 3, {}, radius=2.0)
+    domain = gaussian_domain(3, radius=2.0)
     points = domain.sample(np.random.default_rng(0), 30)
     far = points - np.array([3.0, 0.0, 0.0])  # best at a norm of 3, outside
     found = search(points, far, failed=np.empty((0, 3)), domain=domain).propose(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import box_domain
+from bo_invert.domains.box_domain import box_domain
 from bo_invert.models.base import to_unit
 from bo_invert.models.optim.discrete_search import climb, discrete_configurations, neighbours
 from bo_invert.models.optim.optimize_acquisition import optimize_acquisition

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.box_domain import BoxDomain
 from bo_invert.models.optim.duplicates import DuplicateFilter
 from bo_invert.types import JSON, Array
 
@@ -95,7 +95,7 @@ def test_designs_are_decoded_on_demand() -> None:
         return [str(round(point[0])) for point in points]
 
     points = np.linspace(0.0, 9.0, 2000)[:, None]
-    spacing = DuplicateFilter(Domain("box", 1, {}), identify=identify)
+    spacing = DuplicateFilter(BoxDomain("box", 1, {}), identify=identify)
     found = spacing.select_new(points, points[:1], 1)
     assert round(float(found[0, 0])) == 1
     assert sum(decoded) < 200

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import box_domain, gaussian_domain
+from bo_invert.domains.box_domain import box_domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.models.optim.batched_lbfgs import minimise_batched
 from bo_invert.models.optim.score import DifferentiableScore, SumScore, at_valid, differentiable
 from bo_invert.types import Array, Indices

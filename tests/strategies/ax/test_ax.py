@@ -17,7 +17,7 @@ import pytest
 from forked import ends, start
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.errors import MissingExtraError
 from bo_invert.strategies.ax.strategy import Ax
 from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
@@ -192,7 +192,7 @@ def test_does_not_return_to_where_it_failed() -> None:
 
 
 def test_a_latent_takes_points_beyond_its_bounds_and_proposes_within_its_radius() -> None:
-    domain = Domain("gaussian", 3, {}, radius=2.5)
+    domain = gaussian_domain(3, radius=2.5)
     statement = bi.ProblemStatement("latent", domain, ("y",), bi.Maximize().bind(["y"]))
     codes = np.random.default_rng(0).standard_normal((6, 3)) * 4
     trials = [

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.single_output import Minimize
 from bo_invert.problems.examples import mixed
@@ -36,7 +36,7 @@ def sphere(d: int = 3, **options: Any) -> bi.Problem:
 
 
 def latent(d: int, radius: float = np.inf) -> ProblemStatement:
-    return ProblemStatement("latent", Domain("gaussian", d, {}, radius), ("y",), Minimize())
+    return ProblemStatement("latent", gaussian_domain(d, radius), ("y",), Minimize())
 
 
 def answer(queries: Sequence[Query], start: int, losses: Sequence[float]) -> list[Trial]:
