@@ -1,0 +1,253 @@
+"""Input constraints of a box in scaled values: rows of linear constraints, and configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bo_invert.domains.conditions import active_rows
+from bo_invert.domains.fixed import Fixed
+from bo_invert.domains.input_constraints import Count, Feasible, InputConstraint, Linear
+from bo_invert.domains.named_points import decode_columns, parameter_columns, project_named
+from bo_invert.domains.parameters import Parameter
+from bo_invert.domains.polytope import EXACT, Polytope
+from bo_invert.domains.value_axes import discrete_mask, value_axis
+from bo_invert.errors import InvalidInputError
+from bo_invert.types import Array, Indices, Mask
+
+_NONZERO = 1e-3
+"""Smallest non-zero value of a required parameter, as a share of its range. Engineering choice:
+below the accuracy of a weighed amount."""
+_SAME = 1e-14
+"""Difference of unit normals that are equal. Engineering choice: rounding."""
+
+
+class ConstraintSystem:
+    """Constraints on the points of a box; all arrays of points have shape ``(n, d)``.
+
+    Args:
+        parameters: parameters of the box.
+        constraints: constraints on their values.
+        fixed: values of parameters that do not vary.
+
+    Attributes:
+        axes: scaled values of the q parameters of linear constraints and counts.
+        free: mask ``(q,)`` of the real ones among them.
+
+    Raises:
+        InvalidInputError: a constraint needs numbers, or a count needs a range that contains 0.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Parameter],
+        constraints: Sequence[InputConstraint],
+        fixed: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.parameters, self.constraints = parameters, tuple(constraints)
+        self.fixed = {
+            name: parameters[name].read_all([value])[0] for name, value in (fixed or {}).items()
+        }
+        self.columns = parameter_columns(parameters)
+        self.dim = sum(p.width for p in parameters.values())
+        constants = {n: p.value for n, p in parameters.items() if isinstance(p, Fixed)}
+        linear = (c.at(constants) for c in constraints if isinstance(c, Linear))
+        counts = (c.at(constants) for c in constraints if isinstance(c, Count))
+        self.linear = [c for c in linear if c is not None]
+        self.counts = [c for c in counts if c is not None]
+        self.functions = [c for c in constraints if isinstance(c, Feasible)]
+        named = {name for c in (*self.linear, *self.counts) for name in c.names}
+        self.axes = [value_axis(parameters, self.columns[n], n) for n in parameters if n in named]
+        self.position = {axis.name: i for i, axis in enumerate(self.axes)}
+        self.free = ~discrete_mask(self.axes)
+        self.widths = {
+            name: value_axis(parameters, self.columns[name], name).span
+            for name, p in parameters.items()
+            if p.width and not _has_text(p)
+        } | {name: 0.0 for name, p in parameters.items() if not p.width and not _has_text(p)}
+        for one in (*self.linear, *self.counts):
+            for name in one.names:
+                if parameters[name].when:
+                    raise InvalidInputError(
+                        f"Box: constraint '{one}' names {name!r}, which exists only if "
+                        f"{parameters[name].when[0]}. Write Feasible(fn), whose fn receives NaN "
+                        "where it does not exist"
+                    )
+        for count in self.counts:
+            for name in count.names:
+                if not 0.0 <= self.axes[self.position[name]].zero <= 1.0:
+                    raise InvalidInputError(
+                        f"Box: constraint '{count}' needs a parameter {name!r} whose range "
+                        f"contains 0, got {parameters[name]}"
+                    )
+        self._set_rows()
+        self._set_fixed()
+
+    def _set_rows(self) -> None:
+        """Set the rows of the polytope in scaled values: unit normals and bounds.
+
+        Constraints with the same left side become one row.
+        """
+        rows: list[tuple[Array, float, float]] = []
+        for one in self.linear:
+            normal, offset = np.zeros(len(self.axes)), 0.0
+            for name, c in one.coefficients.items():
+                axis = self.axes[self.position[name]]
+                normal[self.position[name]] = c * axis.span
+                offset += c * axis.low
+            # The largest coefficient is positive, so that opposite sides are equal.
+            size = float(np.copysign(np.linalg.norm(normal), normal[np.abs(normal).argmax()]))
+            ends = (one.lower - offset) / size, (one.upper - offset) / size
+            low, high, normal = min(ends), max(ends), normal / size
+            same = [i for i, row in enumerate(rows) if np.abs(row[0] - normal).max() < _SAME]
+            if same:
+                _, least, most = rows.pop(same[0])
+                low, high = max(least, low), min(most, high)
+            rows.append((normal, low, high))
+        self.a = np.array([row[0] for row in rows]).reshape(len(rows), len(self.axes))
+        self.least = np.array([row[1] for row in rows]).reshape(1, -1)
+        self.most = np.array([row[2] for row in rows]).reshape(1, -1)
+
+    def _set_fixed(self) -> None:
+        self.low, self.high = np.zeros(len(self.axes)), np.ones(len(self.axes))
+        self.code = np.full(self.dim, np.nan)
+        for name, value in self.fixed.items():
+            self.code[self.columns[name]] = self.parameters[name].coordinates([value])[0]
+            if name in self.position:
+                place = self.position[name]
+                scaled = self.axes[place].read(self.code[None, self.columns[name]])[0]
+                self.low[place] = self.high[place] = scaled
+
+    @cached_property
+    def relaxed(self) -> Polytope:
+        """Polytope of all values as real numbers, without counts and functions."""
+        return Polytope(self.a, self.least, self.most, self.low[None], self.high[None])
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of parameters with coordinates."""
+        return sum(p.width > 0 for p in self.parameters.values())
+
+    @property
+    def coupled(self) -> bool:
+        """True if a linear constraint or a count holds."""
+        return bool(self.axes)
+
+    @cached_property
+    def columns_of_axes(self) -> Mask:
+        """Mask ``(d,)`` of the unit coordinates of the axes."""
+        mask = np.zeros(self.dim, dtype=bool)
+        for axis in self.axes:
+            mask[axis.columns] = True
+        return mask
+
+    # --- values --------------------------------------------------------------------------------
+
+    def read(self, points: Array) -> Array:
+        """Return the scaled values ``(n, q)`` of points."""
+        if all(axis.plain for axis in self.axes):
+            return points[:, [axis.columns.start for axis in self.axes]]
+        return np.stack([axis.read(points[:, axis.columns]) for axis in self.axes], axis=1)
+
+    def write(self, points: Array, scaled: Array) -> Array:
+        """Return points with the coordinates of scaled values ``(n, q)``."""
+        points = points.copy()
+        for axis, column in zip(self.axes, scaled.T, strict=True):
+            points[:, axis.columns] = axis.write(column)
+        return points
+
+    def valid(self, points: Array) -> Array:
+        """Clip and round points to values of the parameters, and set the fixed ones."""
+        points = np.clip(np.asarray(points, dtype=np.float64), 0.0, 1.0)
+        if self.fixed:
+            points = np.where(np.isnan(self.code), points, self.code)
+        return project_named(self.parameters, points)
+
+    def values(self, points: Array) -> dict[str, Array]:
+        """Return the values of points by parameter, arrays ``(n,)``.
+
+        Inactive parameters have NaN, or None among texts.
+        """
+        decoded = decode_columns(self.parameters, points)
+        found = {
+            name: np.array(column, dtype=float if name in self.widths else object)
+            for name, column in decoded.items()
+        }
+        for name, rows in active_rows(self.parameters, decoded).items():
+            found[name][~np.broadcast_to(rows, len(points))] = (
+                np.nan if name in self.widths else None
+            )
+        return found
+
+    # --- configurations ------------------------------------------------------------------------
+
+    def places(self, count: Count) -> tuple[Indices, Array]:
+        """Return the positions ``(k,)`` of the axes of a count, and the scaled values of 0."""
+        places = np.array([self.position[name] for name in count.of])
+        return places, np.array([self.axes[i].zero for i in places])
+
+    def polytope(self, scaled: Array, rounded: bool = True) -> Polytope:
+        """Return the polytopes of the configurations of scaled values ``(n, q)``.
+
+        A configuration fixes discrete parameters, and those that counts set to 0. The largest
+        values are non-zero.
+
+        Args:
+            scaled: scaled values.
+            rounded: fix discrete parameters at these values; otherwise they are real numbers.
+        """
+        lower, upper = (np.repeat(bound[None], len(scaled), 0) for bound in (self.low, self.high))
+        dropped = np.zeros(scaled.shape, dtype=bool)
+        for count in self.counts:
+            self._count(count, scaled, lower, upper, dropped)
+        if rounded:
+            fixed = ~self.free & (lower < upper)
+            inside = (scaled >= lower - EXACT) & (scaled <= upper + EXACT)
+            # A discrete value outside of its bounds leaves an empty polytope, which is no success.
+            lower = np.where(fixed, np.where(inside, scaled, 2.0), lower)
+            upper = np.where(fixed, np.where(inside, scaled, -1.0), upper)
+        return Polytope(self.a, self.least, self.most, lower, upper)
+
+    def _count(
+        self, count: Count, scaled: Array, lower: Array, upper: Array, dropped: Mask
+    ) -> None:
+        """Narrow the bounds ``(n, q)`` to the largest parameters of a count."""
+        places, zero = self.places(count)
+        spans = np.array([self.axes[i].span for i in places])
+        steps = [
+            1.0 / (axis.parameter.levels - 1) if axis.discrete else _NONZERO
+            for axis in (self.axes[i] for i in places)
+        ]
+        least = count.smallest / spans
+        low, high, own = lower[:, places], upper[:, places], scaled[:, places]
+        size = np.abs(own - zero)
+        pinned = low == high
+        size = np.where(pinned, np.where(np.abs(low - zero) > EXACT, 2.0, -1.0), size)
+        size = np.where(dropped[:, places], -1.0, size)
+        rank = np.argsort(np.argsort(-size, axis=1, kind="stable"), axis=1, kind="stable")
+        needed = rank < count.least
+        used = (rank < count.most) & (needed | (size >= least / 2.0)) & (size >= 0.0)
+        needed |= used & (least > 0.0)
+        gap = np.maximum(least, np.where(rank < count.least, steps, 0.0))
+        positive = (high > zero) & ((own >= zero) | (low >= zero))
+        low = np.where(needed & positive, np.maximum(low, zero + gap), low)
+        high = np.where(needed & ~positive, np.minimum(high, zero - gap), high)
+        lower[:, places] = np.where(used, low, np.where(pinned & (size > 1.0), 2.0, zero))
+        upper[:, places] = np.where(used, high, np.where(pinned & (size > 1.0), -1.0, zero))
+        dropped[:, places] |= ~used
+
+    @cached_property
+    def real_columns(self) -> Mask:
+        """Mask ``(d,)`` of the coordinates that are real numbers."""
+        return np.array(
+            [np.isinf(p.levels) for p in self.parameters.values() for _ in range(p.width)],
+            dtype=bool,
+        )
+
+
+def _has_text(parameter: Parameter) -> bool:
+    values = getattr(parameter, "values", (getattr(parameter, "value", None),))
+    return any(isinstance(value, str) for value in values)
