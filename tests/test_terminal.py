@@ -21,12 +21,11 @@ from bo_invert.benchmark.results import Key
 from bo_invert.benchmark.resumable_runs import Progress
 from bo_invert.cli.main import COMMANDS, app, main
 from bo_invert.cli.output import say
-from bo_invert.errors import StudyNotFoundError
+from bo_invert.errors import StudyNotFoundError, printable
 from bo_invert.generators.base import train_generator
 from bo_invert.generators.vae import VAEConfig
 from bo_invert.models.diagnostics import diagnose
 from bo_invert.problem_doctor.control_regressors import control_regressors
-from bo_invert.types import printable
 
 DATA = np.random.default_rng(0).random((200, 2))
 ENCODINGS = ("cp1252", "ascii", "utf-8")

@@ -15,10 +15,10 @@ import pytest
 import bo_invert as bi
 from bo_invert.benchmark.compare import Comparison, summarize
 from bo_invert.cli import main as cli
+from bo_invert.errors import printable
 from bo_invert.report.benchmark_tables import BenchmarkRuns
 from bo_invert.report.html import bench_html
 from bo_invert.storage.trial_transitions import Assignment
-from bo_invert.types import printable
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 MARKUP = "[red]r[/red] [link=http://evil.example]l[/link]"

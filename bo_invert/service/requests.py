@@ -7,16 +7,18 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat
 
 from bo_invert.service.problem_schema import (
+    ParameterValue,
+    ProblemDeclaration,
+    Provenance,
+    StrategySpec,
+)
+from bo_invert.service.schema_types import (
     CLOSED,
     VECTOR,
     AnyJSON,
     Integer,
     Name,
-    ParameterValue,
-    ProblemDeclaration,
-    Provenance,
     RequestBody,
-    StrategySpec,
     StudyTitle,
     Vector,
 )

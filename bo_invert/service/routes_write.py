@@ -34,10 +34,10 @@ from bo_invert.service.dependencies import (
 )
 from bo_invert.service.open_studies import OpenStudy
 from bo_invert.service.pages import PAGE_BYTES, Page, streamed
-from bo_invert.service.problem_schema import VECTOR
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.service.responses import TrialResponse
 from bo_invert.service.routes_read import summary
+from bo_invert.service.schema_types import VECTOR
 from bo_invert.storage.heartbeats import LEASE
 from bo_invert.storage.journal_base import TakeRequest
 from bo_invert.storage.optimistic_journal import Journal

@@ -6,17 +6,13 @@ A study is the only object with state, and all of its state is the log.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
-
 from bo_invert.domains.constrained_box import FixedValues, fix_values, fixed_point_test
-from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, StudyExistsError, blank, require
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
@@ -27,7 +23,7 @@ from bo_invert.storage.open import open_store
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.reader import JournalView
 from bo_invert.storage.trial_transitions import Assignment
-from bo_invert.strategies.base import Proposal, Request, Strategy, from_spec
+from bo_invert.strategies.base import Request, Strategy, from_spec
 from bo_invert.strategies.requirements import require_support
 from bo_invert.study.copying import CopiedByReopening
 from bo_invert.study.header import (
@@ -38,14 +34,15 @@ from bo_invert.study.header import (
     new_header,
     stored_strategy,
 )
+from bo_invert.study.proposals import proposal_of
 from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.records import StudyRecords
-from bo_invert.study.refinement import refine, refining_strategies
+from bo_invert.study.refinement import refining_strategies
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.run_options import RunOptions
 from bo_invert.study.runner import run
 from bo_invert.study.stop import Stopping, StopRule
-from bo_invert.types import Query, Trial
+from bo_invert.types import Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
 
@@ -364,19 +361,12 @@ class Study(CopiedByReopening, StudyRecords):
         if fixed:
             statement = replace(statement, domain=fix_values(statement.domain, fixed))
         request = Request(view.asks, wanted, self.seed, budget, view.memo)
-        began = time.perf_counter()
-        proposal = (
-            self.strategy.ask(statement, view.trials, request)
-            if noisy is None
-            else Proposal(refine(statement, view.trials, request, noisy), view.memo)
-        )
-        seconds = time.perf_counter() - began
+        proposal = proposal_of(self.strategy, statement, view, request, noisy)
         _log.debug(
-            "study %r: ask %d of strategy %s, %d of %d queries in %.3f s",
-            self.name, view.asks, self.strategy.name, len(proposal.queries), wanted, seconds,
+            "study %r: ask %d of strategy %s, %d of %d queries in %.3f s", self.name, view.asks,
+            self.strategy.name, len(proposal.queries), wanted, proposal.seconds,
         )  # fmt: skip
-        queries = _with_plausibility(statement.domain, proposal.queries)
-        return LoggedProposal(queries, proposal.memo, view.asks, view.seq, seconds)
+        return proposal
 
     @cached_property
     def _repeated_designs(self) -> RepeatedDesigns | None:
@@ -389,14 +379,3 @@ class Study(CopiedByReopening, StudyRecords):
         ):
             return None
         return RepeatedDesigns(self.journal, problem.space.identify, problem.domain.size)
-
-
-def _with_plausibility(domain: Domain, queries: tuple[Query, ...]) -> tuple[Query, ...]:
-    """Add the plausibility of proposals in a box with data, for tables of trials."""
-    if domain.latent or domain.reference is None or not queries:
-        return queries
-    plausible = domain.plausibility(np.array([query.point for query in queries]))
-    return tuple(
-        replace(query, meta={**query.meta, "plausibility": round(float(share), 4)})
-        for query, share in zip(queries, plausible, strict=True)
-    )

@@ -19,12 +19,12 @@ from bo_invert.execution.threads import ThreadExecutor
 from bo_invert.service import request_process
 from bo_invert.service.app import create_app
 from bo_invert.service.middleware import LOOPBACK
-from bo_invert.service.problem_schema import FIELDS, RequestBody, _bound_errors
 from bo_invert.service.process_pool import ProcessPool
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.service.remote_requests import RemoteReply, RemoteRequest
 from bo_invert.service.request_body import BODY, OUTCOME_BODY, SMALL_BODY
 from bo_invert.service.requests import CreateStudyRequest, ObservationsRequest
+from bo_invert.service.schema_types import FIELDS, RequestBody, _bound_errors
 
 BOX = {"type": "box", "parameters": {"x": {"type": "float", "low": 0.0, "high": 1.0}}}
 CREATE = {"name": "new", "problem": {"space": BOX, "objective": {"type": "minimize"}}}

@@ -1,0 +1,54 @@
+"""Proposals of a strategy, as a log records them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from bo_invert.domains.search_domain import Domain
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.storage.journal_base import LoggedProposal
+from bo_invert.storage.reader import JournalView
+from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.study.refinement import refine
+from bo_invert.types import Query
+
+
+def proposal_of(
+    strategy: Strategy,
+    statement: ProblemStatement,
+    view: JournalView,
+    request: Request,
+    noisy: bool | None,
+) -> LoggedProposal:
+    """Ask a strategy for queries, or refine the best point; record the time that it takes.
+
+    Args:
+        strategy: strategy of the study.
+        statement: problem as the strategy sees it.
+        view: snapshot of the log.
+        request: number of queries, seed and budget.
+        noisy: refine the best point of an oracle with or without noise; None: ask the strategy.
+    """
+    began = time.perf_counter()
+    proposal = (
+        strategy.ask(statement, view.trials, request)
+        if noisy is None
+        else Proposal(refine(statement, view.trials, request, noisy), view.memo)
+    )
+    seconds = time.perf_counter() - began
+    queries = _with_plausibility(statement.domain, proposal.queries)
+    return LoggedProposal(queries, proposal.memo, view.asks, view.seq, seconds)
+
+
+def _with_plausibility(domain: Domain, queries: tuple[Query, ...]) -> tuple[Query, ...]:
+    """Add the plausibility of proposals in a box with data, for tables of trials."""
+    if domain.latent or domain.reference is None or not queries:
+        return queries
+    plausible = domain.plausibility(np.array([query.point for query in queries]))
+    return tuple(
+        replace(query, meta={**query.meta, "plausibility": round(float(share), 4)})
+        for query, share in zip(queries, plausible, strict=True)
+    )
