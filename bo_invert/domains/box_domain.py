@@ -67,6 +67,13 @@ class BoxDomain(Domain):
     def rounded(self, points: Array) -> Array:
         return self._valid(points)
 
+    def measured(self, points: Array) -> Array:
+        points = np.asarray(points, dtype=np.float64)
+        if self.continuous:
+            return np.clip(points, 0.0, 1.0)
+        flat = points.reshape(-1, self.dim)
+        return project_named(self.parameters, flat, measured=True).reshape(points.shape)
+
     def _valid(self, points: Array) -> Array:
         """Clip points to the cube and round them to the levels of the parameters."""
         points = np.asarray(points, dtype=np.float64)

@@ -63,10 +63,10 @@ class ConstrainedBox(BoxDomain):
         return math.inf if self.has_real else math.floor(super().size * self.draws.share) + 1.0
 
     def satisfied(self, points: Array) -> Mask:
-        return self.feasible.satisfied(self._valid(np.atleast_2d(points)))
+        return self.feasible.satisfied(self.measured(np.atleast_2d(points)), measured=True)
 
     def violated(self, point: Array) -> str:
-        return self.feasible.violated(self._valid(point))
+        return self.feasible.violated(self.measured(point), measured=True)
 
     def project(self, points: Array) -> Array:
         points = np.asarray(points, dtype=np.float64)

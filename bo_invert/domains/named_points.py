@@ -16,6 +16,7 @@ from bo_invert.domains.conditions import (
     inactive_coordinates,
 )
 from bo_invert.domains.fixed import Fixed
+from bo_invert.domains.measured_values import decode_measured, read_measured
 from bo_invert.domains.parameters import Parameter
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array
@@ -46,15 +47,29 @@ def parameter_quantiles(parameters: Mapping[str, Parameter], u: Array) -> Array:
     return points
 
 
-def decode_columns(parameters: Mapping[str, Parameter], points: Array) -> dict[str, list[Any]]:
-    """Decode points ``(n, d)`` to n values of each parameter, also of inactive ones."""
+def decode_columns(
+    parameters: Mapping[str, Parameter], points: Array, measured: bool = False
+) -> dict[str, list[Any]]:
+    """Decode points ``(n, d)`` to n values of each parameter, also of inactive ones.
+
+    Args:
+        parameters: parameters by name.
+        points: points ``(n, d)``.
+        measured: values between the steps of a parameter stay as they are.
+    """
     columns = parameter_columns(parameters)
+    if measured:
+        return {
+            name: decode_measured(p, points[:, columns[name]]) for name, p in parameters.items()
+        }
     return {name: p.decode(points[:, columns[name]]) for name, p in parameters.items()}
 
 
-def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dict[str, Any]]:
-    """Decode points ``(n, d)`` to named values of the active parameters."""
-    decoded = decode_columns(parameters, points)
+def decode_named(
+    parameters: Mapping[str, Parameter], points: Array, measured: bool = False
+) -> list[dict[str, Any]]:
+    """Decode points ``(n, d)`` to named values of the active parameters; see ``decode_columns``."""
+    decoded = decode_columns(parameters, points, measured)
     rows = [{name: column[i] for name, column in decoded.items()} for i in range(len(points))]
     if not has_conditions(parameters):
         return rows
@@ -65,11 +80,22 @@ def decode_named(parameters: Mapping[str, Parameter], points: Array) -> list[dic
     ]
 
 
-def project_named(parameters: Mapping[str, Parameter], points: Array) -> Array:
-    """Return the nearest points ``(n, d)`` of levels; inactive parameters have their default."""
-    columns = parameter_columns(parameters)
-    parts = [one.project(points[:, columns[name]]) for name, one in parameters.items()]
-    levels = np.concatenate(parts, axis=1)
+def project_named(
+    parameters: Mapping[str, Parameter], points: Array, measured: bool = False
+) -> Array:
+    """Return the nearest points ``(n, d)`` of levels; inactive parameters have their default.
+
+    Args:
+        parameters: parameters by name.
+        points: points ``(n, d)``.
+        measured: values between the steps of a parameter stay as they are.
+    """
+    if measured:
+        levels = coordinates(parameters, decode_columns(parameters, points, measured))
+    else:
+        columns = parameter_columns(parameters)
+        parts = [one.project(points[:, columns[name]]) for name, one in parameters.items()]
+        levels = np.concatenate(parts, axis=1)
     if not has_conditions(parameters):
         return levels
     inactive = inactive_coordinates(parameters, levels)
@@ -77,7 +103,7 @@ def project_named(parameters: Mapping[str, Parameter], points: Array) -> Array:
 
 
 def encode_named(parameters: Mapping[str, Parameter], values: Sequence[Mapping[str, Any]]) -> Array:
-    """Encode named values as points ``(n, d)``.
+    """Encode named values as points ``(n, d)``; steps do not bind values of the user.
 
     Raises:
         InvalidInputError: a name is missing or unknown, or a value is out of range.
@@ -170,7 +196,7 @@ def _read_active(parameters: Mapping[str, Parameter], row: Mapping[str, Any]) ->
 
 def _read(name: str, parameter: Parameter, values: Sequence[object]) -> Sequence[Any]:
     try:
-        return parameter.read_all(values)
+        return read_measured(parameter, values)
     except InvalidInputError as error:
         raise InvalidInputError(f"parameter {name!r}: {error}") from None
 

@@ -198,19 +198,29 @@ class Float(_Range):
         t = low + np.clip(u[:, 0], 0.0, 1.0) * (high - low)
         return self.grid.values(self.grid.positions(np.exp(t) if self.log else t))
 
-    def read(self, value: object) -> float:
+    def measured(self, value: object) -> float:
+        """Return a value of the user in the range; between the steps, it stays as it is.
+
+        Raises:
+            InvalidInputError: the value is out of range.
+        """
         found = super().read(value)
         if self.grid is None:
             return found
         near = self.nearest(found)
         rounding = max(_GRID_ROUNDING * self.grid.step, roundoff(found, value) * abs(found))
-        if abs(near - found) > rounding:
+        return near if abs(near - found) <= rounding else found
+
+    def read(self, value: object) -> float:
+        found = self.measured(value)
+        near = found if self.grid is None else self.nearest(found)
+        if self.grid is not None and near != found:
             other = self.nearest(near + math.copysign(self.grid.step, found - near))
             raise InvalidInputError(
                 f"{found:.12g} is not a value of the parameter, whose step is {self.grid.step!r}; "
                 f"the nearest ones are {near!r} and {other!r}"
             )
-        return near
+        return found
 
     def read_all(self, values: Sequence[object]) -> Sequence[object]:
         if self.grid is None:

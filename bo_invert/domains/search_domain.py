@@ -208,6 +208,10 @@ class Domain(ABC):
         """Return points with integers, steps and choices at their nearest values."""
         return points
 
+    def measured(self, points: Array) -> Array:
+        """Return points of the user like ``rounded``, with values between steps as they are."""
+        return points
+
     @abstractmethod
     def plausibility(self, points: Array) -> Array:
         """Return shares in [0, 1] of the reference measure that are less plausible, ``(n,)``."""
@@ -229,22 +233,32 @@ class Domain(ABC):
         """Return a mask ``(n, d)`` of the coordinates of inactive parameters."""
         return inactive_coordinates(self.parameters, points)
 
-    def values(self, points: Array) -> list[dict[str, Any]]:
-        """Decode points ``(n, d)`` to named values of the active parameters."""
-        return decode_named(self.parameters, points)
+    def values(self, points: Array, measured: bool = False) -> list[dict[str, Any]]:
+        """Decode points ``(n, d)`` to named values of the active parameters.
+
+        Args:
+            points: points ``(n, d)``.
+            measured: values between the steps of a parameter stay as they are.
+        """
+        return decode_named(self.parameters, points, measured)
 
     def encode(self, values: Sequence[Mapping[str, Any]]) -> Array:
-        """Encode named parameters as points ``(n, d)``.
+        """Encode named parameters as points ``(n, d)``; steps do not bind values of the user.
 
         Raises:
             InvalidInputError: a name is missing or unknown, or a value is out of range.
         """
         return encode_named(self.parameters, values)
 
-    def named(self, point: Array) -> dict[str, Any]:
-        """Decode a point ``(d,)`` to values of the ``axes``, inactive ones included."""
+    def named(self, point: Array, measured: bool = False) -> dict[str, Any]:
+        """Decode a point ``(d,)`` to values of the ``axes``, inactive ones included.
+
+        Args:
+            point: point ``(d,)``.
+            measured: values between the steps of a parameter stay as they are.
+        """
         if self.parameters:
-            decoded = decode_columns(self.parameters, point[None])
+            decoded = decode_columns(self.parameters, point[None], measured)
             return {name: decoded[name][0] for name in self.axes}
         return dict(zip(self.axes, point.tolist(), strict=True))
 

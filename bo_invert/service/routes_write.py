@@ -47,7 +47,7 @@ from bo_invert.strategies.requirements import require_support
 from bo_invert.study.amendments import amended_outcome, completed
 from bo_invert.study.header import new_header
 from bo_invert.study.input_validation import check_outputs, user_query
-from bo_invert.study.placement import Place, conditions, place, stored_place
+from bo_invert.study.placement import Outside, Place, conditions, place, stored_place
 from bo_invert.types import JSON, Array, Cost, Query, State, Trial
 from bo_invert.user_tables import require_names
 
@@ -154,7 +154,7 @@ def amend(study: Study, number: TrialNumber, body: requests.AmendRequest) -> Tri
     failure = _failure(body)
     if body.outputs is not None and failure is not None:
         raise InvalidInputError("body must have one of 'outputs', 'failed' and 'infeasible'")
-    where = _place(study, trial, body)
+    where = _place(study, trial, body, recorded=True)
     outcome = amended_outcome(study.problem, trial, failure or body.outputs, where, body.extra)
     revision = len(trial.amendments) if body.revision is None else body.revision
     amended = study.journal.amend(number, outcome, body.reason, revision)
@@ -170,21 +170,33 @@ def _conditions(study: OpenStudy, number: int, body: requests.Conditions) -> Pla
 
 
 def _place(
-    study: OpenStudy, trial: Trial | None, body: requests.Conditions | requests.ReportedObservation
+    study: OpenStudy,
+    trial: Trial | None,
+    body: requests.Conditions | requests.ReportedObservation,
+    recorded: bool = False,
 ) -> Place | None:
-    """Return the place of a point or of parameters; None without both."""
+    """Return the place of a point or of parameters; None without both.
+
+    Args:
+        study: Study.
+        trial: Trial whose conditions the body holds; None for an observation.
+        body: Body of the request.
+        recorded: Parameters that are not given are those of the log; see ``conditions``.
+    """
     problem = study.problem
     if body.point is not None:
         if body.parameters is not None:
             raise InvalidInputError("body must have only one of 'point' and 'parameters'")
         point = _vector("point", body.point, problem)
-        return stored_place(problem.space, point, body.design, body.outside)
+        found = stored_place(problem.space, point, body.design, body.outside)
+        return found if trial is None else found.compared(trial)
     if body.parameters is None:
         return None
     if trial is None:
         require_names("parameters", problem.space.domain.parameters, body.parameters)
         return place(problem.space, body.parameters, body.outside)
-    return conditions(problem.space, trial, body.parameters, "model" if body.outside else "error")
+    outside: Outside = "model" if body.outside else "error"
+    return conditions(problem.space, trial, body.parameters, outside, recorded=recorded)
 
 
 @router.post("/studies/{study}/trials/{number}/heartbeat", responses=WRITE_ERRORS)

@@ -109,7 +109,7 @@ class Space(ABC):
     def identify(self) -> Callable[[Array], list[str]] | None:
         """Pure function from points ``(n, d)`` to n design names; None if undefined.
 
-        Names are equal exactly for equal designs.
+        Names are equal exactly for equal designs, and empty for those that no strategy proposes.
 
         Strategies use it to avoid a second call for a design that several points decode to.
         """

@@ -138,12 +138,16 @@ class Box(Space):
 
     @property
     def identify(self) -> Callable[[Array], list[str]] | None:
-        """Bytes of the projected point as a name; None if any parameter is a real number."""
-        return (
-            (lambda points: [row.tobytes().hex() for row in self.domain.project(points)])
-            if self.discrete
-            else None
-        )
+        """Bytes of the projected point as a name; None if any parameter is a real number.
+
+        A point of the user between the steps of a parameter has none.
+        """
+        return self._names if self.discrete else None
+
+    def _names(self, points: Array) -> list[str]:
+        off = (self.domain.measured(points) != self.domain.rounded(points)).any(axis=1)
+        names = [row.tobytes().hex() for row in self.domain.project(points)]
+        return ["" if between else name for name, between in zip(names, off, strict=True)]
 
     @cached_property
     def _scales(self) -> tuple[DeviceConstants, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -328,6 +328,18 @@ def _keyed(log: Log, key: str, numbers: Sequence[int]) -> JSON:
 
 
 def _conflict(trial: Trial, state: State, y: Array | None, outcome: Outcome) -> TellConflictError:
+    known = trial.outcome
+    if known is not None and _same(
+        replace(known, point=outcome.point, extra=outcome.extra), outcome
+    ):
+        moved = outcome.point is not None and not np.array_equal(trial.point, outcome.point)
+        names = [name for name, one in outcome.extra.items() if known.extra.get(name) != one]
+        what = "under other conditions" if moved else f"with other values of {', '.join(names)}"
+        change = "at=..." if moved else "extra=..."
+        return TellConflictError(
+            f"trial {trial.number} is {state} with these outputs {what}. Use "
+            f"study.amend(trial, {change}) to correct it"
+        )
     return TellConflictError(
         f"trial {trial.number} is {state} with y = {_shown(y)} and cannot become {outcome.state} "
         f"with y = {_shown(outcome.y)}. Use study.amend() to correct it, study.enqueue() to "

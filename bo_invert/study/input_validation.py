@@ -152,7 +152,9 @@ def design_points(space: Space, designs: object, points: object, where: str) -> 
     queries = user_queries(space, listed_designs(designs), points, where)
     require(queries, f"{where}: there must be at least one design, got none")
     coordinates = np.array([query.point for query in queries])
-    return coordinates if space.domain.latent else space.domain.project(coordinates)
+    if points is not None:
+        return space.domain.rounded(coordinates)
+    return space.domain.measured(coordinates)
 
 
 def request_designs(designs: object, points: object) -> JSON:
@@ -357,8 +359,10 @@ def user_query(space: Space, x: object, point: object, design: JSON = None) -> Q
     if design is not None:
         query = exact_query(space, query.point, design, query.origin)
     require_constraints(space, [query], "enqueue")
-    # Coordinates of integers and choices become those of their values.
-    return replace(query, point=domain.rounded(query.point))
+    # Coordinates of integers and choices become those of their values, and a point that comes
+    # without a design takes the steps of the parameters.
+    own = x is not None or query.design is not None
+    return replace(query, point=(domain.measured if own else domain.rounded)(query.point))
 
 
 def output_rows(Y: object, single: bool, count: int, outputs: Sequence[str]) -> list[Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from bo_invert.domains.measured_values import read_measured
 from bo_invert.domains.named_points import named_rows
 from bo_invert.domains.parameters import Float, Int, Parameter
 from bo_invert.domains.search_domain import Domain
@@ -42,18 +43,27 @@ class Place:
         point: Coordinates, shape ``(d,)``; those of a box are beyond [0, 1] outside of it.
         design: Exact design as JSON, if the decoding of the point would round it.
         outside: The design lies outside the search domain.
+        suggested: It is the suggested point of a trial.
     """
 
     point: Array
     design: JSON = None
     outside: bool = False
+    suggested: bool = False
 
     def of_outcome(self, outcome: Outcome, extra: Mapping[str, JSON] | None = None) -> Outcome:
         """Return an outcome that was observed here, with further measured values if given."""
+        point, design = (None, None) if self.suggested else (self.point, self.design)
         return replace(
-            outcome, point=self.point, design=self.design, outside=self.outside,
+            outcome, point=point, design=design, outside=self.outside,
             extra=outcome.extra if extra is None else extra,
         )  # fmt: skip
+
+    def compared(self, trial: Trial) -> Place:
+        """Return the place, marked if it is the suggested point of a trial apart from rounding."""
+        gap = float(np.abs(self.point - trial.query.point).max())
+        descent = trial.query.descent is not None  # its point is the start
+        return replace(self, suggested=gap <= MAX_ROUNDING and not descent)
 
 
 def place(space: Space, row: Mapping[str, Any], outside: bool) -> Place:
@@ -99,7 +109,7 @@ def _divided(
         if name not in row or not isinstance(parameter, (Float, Int)):
             continue
         with suppress(InvalidInputError):
-            inside[name] = parameter.read(row[name])
+            (inside[name],) = read_measured(parameter, [row[name]])
             continue
         try:
             found = number(row[name])
@@ -112,7 +122,9 @@ def _divided(
     return inside, beyond
 
 
-def conditions(space: Space, trial: Trial, at: object, outside: Outside = "error") -> Place:
+def conditions(
+    space: Space, trial: Trial, at: object, outside: Outside = "error", *, recorded: bool = False
+) -> Place:
     """Return the place at which the user ran a trial instead of the suggested one.
 
     Args:
@@ -120,6 +132,7 @@ def conditions(space: Space, trial: Trial, at: object, outside: Outside = "error
         trial: Trial of the study.
         at: Some or all parameters by name, the others are the suggested ones; or a design.
         outside: ``"model"`` accepts a design outside the search domain.
+        recorded: The other parameters are those that the log holds now, as in an amendment.
 
     Raises:
         InvalidInputError: A name is unknown, or a value is not one of its parameter.
@@ -128,21 +141,22 @@ def conditions(space: Space, trial: Trial, at: object, outside: Outside = "error
         outside in ("error", "model"), f"outside must be 'error' or 'model', got {outside!r:.80}"
     )
     domain, given = space.domain, record(at)
+    known = trial if recorded else trial.evolved(outcome=None)
     if given is None or (domain.latent and not set(given) <= set(domain.axes)):
         query = user_query(space, at, None)
-        return Place(query.point, query.design)
+        return Place(query.point, query.design).compared(trial)
     axes = list(domain.parameters or domain.axes)
     unknown = [name for name in given if name not in axes]
     require(not unknown, f"at: the names must be among {axes}, got {unknown}")
     if domain.latent:
-        point = np.array(trial.query.point)
+        point = np.array(known.point)
         for name, value in given.items():
             point[axes.index(name)] = number(value)
-        return Place(point)
-    suggested = trial_values(trial.evolved(outcome=None), domain)
+        return Place(point).compared(trial)
     try:
         # A changed condition may activate parameters that the suggestion lacks, and vice versa.
-        return place(space, {**suggested, **given}, outside == "model")
+        found = place(space, {**trial_values(known, domain), **given}, outside == "model")
+        return found.compared(trial)
     except InvalidInputError as error:
         raise InvalidInputError(
             f"at: {error}. Write outside='model' to record it for the models only"

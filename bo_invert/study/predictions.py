@@ -102,7 +102,9 @@ class Predictions:
         ``NAME.high`` of each output and of the loss; ``feasible``, and where they exist ``hit``
         and ``plausibility``.
         """
-        rows: list[dict[str, Any]] = [self.domain.named(point) for point in self.points]
+        rows: list[dict[str, Any]] = [
+            self.domain.named(point, measured=True) for point in self.points
+        ]
         columns: dict[str, Array | None] = {
             f"{name}.{key}": values
             for name, one in {**self.outputs, "loss": self.loss}.items()

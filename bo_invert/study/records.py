@@ -98,7 +98,7 @@ class StudyRecords(StudyResults):
                 it was read raises a conflict.
             answer: Corrected outputs or error, as in ``tell``. Default: unchanged.
             reason: Reason of the correction.
-            at: Corrected conditions, as in ``tell``. Default: unchanged.
+            at: Corrected conditions: some or all parameters by name, the others stay; or a design.
             extra: Further measured values, added to the recorded ones.
             outside: As in ``tell``.
 
@@ -108,8 +108,8 @@ class StudyRecords(StudyResults):
         """
         problem = self._require_problem()
         known = own_trial("amend", trial, self.journal)
-        seen = trial if isinstance(trial, Trial) else known
-        where = None if at is None else conditions(problem.space, known, at, outside)
+        seen, space = trial if isinstance(trial, Trial) else known, problem.space
+        where = None if at is None else conditions(space, known, at, outside, recorded=True)
         outcome = amended_outcome(problem, known, answer, where, extra)
         changed = self.journal.amend(known.number, outcome, str(reason), len(seen.amendments))
         return self._with_designs([changed])[0]

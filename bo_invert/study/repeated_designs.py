@@ -154,7 +154,7 @@ class RepeatedDesigns:
                 self._different.add(name)
 
     def _named(self, trials: Sequence[Trial]) -> list[str | None]:
-        """Return the name of the design of each trial; None if the decoder fails."""
+        """Return the name of the design of each trial; None without one."""
         new = {
             trial.point.tobytes(): trial.point
             for trial in trials
@@ -163,7 +163,7 @@ class RepeatedDesigns:
         names: Sequence[str | None] = [None] * len(new)
         with suppress(Exception):  # the evaluation reports the error of the decoder
             names = self._identify(np.array(list(new.values()))) if new else []
-        self._names.update(zip(new, names, strict=True))
+        self._names.update(zip(new, [name or None for name in names], strict=True))
         return [self._names[trial.point.tobytes()] for trial in trials]
 
 

@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-
 from bo_invert.errors import InvalidInputError, TellConflictError, require, warn_user
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.amendments import completed
 from bo_invert.study.csv_table import Table
-from bo_invert.study.input_validation import MAX_ROUNDING
 from bo_invert.study.placement import Outside, Place, conditions
 from bo_invert.study.recorded_rows import RecordedRows
 from bo_invert.study.table_rows import Observation, RejectedRow, RowReader
@@ -245,13 +242,10 @@ def tell_table(
 def _result_of(problem: Problem, trial: Trial, row: Observation, outside: Outside) -> Outcome:
     """Return the outcome of a trial in a row, at other conditions if its parameters differ."""
     where: Place | None = None
-    if row.given:
-        found = conditions(problem.space, trial, row.given, "model")
-        gap = float(np.abs(found.point - trial.query.point).max())
-        if gap > MAX_ROUNDING:
-            where = conditions(
-                problem.space, trial, row.given, "model" if outside == "model" else "error"
-            )
+    # The suggested design is accepted even if it lies outside the search domain.
+    if row.given and not conditions(problem.space, trial, row.given, "model").suggested:
+        accepted: Outside = "model" if outside == "model" else "error"
+        where = conditions(problem.space, trial, row.given, accepted)
     point = trial.query.point if where is None else where.point
     outcome = problem.outcome(row.answer, trial.query.cost, point)
     return completed(problem, outcome, where, row.extra)

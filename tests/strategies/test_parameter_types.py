@@ -53,6 +53,25 @@ def check(design: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", registry.names("strategies"))
+def test_steps_bind_proposals_and_no_observations(name: str) -> None:
+    problem = bi.Problem(bi.Box(SPACE), measure, bi.Minimize())
+    strategy = from_spec(name, **FAST.get(name, {}))
+    try:
+        strategy.check(problem.statement)
+    except bi.UnsuitableStrategyError:
+        pytest.skip("it needs real parameters or gradients")
+    study = bi.Study.create("between", problem, strategy, seed=0)
+    run = {"dose": 0.437, "rate": 0.1234, "solver": "sgd", "momentum": 0.5, "cycles": 4}
+    for mix in (0.11, 0.52, 0.93):
+        design = {**run, "mix": mix}
+        (trial,) = study.add([design], [measure(design)])
+        assert trial.design == design
+    study.run(6)
+    for trial in study.trials[3:]:
+        check(trial.design)
+
+
+@pytest.mark.parametrize("name", registry.names("strategies"))
 def test_proposals_have_steps_and_active_parameters(name: str) -> None:
     problem = bi.Problem(bi.Box(SPACE), measure, bi.Minimize())
     strategy = from_spec(name, **FAST.get(name, {}))

@@ -79,7 +79,7 @@ def test_omitted_parts_of_an_amendment_stay() -> None:
     study.tell(trial, [1.0, 2.0], extra={"ph": 7}, at={"b": 0.5})
     assert study.amend(0, {"z": 3.0}).y.tolist() == [1.0, 3.0]
     moved = study.amend(0, at={"a": 0.125}, extra={"colour": "red"})
-    assert (moved.design, moved.y.tolist()) == ({"a": 0.125, "b": trial.design["b"]}, [1.0, 3.0])
+    assert (moved.design, moved.y.tolist()) == ({"a": 0.125, "b": 0.5}, [1.0, 3.0])
     assert dict(moved.extra) == {"ph": 7, "colour": "red"}
     failed = study.amend(0, bi.FailedError("contaminated"))
     assert (failed.state, failed.design, study.spent.failed) == (State.FAILED, moved.design, 1)
@@ -240,3 +240,24 @@ def test_integers_logarithms_and_constraints_outside() -> None:
     assert found[2].point[1] == pytest.approx(1.5)
     history = History(study.trials)
     assert history.violations.tolist() == [0.0, np.inf, np.inf, np.inf]
+
+
+def test_conditions_equal_to_the_suggestion_are_no_move() -> None:
+    study = bi.Study.create("s", problem(), "random")
+    (trial,) = study.ask()
+    told = study.tell(trial, 1.0, at=dict(trial.design))
+    assert not told.moved
+    assert study.tell(trial, 1.0, at={"a": trial.design["a"]}) is not None  # changes nothing
+    moved = study.amend(trial, at={"a": 0.5})
+    assert moved.moved
+    assert not study.amend(moved, at=dict(trial.design)).moved
+
+
+def test_a_tell_that_differs_only_in_conditions_or_further_values_says_so() -> None:
+    study = bi.Study.create("s", problem(), "random")
+    (trial,) = study.ask()
+    study.tell(trial, 1.0, extra={"ph": 7})
+    with pytest.raises(TellConflictError, match=r"under other conditions.*at="):
+        study.tell(trial, 1.0, at={"a": 0.987})
+    with pytest.raises(TellConflictError, match=r"other values of ph.*extra="):
+        study.tell(trial, 1.0, extra={"ph": 8})
