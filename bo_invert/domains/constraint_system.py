@@ -166,12 +166,13 @@ class ConstraintSystem:
             points = np.where(np.isnan(self.code), points, self.code)
         return project_named(self.parameters, points)
 
-    def values(self, points: Array) -> dict[str, Array]:
+    def values(self, points: Array, measured: bool = False) -> dict[str, Array]:
         """Return the values of points by parameter, arrays ``(n,)``.
 
-        Inactive parameters have NaN, or None among texts.
+        Inactive parameters have NaN, or None among texts. ``measured`` values may lie between the
+        steps of a parameter.
         """
-        decoded = decode_columns(self.parameters, points)
+        decoded = decode_columns(self.parameters, points, measured)
         found = {
             name: np.array(column, dtype=float if name in self.widths else object)
             for name, column in decoded.items()

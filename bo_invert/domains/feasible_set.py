@@ -24,20 +24,24 @@ class FeasibleSet(ConstraintSystem):
 
     # --- membership ----------------------------------------------------------------------------
 
-    def satisfied(self, points: Array) -> Mask:
-        """Return a mask ``(n,)`` of the points within the tolerances of the constraints."""
+    def satisfied(self, points: Array, measured: bool = False) -> Mask:
+        """Return a mask ``(n,)`` of the points within the tolerances of the constraints.
+
+        ``measured`` points of the user may lie between the steps of a parameter.
+        """
         mask = np.ones(len(points), dtype=bool)
         if self.fixed:
-            mask &= (np.abs(points - self.valid(points)) <= EXACT).all(axis=1)
+            other = np.abs(points - self.code) > EXACT  # False at coordinates that are not fixed
+            mask &= ~other.any(axis=1)
         if self.constraints and len(points):
-            values = self.values(points)
+            values = self.values(points, measured)
             for constraint in self.constraints:
                 mask &= constraint.holds(values, self.widths)
         return mask
 
-    def violated(self, point: Array) -> str:
+    def violated(self, point: Array, measured: bool = False) -> str:
         """Return a text that names the first violated constraint of a point ``(d,)``, or ``""``."""
-        values = self.values(point[None])
+        values = self.values(point[None], measured)
         for constraint in self.constraints:
             if not constraint.holds(values, self.widths)[0]:
                 state = constraint.state(values)

@@ -105,7 +105,7 @@ class _Range:
     def read_all(self, values: Sequence[object]) -> Sequence[object]:
         """Return values of the user as ``read`` does."""
         numbers = cast("Sequence[float]", values)
-        usual = self._type is float and set(map(type, numbers)) == {float}
+        usual = self.continuous and set(map(type, numbers)) == {float}
         if usual and all(self.low <= one <= self.high for one in numbers):
             return numbers
         return [self.read(value) for value in values]
@@ -221,11 +221,6 @@ class Float(_Range):
                 f"the nearest ones are {near!r} and {other!r}"
             )
         return found
-
-    def read_all(self, values: Sequence[object]) -> Sequence[object]:
-        if self.grid is None:
-            return super().read_all(values)
-        return [self.read(value) for value in values]
 
     def nearest(self, value: float) -> float:
         if self.grid is None:

@@ -245,8 +245,7 @@ def test_integers_logarithms_and_constraints_outside() -> None:
 def test_conditions_equal_to_the_suggestion_are_no_move() -> None:
     study = bi.Study.create("s", problem(), "random")
     (trial,) = study.ask()
-    told = study.tell(trial, 1.0, at=dict(trial.design))
-    assert not told.moved
+    assert not study.tell(trial, 1.0, at=dict(trial.design)).moved
     assert study.tell(trial, 1.0, at={"a": trial.design["a"]}) is not None  # changes nothing
     moved = study.amend(trial, at={"a": 0.5})
     assert moved.moved
