@@ -38,6 +38,7 @@ from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.diagnostics import forecast
 from bo_invert.models.fitted_model import fit_model
 from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.report.statistical_tests import wilcoxon
 from bo_invert.report.table import Table
 from bo_invert.types import JSON, Array
 
@@ -221,6 +222,21 @@ def table(rows: list[JSON]) -> Table:
     return Table(("function", *heads), tuple(lines), caption="Coverage of 90 % intervals")
 
 
+def paired(rows: list[JSON]) -> Table:
+    """Return ratios of the scores of present and former intervals, and paired tests."""
+    lines = []
+    for n in SIZES:
+        mine = [row for row in rows if row["n"] == n]
+        present, former = (
+            np.array([row[kind]["score"] for row in mine]) for kind in ("present", "former")
+        )
+        ratio = float(np.exp(np.log(present / former).mean()))
+        lower = f"{int((present < former).sum())} of {len(mine)}"
+        lines.append((n, round(ratio, 3), lower, round(wilcoxon(present, former), 3)))
+    heads = ("observations", "ratio of scores (geometric mean)", "lower in", "p")
+    return Table(heads, tuple(lines), caption="Interval scores, present against former")
+
+
 def _cells(rows: list[JSON]) -> list[float]:
     pairs = (
         ("former", "coverage"), ("present", "coverage"), ("former", "score"), ("loss", None),
@@ -250,7 +266,7 @@ def main() -> None:
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
         print(f"seed {seed}", flush=True)
-    found = table(rows).markdown().strip()
+    found = "\n\n".join(one.markdown().strip() for one in (table(rows), paired(rows)))
     replace_marked(options.out / "benchmarks.md", "predictions", found)
     print(found)
 
