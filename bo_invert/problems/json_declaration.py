@@ -128,6 +128,7 @@ def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
         "constraints": [constraint.to_json() for constraint in problem.constraints],
         "differentiable": problem.differentiable,
         "realism": problem.realism or 1.0,
+        **({"units": problem.units} if problem.units else {}),
     }
 
 
@@ -150,7 +151,7 @@ def problem_from_declaration(data: JSON, name: str) -> Problem:
 
     Args:
         data: result of ``declaration_of``. Optional keys: ``identity``, ``constraints``,
-            ``differentiable`` and ``realism``.
+            ``differentiable``, ``realism`` and ``units``.
         name: name of the problem.
 
     Raises:
@@ -169,6 +170,7 @@ def problem_from_declaration(data: JSON, name: str) -> Problem:
         name=name,
         differentiable=bool(data.get("differentiable", False)),
         realism=float(data.get("realism") or space.realism),
+        units=data.get("units"),
     )
 
 
@@ -185,7 +187,8 @@ def stored_declaration(header: JSON) -> JSON:
         return None
     space = {"type": "box", "parameters": domain["parameters"]}
     space |= {"constraints": constraints} if constraints else {}
-    return {**problem, "space": space, "identity": problem["space"]}
+    units = {"units": header["units"]} if header.get("units") else {}
+    return {**problem, "space": space, "identity": problem["space"], **units}
 
 
 def declared_problem(header: JSON) -> Problem | None:

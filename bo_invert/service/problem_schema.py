@@ -273,6 +273,10 @@ class ProblemDeclaration(RequestBody):
             ),
         ),
     ] = None
+    units: Annotated[
+        Annotated[dict[Name, Text], Field(max_length=2000, json_schema_extra=CLOSED)],
+        Field(description="Units of parameters and outputs by name, for axes of plots."),
+    ] = {}
     identity: Annotated[
         dict[str, AnyJSON] | None, Field(description="Space as the log stores it.")
     ] = None

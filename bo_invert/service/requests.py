@@ -327,10 +327,8 @@ Cells = Annotated[
 ]
 
 
-class ResultsRequest(
-    RequestBody, json_schema_extra={"examples": [{"csv": "trial,drag,lift\n1,0.1,2.6\n"}]}
-):
-    """Results of trials as the text of a CSV file, or as rows."""
+class TableBody(RequestBody):
+    """Table as the text of a CSV file, or as rows."""
 
     csv: Annotated[str | None, Field(description="Text of a CSV file with a header.")] = None
     rows: Annotated[list[Cells] | None, Field(max_length=BATCH)] = None
@@ -338,6 +336,21 @@ class ResultsRequest(
         Annotated[dict[Name, Name], Field(max_length=200, json_schema_extra=CLOSED)],
         Field(description="Name of the quantity in each column that has another name."),
     ] = {}
+    decimal: Annotated[
+        Literal[".", ","] | None,
+        Field(description="Decimal sign of numbers in text; null: the numbers decide."),
+    ] = None
+    thousands: Annotated[
+        Literal[",", ".", " ", "'", ""] | None,
+        Field(description="Separator of groups in text, empty for none; null: the numbers decide."),
+    ] = None
+
+
+class ResultsRequest(
+    TableBody, json_schema_extra={"examples": [{"csv": "trial,drag,lift\n1,0.1,2.6\n"}]}
+):
+    """Results of trials, with a column `trial`."""
+
     outside: Annotated[
         Literal["error", "model"],
         Field(description="Conditions outside the search domain: report, or for models only."),
@@ -345,24 +358,21 @@ class ResultsRequest(
 
 
 class TableRequest(
-    RequestBody,
+    TableBody,
     json_schema_extra={"examples": [{"csv": "span,ribs,drag,lift\n2.0,7,0.1,2.6\n"}]},
 ):
-    """Observations with inputs and outputs as the text of a CSV file, or as rows."""
+    """Observations with inputs and outputs."""
 
-    csv: Annotated[str | None, Field(description="Text of a CSV file with a header.")] = None
-    rows: Annotated[list[Cells] | None, Field(max_length=BATCH)] = None
-    columns: Annotated[
-        Annotated[dict[Name, Name], Field(max_length=200, json_schema_extra=CLOSED)],
-        Field(description="Name of the quantity in each column that has another name."),
-    ] = {}
     outside: Annotated[
         Literal["error", "model", "skip"],
         Field(description="Designs outside the search domain: report, for models only, leave out."),
     ] = "error"
     blank: Annotated[
-        Literal["pending", "failed", "skip"],
-        Field(description="Rows without outputs: queue, record failures, leave out."),
+        Literal["pending", "failed", "failed-open", "skip"],
+        Field(
+            description="Rows without outputs: queue, record failures (of open trials only with "
+            "`failed-open`), leave out."
+        ),
     ] = "pending"
     repeats: Annotated[
         Literal["skip", "add"], Field(description="Rows that are recorded already.")

@@ -153,14 +153,14 @@ class PendingResponse(ResponseBody):
 
 
 class TableRow(ResponseBody):
-    """Row of a table that was not recorded."""
+    """Row of a table, with the reason why it is not recorded, or failed."""
 
     row: Annotated[str, Field(description="Name of the row; the header of a CSV file is row 1.")]
     reason: str
 
 
 class RepeatedRow(ResponseBody):
-    """Row of a table that was recorded before."""
+    """Row of a table that belongs to a trial of the log."""
 
     row: Annotated[str, Field(description="Name of the row; the header of a CSV file is row 1.")]
     trial: Annotated[int, Field(description="Number of its trial.")]
@@ -173,6 +173,10 @@ class TableResponse(ResponseBody):
     rejected: Annotated[list[TableRow], Field(description="Invalid rows.")]
     repeated: list[RepeatedRow]
     skipped: Annotated[list[TableRow], Field(description="Rows that were left out as requested.")]
+    failed: Annotated[list[TableRow], Field(description="Rows that are recorded as failures.")]
+    waiting: Annotated[
+        list[RepeatedRow], Field(description="Rows without outputs whose trials stay open.")
+    ]
     summary: str
 
 

@@ -12,6 +12,7 @@ from bo_invert.service import requests, responses
 from bo_invert.service.dependencies import PREFIX, READ_ERRORS, WRITE_ERRORS, After, Limit, Study
 from bo_invert.service.open_studies import OpenStudy
 from bo_invert.service.pages import Page
+from bo_invert.study.cell_numbers import NumberReader
 from bo_invert.study.csv_table import Table, csv_table, read_table
 from bo_invert.study.pending import TRIAL, PendingTrials, pending_record
 from bo_invert.study.table_records import AddedTrials, TableOptions, add_table, tell_table
@@ -84,11 +85,11 @@ def _table(
     """Return the table of a request."""
     if (body.csv is None) == (body.rows is None):
         raise InvalidInputError("body must have either 'csv' or 'rows'")
-    if body.csv is None:
-        return read_table(body.rows, [], body.columns)
-    problem = study.problem
+    problem, numbers = study.problem, NumberReader(body.decimal, body.thousands)
     names = [*first, *problem.space.domain.parameters, *problem.output_names.oracle]
-    return csv_table(body.csv, [*names, *body.columns], body.columns)
+    if body.csv is None:
+        return read_table(body.rows, names, body.columns, numbers)
+    return csv_table(body.csv, [*names, *body.columns], body.columns, numbers)
 
 
 def _response(found: AddedTrials) -> responses.TableResponse:
@@ -101,5 +102,9 @@ def _response(found: AddedTrials) -> responses.TableResponse:
             responses.RepeatedRow(row=row, trial=trial) for row, trial in found.repeated[:_ROWS]
         ],
         skipped=[rows(row=one.row, reason=one.reason) for one in found.skipped[:_ROWS]],
+        failed=[rows(row=one.row, reason=one.reason) for one in found.failed[:_ROWS]],
+        waiting=[
+            responses.RepeatedRow(row=row, trial=trial) for row, trial in found.waiting[:_ROWS]
+        ],
         summary="\n".join(found.summary.split("\n")[:_ROWS]),
     )

@@ -231,6 +231,10 @@ def check_header(header: JSON) -> None:
     _text("strategy name", strategy.get("name"))
     _mapping("strategy options", strategy.get("options", {}))
     _optional(_text, "id", header.get("id"))
+    units = header.get("units", {})
+    _mapping("units", units)
+    for name, unit in units.items():
+        _text(f"unit of {name}", unit)
     _whole("seed", header.get("seed"), most=None)
     for name in _list("outputs", problem.get("outputs")):
         _text("outputs", name)

@@ -8,28 +8,20 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Parameter
 from bo_invert.errors import InvalidInputError, require
+from bo_invert.study.cell_numbers import AS_WRITTEN, NumberReader, Signs, plain_text
 from bo_invert.user_data import scalar
 from bo_invert.user_tables import columns, read_once, record, row_labels
 
 _DELIMITERS = (",", ";", "\t", "|")
 _MISSING = frozenset({"", "-", "--", "–", "—", "?", "na", "n/a", "n.a.", "nan", "none", "null"})
 """Texts of a cell without a value, in lower case."""
-_MINUS = str.maketrans({"−": "-", "\u00a0": "", "\u202f": "", "\u2009": ""})
-_PLAIN = re.compile(r"[+-]?\d+(?:[eE][+-]?\d+)?$")
-_POINT = re.compile(r"[+-]?(?:\d*\.\d+|\d+\.)(?:[eE][+-]?\d+)?$")
-_COMMA = re.compile(r"[+-]?(?:\d*,\d+|\d+,)(?:[eE][+-]?\d+)?$")
-_COMMA_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$")
-_POINT_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$")
-
-Style = Literal["point", "comma", "mixed"]
-"""Decimal sign of the numbers in a table; ``mixed`` if both occur."""
 
 
 @dataclass(frozen=True)
@@ -80,57 +72,37 @@ class Table:
     Args:
         names: Names of the columns in order.
         rows: Rows in order.
-        style: Decimal sign of its numbers in text.
+        reader: Reader of its numbers in text.
     """
 
     names: tuple[str, ...]
     rows: tuple[Row, ...]
-    style: Style = "point"
+    reader: NumberReader = AS_WRITTEN
 
-    def number(self, cell: object) -> float | None:
-        """Return a number in text; None for another cell.
-
-        Raises:
-            InvalidInputError: The text is a number in two ways, such as ``1,234``.
-        """
-        text = cell.strip().translate(_MINUS) if isinstance(cell, str) else ""
-        if _PLAIN.match(text):
-            return float(text)
-        point, comma = bool(_POINT.match(text)), bool(_COMMA.match(text))
-        grouped = bool(_COMMA_GROUPS.match(text) or _POINT_GROUPS.match(text))
-        if self.style == "mixed" and grouped and (comma or point):
-            raise InvalidInputError(
-                f"{text!r} can be read in two ways, because the table has decimal points and "
-                "decimal commas. Write all numbers with a point"
-            )
-        if point and self.style != "comma":
-            return float(text)
-        if comma and self.style != "point":
-            return float(text.replace(",", "."))
-        if _COMMA_GROUPS.match(text) and self.style != "comma":
-            return float(text.replace(",", ""))
-        if _POINT_GROUPS.match(text) and self.style != "point":
-            return float(text.replace(".", "").replace(",", "."))
-        if point or comma:
-            return float(text.replace(",", "."))
-        if text.lower().lstrip("+-") in ("inf", "infinity", "∞"):
-            return float("-inf" if text.startswith("-") else "inf")
-        return None
+    def number(self, cell: object, column: str = "") -> float | None:
+        """Return a number in the text of a column; see ``NumberReader.number``."""
+        return self.reader.number(cell, column)
 
 
-def read_table(given: object, expected: Sequence[str], rename: Mapping[str, str]) -> Table:
+def read_table(
+    given: object,
+    expected: Sequence[str],
+    rename: Mapping[str, str],
+    numbers: NumberReader = AS_WRITTEN,
+) -> Table:
     """Read a table of the user.
 
     Args:
         given: Path of a CSV file, a data frame, a list of dicts, or one dict.
         expected: Names by which the delimiter of a file is recognised.
         rename: New name of each column that has another one.
+        numbers: Options of its numbers in text.
 
     Raises:
         InvalidInputError: It is no table, cannot be read, or a column has no or a repeated name.
     """
     if isinstance(given, (str, os.PathLike)):
-        return csv_table(_file_text(Path(given)), [*expected, *rename], rename)
+        return csv_table(_file_text(Path(given)), [*expected, *rename], rename, numbers)
     given = read_once(given)
     listed = isinstance(given, (list, tuple)) and not hasattr(given, "_fields")
     labels: Iterable[object]
@@ -161,7 +133,7 @@ def read_table(given: object, expected: Sequence[str], rename: Mapping[str, str]
         else Row.of(f"{kind} {label}", one)
         for label, one in zip(labels, records, strict=True)
     ]
-    return _table(list(names), rows, "", rename, expected)
+    return _table(list(names), rows, rename, expected, numbers)
 
 
 def has_other_columns(given: object, names: Iterable[str]) -> bool:
@@ -176,7 +148,12 @@ def has_other_columns(given: object, names: Iterable[str]) -> bool:
     return bool(found - set(names))
 
 
-def csv_table(text: str, expected: Sequence[str], rename: Mapping[str, str] | None = None) -> Table:
+def csv_table(
+    text: str,
+    expected: Sequence[str],
+    rename: Mapping[str, str] | None = None,
+    numbers: NumberReader = AS_WRITTEN,
+) -> Table:
     """Read the text of a CSV file; see ``read_table``.
 
     The delimiter is the one of ``, ; tab |`` that divides the header into the most expected names.
@@ -223,7 +200,7 @@ def csv_table(text: str, expected: Sequence[str], rename: Mapping[str, str] | No
         if not given and all(row.cells.get(name) is None for row in rows)
     }
     names = [name for name in names if name not in empty]
-    return _table(names, rows, delimiter, rename or {}, expected)
+    return _table(names, rows, rename or {}, expected, replace(numbers, delimiter=delimiter))
 
 
 def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
@@ -237,11 +214,11 @@ def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
 def _table(
     names: list[str],
     rows: Sequence[Row],
-    delimiter: str,
     rename: Mapping[str, str],
     expected: Sequence[str],
+    numbers: NumberReader,
 ) -> Table:
-    """Return a table with renamed columns and the style of the numbers in expected columns."""
+    """Return a table with renamed columns; expected ones show how its numbers are written."""
     unknown = [name for name in rename if name not in names]
     require(not unknown, f"columns: the table has no column {unknown}; it has {names}")
     new = [rename.get(name, name).strip() for name in names]
@@ -257,30 +234,14 @@ def _table(
         )
         for row in rows
     ]
-    known = set(new) & set(expected) or set(new)
-    texts = [
-        cell.strip().translate(_MINUS)
-        for row in rows
-        for name, cell in row.cells.items()
-        if isinstance(cell, str) and name in known
-    ]
-    return Table(tuple(new), tuple(rows), _style(texts, delimiter))
-
-
-def _style(texts: Sequence[str], delimiter: str) -> Style:
-    """Return the decimal sign of numbers in text.
-
-    Groups of three digits, such as ``1,234``, do not decide. If nothing else does, files with
-    semicolons have decimal commas.
-    """
-    point = any(_POINT.match(text) and not _POINT_GROUPS.match(text) for text in texts)
-    comma = any(_COMMA.match(text) and not _COMMA_GROUPS.match(text) for text in texts)
-    if point and comma:
-        return "mixed"
-    if point or comma:
-        return "point" if point else "comma"
-    groups = any(_COMMA_GROUPS.match(text) for text in texts)
-    return "comma" if groups and delimiter == ";" else "point"
+    whole = [name for name in new if name in set(expected)] or new
+    texts = {name: [row.cells.get(name) for row in rows] for name in new}
+    columns = {
+        name: Signs.of(plain_text(cell) for cell in cells if isinstance(cell, str))
+        for name, cells in texts.items()
+    }
+    reader = replace(numbers, columns=columns, whole=whole)
+    return Table(tuple(new), tuple(rows), reader)
 
 
 def _cell(value: object) -> object:

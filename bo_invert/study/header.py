@@ -38,6 +38,7 @@ def new_header(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "id": uuid.uuid4().hex,
         "provenance": made_with or provenance(problem.oracle, problem.space),
+        **({"units": problem.units} if problem.units else {}),
     }
 
 

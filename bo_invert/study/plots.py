@@ -321,7 +321,7 @@ def study_data(study: PlottedStudy) -> StudyData:
         noisy,
         leading,
         expected,
-        {} if study.problem is None else study.problem.units,
+        study.journal.header.get("units", {}) if problem is None else problem.units,
         None if statement is None else partial(plot_model, study),
     )
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from bo_invert.errors import EvaluationError, require
 from bo_invert.study.amendments import amended_outcome, completed
+from bo_invert.study.cell_numbers import NumberReader
 from bo_invert.study.csv_table import has_other_columns, read_table
 from bo_invert.study.input_validation import check_outputs, observations, own_trial, user_query
 from bo_invert.study.pending import TRIAL
@@ -127,6 +128,8 @@ class StudyRecords(StudyResults):
         blank: Blank = "pending",
         repeats: Repeats = "skip",
         errors: Errors = "warn",
+        decimal: str | None = None,
+        thousands: str | None = None,
     ) -> AddedTrials:
         """Add observations from elsewhere. The strategy uses them; they are free by default.
 
@@ -149,15 +152,21 @@ class StudyRecords(StudyResults):
                 those of a table out.
             blank: Rows of a table without outputs: ``"pending"`` queues their designs, ``"failed"``
                 records failures, ``"skip"`` leaves them out. A row with some outputs is invalid,
-                or a failure with ``"failed"``.
+                or a failure with ``"failed"``. Rows of open trials stay open, except with
+                ``"failed-open"``.
             repeats: Rows of a table that are recorded already, with equal design, outputs and
                 further values: ``"skip"`` leaves them out, ``"add"`` adds them again. A table with
                 two equal rows stands for two measurements.
             errors: Invalid rows of a table: ``"warn"`` lists them in a warning, ``"raise"`` raises
                 an error before anything is recorded, ``"ignore"`` only lists them in the result.
+            decimal: Decimal sign of numbers in text, ``"."`` or ``","``. Default: the numbers of
+                the table decide; a row with ``1,234``, where they do not, is invalid.
+            thousands: Separator of groups in text: ``","``, ``"."``, ``" "``, ``"'"``, or ``""``
+                for none. Default: the numbers decide.
 
         Returns:
-            The new trials; its ``rejected``, ``repeated`` and ``skipped`` list the other rows.
+            The new trials; its ``rejected``, ``repeated``, ``skipped``, ``failed`` and ``waiting``
+            list rows, and ``summary`` describes all.
 
         Raises:
             InvalidInputError: Shapes do not match, a column is missing, a design (not a row of a
@@ -168,14 +177,15 @@ class StudyRecords(StudyResults):
         axes = problem.space.domain.parameters or problem.space.domain.axes
         if Y is None and points is None and has_other_columns(X, axes):
             names = [*axes, *problem.output_names.oracle]
-            table = read_table(X, names, renamed(columns))
+            table = read_table(X, names, renamed(columns), NumberReader(decimal, thousands))
             options = TableOptions(outside, blank, repeats, errors)
             return self._recorded(add_table(problem, self.journal, table, options, costs))
-        defaults = (columns, blank, repeats, errors) == (None, "pending", "skip", "warn")
+        given = (columns, blank, repeats, errors, decimal, thousands)
+        defaults = given == (None, "pending", "skip", "warn", None, None)
         require(
             defaults and outside != "skip",
-            "add: columns, blank, repeats, errors and outside='skip' need one table with inputs "
-            "and outputs. Leave out Y",
+            "add: columns, blank, repeats, errors, decimal, thousands and outside='skip' need one "
+            "table with inputs and outputs. Leave out Y",
         )
         found = outside_observations if outside == "model" else observations
         queries, outcomes = found(problem, X, Y, points, costs)
@@ -189,6 +199,8 @@ class StudyRecords(StudyResults):
         columns: Mapping[str, str] | None = None,
         outside: Literal["error", "model"] = "error",
         errors: Errors = "warn",
+        decimal: str | None = None,
+        thousands: str | None = None,
     ) -> AddedTrials:
         """Record results of trials from a table with a column ``trial`` and the outputs.
 
@@ -202,13 +214,15 @@ class StudyRecords(StudyResults):
             columns: Name of the parameter or output of each column that has another name.
             outside: ``"model"`` accepts conditions outside the search domain.
             errors: As in ``add``.
+            decimal: As in ``add``.
+            thousands: As in ``add``.
 
         Returns:
             The completed trials, with the rows that are not recorded; see ``add``.
         """
         problem = self._require_problem()
         names = [TRIAL, *problem.space.domain.parameters, *problem.output_names.oracle]
-        found = read_table(table, names, renamed(columns))
+        found = read_table(table, names, renamed(columns), NumberReader(decimal, thousands))
         options = TableOptions(outside=outside, errors=errors)
         return self._recorded(tell_table(problem, self.journal, found, options))
 

@@ -18,8 +18,9 @@ from bo_invert.study.recorded_rows import RecordedRows
 from bo_invert.study.table_rows import Observation, RejectedRow, RowReader
 from bo_invert.types import Cost, Outcome, Query, Trial
 
-Blank = Literal["pending", "failed", "skip"]
-"""Treatment of rows without outputs: designs to evaluate, failures, or left out."""
+Blank = Literal["pending", "failed", "failed-open", "skip"]
+"""Treatment of rows without outputs: designs to evaluate, failures (of open trials only with
+``"failed-open"``), or left out."""
 Repeats = Literal["skip", "add"]
 """Treatment of rows that are recorded already."""
 Errors = Literal["warn", "raise", "ignore"]
@@ -34,26 +35,37 @@ class AddedTrials(list[Trial]):
         rejected: Invalid rows with the reasons; they are not recorded.
         repeated: Rows that were recorded before, each with the number of its trial.
         skipped: Rows that were left out as requested.
+        failed: Rows that are recorded as failures, with the reasons.
+        waiting: Rows without outputs of open trials, which stay open, each with its trial.
     """
 
     rejected: tuple[RejectedRow, ...] = ()
     repeated: tuple[tuple[str, int], ...] = ()
     skipped: tuple[RejectedRow, ...] = ()
+    failed: tuple[RejectedRow, ...] = ()
+    waiting: tuple[tuple[str, int], ...] = ()
 
     @property
     def summary(self) -> str:
-        """Numbers of rows in each group, and the reason for each rejected row."""
+        """Numbers of rows in each group, and each invalid, failed and waiting row."""
         pending = sum(trial.state.open for trial in self)
-        done = len(self) - pending
+        done = len(self) - pending - len(self.failed)
         parts = [f"{done} observation{'' if done == 1 else 's'} recorded"]
         parts += [f"{pending} without outputs queued"] if pending else []
         for rows, what in (
+            (self.failed, "recorded as failed"),
+            (self.waiting, "of open trials left open"),
             (self.repeated, "recorded before"),
             (self.skipped, "skipped"),
             (self.rejected, "invalid"),
         ):
             parts += [f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} {what}"] if rows else []
-        return "\n".join([", ".join(parts), *map(str, self.rejected)])
+        lines = [f"{one.row}: failed, {one.reason}" for one in self.failed]
+        lines += [
+            f"{row}: no outputs, trial {number} stays open; blank='failed-open' records a failure"
+            for row, number in self.waiting
+        ]
+        return "\n".join([", ".join(parts), *lines, *map(str, self.rejected)])
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,8 @@ class TableOptions:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("outside", ("error", "model", "skip")), ("blank", ("pending", "failed", "skip")),
+            ("outside", ("error", "model", "skip")),
+            ("blank", ("pending", "failed", "failed-open", "skip")),
             ("repeats", ("skip", "add")), ("errors", ("warn", "raise", "ignore")),
         ):  # fmt: skip
             given = getattr(self, name)
@@ -86,6 +99,8 @@ class _Plan:
         repeated: Rows that are recorded already, with their trials.
         rejected: Invalid rows.
         skipped: Rows that are left out as requested.
+        failed: Rows that are recorded as failures because outputs have no value.
+        waiting: Such rows of open trials that stay open, with the trials.
     """
 
     fresh: list[tuple[int, int, Query, Outcome]] = field(default_factory=list)
@@ -94,6 +109,8 @@ class _Plan:
     repeated: list[tuple[str, int]] = field(default_factory=list)
     rejected: list[RejectedRow] = field(default_factory=list)
     skipped: list[RejectedRow] = field(default_factory=list)
+    failed: list[RejectedRow] = field(default_factory=list)
+    waiting: list[tuple[str, int]] = field(default_factory=list)
 
     def record(self, journal: JournalBase, once: bool) -> AddedTrials:
         """Write the records.
@@ -104,6 +121,7 @@ class _Plan:
         """
         trials: dict[int, Trial] = {}
         if self.fresh:
+            self.fresh.sort(key=lambda one: one[0])
             positions, numbers, queries, outcomes = zip(*self.fresh, strict=True)
             key = _request_key(queries, outcomes, numbers) if once else None
             trials |= zip(positions, journal.add(queries, outcomes, key), strict=True)
@@ -118,7 +136,8 @@ class _Plan:
         """Return the recorded trials with the other rows."""
         found = AddedTrials(trials)
         found.rejected, found.skipped = tuple(self.rejected), tuple(self.skipped)
-        found.repeated = tuple(self.repeated)
+        found.repeated, found.failed = tuple(self.repeated), tuple(self.failed)
+        found.waiting = tuple(self.waiting)
         return found
 
 
@@ -139,7 +158,7 @@ def add_table(
         costs: Cost of each row; default: none.
     """
     reader = RowReader(
-        problem, table, outside=options.outside, incomplete_fails=options.blank == "failed"
+        problem, table, outside=options.outside, incomplete_fails=options.blank.startswith("failed")
     )
     rows, rejected, skipped = reader.read()
     require(
@@ -149,10 +168,13 @@ def add_table(
     once = options.repeats == "skip"
     known = RecordedRows(journal.trials if once else ())
     plan = _Plan(rejected=rejected, skipped=skipped)
-    for row in rows:
-        if row.answer is not None:
-            _plan_observation(problem, plan, known, row, costs)
     # Rows with outputs come first, so that a planned repetition does not stand for their trials.
+    for row in sorted(rows, key=lambda one: one.incomplete):
+        trial = known.open(row.placed.point) if row.incomplete else None
+        if trial is not None and options.blank != "failed-open":
+            plan.waiting.append((row.row, trial.number))
+        elif row.answer is not None:
+            _plan_observation(problem, plan, known, row, costs)
     for row in rows:
         if row.answer is None:
             _plan_design(plan, known, row, options.blank)
@@ -177,6 +199,8 @@ def _plan_observation(
     if seen is not None:
         plan.repeated.append((row.row, seen.number))
         return
+    if row.incomplete:
+        plan.failed.append(RejectedRow(row.row, outcome.reason))
     waiting = known.waiting(where.point)
     if waiting is not None:
         billed = waiting.query.cost if costs is None else cost

@@ -66,6 +66,7 @@ class Observation:
         extra: Further measured values.
         trial: Number of its trial, in a table of results.
         given: Parameters as the user wrote them, in a table of results.
+        incomplete: The answer is a failure because outputs have no value.
     """
 
     row: str
@@ -75,6 +76,7 @@ class Observation:
     extra: dict[str, JSON] = field(default_factory=dict)
     trial: int | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
+    incomplete: bool = False
 
     @property
     def placed(self) -> Place:
@@ -140,8 +142,10 @@ class RowReader:
         if row.why:
             raise InvalidInputError(row.why)
         cells = row.values(self._named)
-        answer = self._answer(cells)
-        extra = read_extra({name: self._extra_value(cells.get(name)) for name in self._extra}, {})
+        answer, incomplete = self._answer(cells)
+        extra = read_extra(
+            {name: self._extra_value(name, cells.get(name)) for name in self._extra}, {}
+        )
         given = {
             name: self._value(name, cells[name])
             for name in self._named
@@ -150,7 +154,8 @@ class RowReader:
         if self._results:
             trial = self._trial(cells.get(TRIAL))
             return Observation(row.label, position, None, answer, extra, trial, given)
-        return Observation(row.label, position, self._place(given), answer, extra)
+        where = self._place(given)
+        return Observation(row.label, position, where, answer, extra, incomplete=incomplete)
 
     def _place(self, given: dict[str, Any]) -> Place:
         axes = self._named
@@ -185,7 +190,7 @@ class RowReader:
         with suppress(InvalidInputError):
             return parameter.read(cell)
         try:
-            found = self._table.number(cell)
+            found = self._table.number(cell, name)
         except InvalidInputError as error:
             raise InvalidInputError(f"{name}: {error}") from None
         if found is not None:
@@ -202,49 +207,52 @@ class RowReader:
         hint = did_you_mean(cell, [str(value) for value in values])
         raise InvalidInputError(f"{name}: {cell!r:.80} is not one of {list(values)}{hint}")
 
-    def _answer(self, cells: Mapping[str, Any]) -> dict[str, float] | EvaluationError | None:
+    def _answer(
+        self, cells: Mapping[str, Any]
+    ) -> tuple[dict[str, float] | EvaluationError | None, bool]:
+        """Return the answer of a row, and True if it fails because outputs have no value."""
         outputs = {name: cells.get(name) for name in self._problem.output_names.oracle}
         for cell in outputs.values():
             failure = _FAILURE.fullmatch(cell.strip()) if isinstance(cell, str) else None
             if failure is not None:
                 kind = InfeasibleError if failure[1].lower()[0] == "i" else FailedError
-                return kind(failure[2].strip() or failure[1].lower())
+                return kind(failure[2].strip() or failure[1].lower()), False
         if self._exported and cells.get("state") in (State.FAILED, State.INFEASIBLE):
             kind = InfeasibleError if cells["state"] == State.INFEASIBLE else FailedError
-            return kind(str(cells.get("reason") or ""))
+            return kind(str(cells.get("reason") or "")), False
         missing = [name for name, cell in outputs.items() if cell is None]
         found = {
             name: self._output(name, cell) for name, cell in outputs.items() if cell is not None
         }
         if not missing:
-            return found
+            return found, False
         measured = ", ".join(f"{name}={value:g}" for name, value in found.items())
         if self._incomplete_fails:
-            return FailedError(f"no value of {', '.join(missing)}; {measured}".strip("; "))
+            return FailedError(f"no value of {', '.join(missing)}; {measured}".strip("; ")), True
         require(
             not found,
             f"{', '.join(missing)}: no value, but {measured}. Complete the row, or use "
             "blank='failed' to record a failure",
         )
-        return None
+        return None, False
 
     def _output(self, name: str, cell: object) -> float:
         try:
-            found = self._table.number(cell) if isinstance(cell, str) else number(cell)
+            found = self._table.number(cell, name) if isinstance(cell, str) else number(cell)
         except (InvalidInputError, TypeError) as error:
             raise InvalidInputError(f"{name}: {error}") from None
         if found is None:
             raise InvalidInputError(f"{name}: {cell!r:.80} is not a number{_unit(str(cell))}")
         return found
 
-    def _extra_value(self, cell: object) -> object:
+    def _extra_value(self, column: str, cell: object) -> object:
         """Return a further measured value; text that is a number as a number, others as text."""
         if not isinstance(cell, str):
             plain = scalar(cell)
             known = cell is None or isinstance(cell, (date, time))
             return cell if known or isinstance(plain, (bool, int, float)) else str(cell)
         try:
-            found = self._table.number(cell)
+            found = self._table.number(cell, column)
         except InvalidInputError:
             return cell
         # Names such as 007 and 12E3 are no numbers.
@@ -255,7 +263,7 @@ class RowReader:
 
     def _trial(self, cell: object) -> int:
         try:
-            found = self._table.number(cell) if isinstance(cell, str) else number(cell)
+            found = self._table.number(cell, TRIAL) if isinstance(cell, str) else number(cell)
         except (InvalidInputError, TypeError):
             found = None
         if cell is None or found is None or found != int(found) or found < 0:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import bo_invert as bi
+from bo_invert.study.cell_numbers import NumberReader
 from bo_invert.study.csv_table import csv_table
 from bo_invert.types import Cost, State
 
@@ -113,13 +114,64 @@ def test_the_decimal_sign_is_recognised(cells: list[str], numbers: list[float]) 
 
 def test_a_group_of_three_digits_follows_the_other_numbers_and_the_delimiter() -> None:
     assert csv_table("a;b\n1,234;5\n", ["a"]).number("1,234") == 1.234
-    assert csv_table('a,b\n"1,234",5\n', ["a"]).number("1,234") == 1234.0
-    notes = csv_table("a;note\n0.5;3,5\n1,234;2,5\n", ["a"])
-    assert (notes.style, notes.number("1,234")) == ("point", 1234.0)
-    mixed = csv_table("a;b\n0,5;0.25\n1,234;1\n", ["a", "b"])
-    assert (mixed.style, mixed.number("0,5"), mixed.number("0.25")) == ("mixed", 0.5, 0.25)
-    with pytest.raises(bi.InvalidInputError, match="two ways"):
-        mixed.number("1,234")
+    mixed = csv_table("a;b;c\n0,5;0.25;1,234\n1,234;1.234;7\n", ["a", "b", "c"])
+    assert [mixed.number("1,234", "a"), mixed.number("1.234", "b")] == [1.234, 1.234]
+    assert [mixed.number("0,5", "a"), mixed.number("0.25", "b")] == [0.5, 0.25]
+    with pytest.raises(bi.InvalidInputError, match=r"read as 1\.234 or as 1234"):
+        mixed.number("1,234", "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a;b\n0,41;1.234\n", None),  # a group, or a point among commas
+        ("a\tb\n7\t1,234\n", None),
+        ('a,b\n7,"1,234"\n', None),
+        ('a,b\n0.5,"1,234"\n', None),
+        ("a;b\n7;1.234\n", None),
+        ("a;b\n0,5;1.234\n0.5;2\n", None),
+        ("a;b\n0,5;1.234\n1;1.234,5\n", 1234.0),  # a group that is none else
+        ("a;b\n0,5;1.234\n1;1.234.567\n", 1234.0),
+        ('a,b\n0.5,"1,234"\n"1,234.5",7\n', 1234.0),
+        ("a,b\n7,1.234\n", 1.234),
+        ("a\tb\n0,5\t1,234\n", 1.234),
+        ("a\tb\n7\t1.234\n", 1.234),
+        ("a;b\n7;1,234\n", 1.234),
+        ("a;b\n0.5;1.234\n", 1.234),
+    ],
+)
+def test_a_number_with_two_readings_is_decided_by_column_and_file(
+    text: str, value: float | None
+) -> None:
+    table = csv_table(text, ["a", "b"])
+    cell = table.rows[0].cells["b"]
+    if value is not None:
+        assert table.number(cell, "b") == value
+        return
+    with pytest.raises(bi.InvalidInputError) as caught:
+        table.number(cell, "b")
+    readings = {decimal: reader(decimal=decimal).number(cell) for decimal in ".,"}
+    assert sorted(readings.values()) == [1.234, 1234.0]
+    for decimal, found in readings.items():
+        assert f"decimal={decimal!r} for {found:g}" in str(caught.value)
+
+
+def reader(**options: str) -> NumberReader:
+    return NumberReader(**options)
+
+
+def test_options_say_how_numbers_are_written() -> None:
+    assert reader(thousands=",").number("1,234") == 1234.0
+    assert reader(thousands="").number("1,234") == 1.234
+    assert reader(thousands=" ", decimal=",").number("12 345 678,5") == 12345678.5
+    assert reader(thousands="'", decimal=".").number("-1'234") == -1234.0
+    assert reader(thousands="", decimal=",").number("12") == 12.0
+    with pytest.raises(bi.InvalidInputError, match=r"'0,5' is no number with decimal='\.'"):
+        reader(decimal=".").number("0,5")
+    assert reader(decimal=",", thousands="").number("1.234,5") is None
+    for wrong in ({"decimal": "x"}, {"thousands": "x"}, {"decimal": ",", "thousands": ","}):
+        with pytest.raises(bi.InvalidInputError, match=r"decimal|thousands"):
+            reader(**wrong)
 
 
 INVALID = f"""{HEADER},note
@@ -428,3 +480,88 @@ def test_a_level_may_be_a_word_for_a_missing_value(tmp_path: Path, word: str) ->
     row = {"trial": trial.number, "a": trial.design["a"], "additive": word, "y": 1.0}
     (done,) = study.tell_table([row])
     assert (done.moved, done.design["additive"]) == (True, word)
+
+
+def test_rows_of_open_trials_stay_open_unless_the_user_says_otherwise() -> None:
+    lab = study()
+    asked = lab.ask(2)
+    blank = {"yield": None, "purity": None}
+    partly = {**row(**asked[1].design), **blank, "purity": 0.9}
+    rows = [row(**asked[0].design, **blank), partly, row(grade=5, **blank)]
+    added = lab.add(rows, blank="failed")
+    assert [trial.number for trial in added] == [2]
+    assert added.waiting == (("item 0", 0), ("item 1", 1))
+    assert [one.row for one in added.failed] == ["item 2"]
+    assert [trial.state.open for trial in lab.trials] == [True, True, False]
+    for text in (
+        "1 row recorded as failed",
+        "2 rows of open trials",
+        "item 1: no outputs, trial 1",
+    ):
+        assert text in added.summary
+    forced = lab.add(rows, blank="failed-open")
+    assert [trial.state for trial in forced] == [State.FAILED, State.FAILED]
+    assert len(forced.repeated) == 1
+    assert not lab.pending
+
+
+def test_a_measured_row_answers_its_open_trial_before_a_blank_one() -> None:
+    lab = study()
+    (trial,) = lab.ask()
+    rows = [row(**trial.design, **{"yield": None, "purity": None}), row(**trial.design)]
+    added = lab.add(rows, blank="failed")
+    assert [one.state for one in added] == [State.FAILED, State.COMPLETED]
+    assert lab.trials[0].state is State.COMPLETED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at": {"temperature": 71.0}},
+        {"extra": {"ph": 6.0}},
+        {"answer": {"yield": 0.1}},
+        {"at": {"rate": 0.5}, "extra": {"ph": 6.0}, "answer": {"yield": 0.1}},
+        {"answer": bi.FailedError("spilled")},
+    ],
+)
+def test_a_table_is_recognised_after_corrections(change: dict[str, Any]) -> None:
+    lab = study()
+    table = [row(ph=7.0), row(ph=7.0), row(grade=5, ph=7.5)]
+    lab.add(table)
+    lab.amend(1, **change)
+    lab.amend(2, extra={"colour": "red"})
+    lab.amend(2, at={"temperature": 50.0})
+    again = lab.add(table)
+    assert (again, len(again.repeated)) == ([], 3)
+    corrected = {k: v for k, v in table[1].items()} | dict(change.get("at", {}))
+    corrected |= change.get("extra", {})
+    if isinstance(change.get("answer"), dict):
+        corrected |= change["answer"]
+    if "answer" not in change or isinstance(change["answer"], dict):
+        assert lab.add([table[0], corrected, table[2]]) == []  # the table is corrected, too
+
+
+def test_a_planned_row_that_was_run_elsewhere_is_not_queued_again() -> None:
+    lab = study()
+    table = [row(**{"yield": None, "purity": None})]
+    (planned,) = lab.add(table)
+    lab.tell(planned, {"yield": 0.5, "purity": 0.9}, at={"temperature": 90.0})
+    assert lab.add(table) == []
+
+
+def test_options_of_numbers_hold_for_tables(tmp_path: Path) -> None:
+    file = tmp_path / "lab.txt"
+    file.write_text(
+        HEADER.replace(",", "\t") + "\n70\t0.01\t2\twater\t2\ttrue\t1,234\t0.9\n"
+        "71\t0.01\t2\twater\t2\ttrue\t7\t0.9\n"
+    )
+    lab = study()
+    added = lab.add(file, errors="ignore")
+    assert [trial.y[0] for trial in added] == [7.0]
+    assert "yield: '1,234' can be read as 1.234 or as 1234" in str(added.rejected[0])
+    assert [trial.y[0] for trial in lab.add(file, thousands=",")] == [1234.0]
+    with pytest.raises(bi.InvalidInputError, match="decimal must be"):
+        lab.add(file, decimal="comma")
+    (trial,) = lab.ask()
+    results = [{"trial": trial.number, "yield": "1,5", "purity": "0,9"}]
+    assert lab.tell_table(results, decimal=",")[0].y.tolist() == [1.5, 0.9]
