@@ -274,9 +274,9 @@ class ProblemDeclaration(RequestBody):
         ),
     ] = None
     units: Annotated[
-        Annotated[dict[Name, Text], Field(max_length=2000, json_schema_extra=CLOSED)],
+        Annotated[dict[Name, Text], Field(max_length=2000, json_schema_extra=CLOSED)] | None,
         Field(description="Units of parameters and outputs by name, for axes of plots."),
-    ] = {}
+    ] = None
     identity: Annotated[
         dict[str, AnyJSON] | None, Field(description="Space as the log stores it.")
     ] = None
