@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from contextlib import suppress
 
 import numpy as np
 import torch
 from scipy.special import ndtri
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
-from bo_invert.history import History
 from bo_invert.models.acquisition.thompson_sample_paths import draw_paths
 from bo_invert.models.base import to_unit
 from bo_invert.models.blas_threads import one_thread
-from bo_invert.models.data_subset import select_subset
-from bo_invert.models.fitted_model import FittedModel, fit_model
+from bo_invert.models.prediction.components import (
+    Component,
+    ForestComponent,
+    GPComponent,
+    MixtureComponent,
+)
 from bo_invert.models.prediction.predictor import Block, Predictor
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.report.charts.study_data import Ends
@@ -30,16 +34,11 @@ class PlotModel:
 
     Args:
         statement: Problem statement.
-        history: Trials.
         predictor: Models behind ``study.predict``.
-        noisy: The oracle is noisy.
     """
 
-    def __init__(
-        self, statement: ProblemStatement, history: History, predictor: Predictor, noisy: bool
-    ) -> None:
+    def __init__(self, statement: ProblemStatement, predictor: Predictor) -> None:
         self.statement, self.predictor = statement, predictor
-        self._history, self._noisy = history, noisy
         self._goal = Goal(statement.objective.to_json(), statement.outputs)
 
     def interval(self, points: Array, output: str | None) -> Ends:
@@ -54,41 +53,56 @@ class PlotModel:
         """Return the probability of outputs that satisfy the constraints, shape ``(n,)``."""
         return self.predictor.feasibility(np.asarray(points))
 
+    @torch.no_grad()
+    @one_thread()
     def draws(self, points: Array, output: str | None) -> Array:
-        """Return values of drawn functions at points ``(n, d)``, shape ``(q, n)``."""
-        surrogate, outputs = self._fitted.surrogate, self._fitted.outputs
-        if output is not None and output not in outputs.names:
-            raise InvalidInputError(
-                f"param_importances: target must be one of {outputs.names}, the outputs that "
-                f"objective and constraints use, got {output!r}"
-            )
-        unit = to_unit(self.statement.domain, np.asarray(points))
-        with torch.no_grad(), one_thread():
-            paths = draw_paths(surrogate.gp, _FUNCTIONS, seed=0)
-            scores = paths(torch.as_tensor(unit).to(surrogate.offset)).permute(2, 0, 1)
-            values = surrogate.values(scores)
-            if output is None:
-                return self._values(outputs.loss(values).numpy())
-            return np.asarray(values[..., outputs.names.index(output)].numpy())
+        """Return values of drawn functions at points ``(n, d)``, shape ``(q, n)``.
+
+        Functions have the means and calibrated deviations of ``interval``.
+        """
+        points = np.asarray(points)
+        if output is None:
+            values = self._drawn(self.predictor.blocks[0], points)
+            return self._values(self.predictor.modelled.loss(values).numpy())
+        column = self.statement.outputs.index(output)
+        block = next(one for one in self.predictor.blocks if column in one.columns)
+        return np.asarray(self._drawn(block, points)[..., block.columns.index(column)].numpy())
+
+    def _drawn(self, block: Block, points: Array) -> torch.Tensor:
+        """Return values ``(q, n, c)`` of functions drawn from the models of a block."""
+        centre, std = block.component.moments(points, noise=False)
+        drawn = _functions(block.component, self.statement.domain, points, _FUNCTIONS)
+        factor = block.calibration.factor(std)
+        return block.component.unwarped(centre + factor * (drawn.cpu() - centre))
 
     def left_out(self) -> LeftOut:
         """Predict each observation from the others, at fixed hyperparameters."""
         parts = [_left_out(block, self.statement.outputs) for block in self.predictor.blocks]
         return LeftOut(parts)
 
-    @cached_property
-    def _fitted(self) -> FittedModel:
-        """Surrogate whose posterior functions can be drawn; forests have none."""
-        inputs = to_unit(self.statement.domain, self._history.points)
-        subset = select_subset(inputs, self._history.order)
-        with one_thread():
-            return fit_model(
-                self.statement, self._history, inputs, subset=subset, noisy=self._noisy
-            )
-
     def _values(self, losses: Array) -> Array:
         values: Array = np.vectorize(self._goal.value, otypes=[float])(losses)
         return values
+
+
+def _functions(component: Component, domain: Domain, points: Array, count: int) -> torch.Tensor:
+    """Return functions drawn from a model at points ``(n, d)``, warped, shape ``(q, n, c)``."""
+    if isinstance(component, MixtureComponent):
+        # As many functions of each model as its weight demands.
+        ends = [round(count * float(share)) for share in component.weights.cumsum(0)]
+        parts = zip(component.components, [0, *ends[:-1]], ends, strict=True)
+        return torch.cat([_functions(one, domain, points, b - a) for one, a, b in parts if b > a])
+    if isinstance(component, GPComponent):
+        surrogate = component.surrogate
+        with suppress(InvalidInputError):  # a kernel whose spectral density is unknown
+            paths = draw_paths(surrogate.gp, count, seed=0)
+            inputs = torch.as_tensor(to_unit(domain, points)).to(surrogate.offset)
+            return paths(inputs).permute(2, 0, 1) @ surrogate.weights + surrogate.offset
+    if isinstance(component, ForestComponent):  # each tree is a function
+        return component.joint_samples(points, count)
+    mean, std = component.moments(points, noise=False)
+    shift = torch.randn(count, 1, mean.shape[1], generator=torch.Generator().manual_seed(0))
+    return mean + std * shift.to(mean)
 
 
 class LeftOut:

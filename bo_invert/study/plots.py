@@ -344,7 +344,7 @@ def plot_model(study: PlottedStudy) -> PlotModel:
     predictor = study.predictor(problem.statement, history)
     known = _models.get(study)
     if known is None or known.predictor is not predictor:
-        known = _models[study] = PlotModel(problem.statement, history, predictor, study.noisy)
+        known = _models[study] = PlotModel(problem.statement, predictor)
     return known
 
 

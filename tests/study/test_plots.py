@@ -12,7 +12,7 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.errors import InvalidInputError
-from bo_invert.report.charts.chart import Band, Bars, Hatch, Heat, Line, Paths, Points
+from bo_invert.report.charts.layers import Band, Bars, Hatch, Heat, Line, Paths, Points
 from bo_invert.study.plots import StudyPlots
 
 FREE = ["optimization_history", "slice", "parallel_coordinate", "timeline", "latent_map"]
@@ -157,7 +157,7 @@ def test_input_constraints_are_hatched_and_bound_the_slices() -> None:
     assert hatch.excluded[a + b > 1.05].all()
     assert not hatch.excluded[a + b < 0.95].any()
     frame = study.plot.param_importances()
-    assert any("dependent" in note for note in frame.notes)
+    assert any("Shapley" in note for note in frame.notes)
 
 
 def test_conditional_and_fixed_parameters() -> None:
@@ -260,7 +260,7 @@ def test_unknown_names_and_endings_are_refused(bread: bi.Study, tmp_path: Path) 
         bread.plot.slice(["het"])
     with pytest.raises(InvalidInputError, match="target must be one of"):
         bread.plot.slice(target="steam")
-    with pytest.raises(InvalidInputError, match="at least two parameters"):
+    with pytest.raises(InvalidInputError, match="at least 2 of"):
         bread.plot.contour(["heat"])
     with pytest.raises(InvalidInputError, match=r"must end in \.html, .*Write 'a\.html'"):
         bread.plot.slice().save(tmp_path / "a.pdf")

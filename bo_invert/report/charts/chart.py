@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.report.charts.layers import Band, Bars, Hatch, Layer, Line, Points, has_data
 from bo_invert.report.pictures import data_uri, png
 from bo_invert.report.runs import Picture
-from bo_invert.types import JSON, Array, Mask
+from bo_invert.types import JSON, Array
 
 Bounds = tuple[float, float]
 
@@ -41,160 +42,6 @@ class Axis:
     top: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Points:
-    """Markers of one role.
-
-    Args:
-        role: key of ``palette.STYLES``.
-        name: text of the legend; empty for none.
-        x: positions, shape ``(n,)``.
-        y: positions, shape ``(n,)``.
-        texts: description of each point for the pointer; empty for none.
-        values: values ``(n,)`` that colour the points; None for the colour of the role.
-        low: lower ends ``(n,)`` of vertical error bars; None without error bars.
-        high: upper ends, shape ``(n,)``.
-    """
-
-    role: str
-    name: str
-    x: Array
-    y: Array
-    texts: tuple[str, ...] = ()
-    values: Array | None = None
-    low: Array | None = None
-    high: Array | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """Line of one role; NaN is a gap. A step line keeps its value until the next point."""
-
-    role: str
-    name: str
-    x: Array
-    y: Array
-    step: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Band:
-    """Area between two lines."""
-
-    role: str
-    name: str
-    x: Array
-    low: Array
-    high: Array
-    step: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Bars:
-    """Horizontal bars from ``start`` to ``end`` at the heights ``y``, with intervals.
-
-    Args:
-        role: key of ``palette.STYLES``.
-        name: text of the legend; empty for none.
-        y: centres, shape ``(n,)``.
-        start: left ends, shape ``(n,)``.
-        end: right ends, shape ``(n,)``.
-        texts: description of each bar; empty for none.
-        low: lower ends of intervals of ``end``, shape ``(n,)``; None without intervals.
-        high: upper ends, shape ``(n,)``.
-        height: height of a bar in units of the axis.
-    """
-
-    role: str
-    name: str
-    y: Array
-    start: Array
-    end: Array
-    texts: tuple[str, ...] = ()
-    low: Array | None = None
-    high: Array | None = None
-    height: float = 0.7
-
-
-@dataclass(frozen=True, eq=False)
-class Heat:
-    """Values on a grid as colours.
-
-    Args:
-        name: name of the values.
-        x: columns, shape ``(k,)``.
-        y: rows, shape ``(l,)``.
-        z: values, shape ``(l, k)``; NaN is empty.
-    """
-
-    name: str
-    x: Array
-    y: Array
-    z: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Hatch:
-    """Hatched cells of a grid: a region that is excluded.
-
-    Args:
-        name: text of the legend.
-        x: columns, shape ``(k,)``.
-        y: rows, shape ``(l,)``.
-        excluded: True for hatched cells, shape ``(l, k)``.
-    """
-
-    name: str
-    x: Array
-    y: Array
-    excluded: Mask
-
-    def lines(self) -> tuple[Array, Array]:
-        """Return diagonals of excluded cells as ``x`` and ``y`` of one line with gaps."""
-        whole = self.excluded
-        cells = whole[:-1, :-1] & whole[1:, 1:] & whole[:-1, 1:] & whole[1:, :-1]
-        rows, columns = np.nonzero(cells)
-        # Every second diagonal, so that lines continue from cell to cell.
-        chosen = (columns - rows) % 2 == 0
-        rows, columns = rows[chosen], columns[chosen]
-        gap = np.full(len(rows), np.nan)
-        x = np.column_stack([self.x[columns], self.x[columns + 1], gap]).ravel()
-        return x, np.column_stack([self.y[rows], self.y[rows + 1], gap]).ravel()
-
-
-@dataclass(frozen=True, eq=False)
-class Paths:
-    """Lines over common positions, coloured by values; drawn in the order of the rows.
-
-    Args:
-        name: name of the values.
-        x: positions, shape ``(k,)``.
-        y: heights, shape ``(n, k)``; NaN is a gap.
-        values: values of the lines, shape ``(n,)``.
-        texts: description of each line; empty for none.
-    """
-
-    name: str
-    x: Array
-    y: Array
-    values: Array
-    texts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """Texts at positions; ``anchor`` is left, centre or right, ``side`` above, middle or below."""
-
-    x: Array
-    y: Array
-    texts: tuple[str, ...]
-    anchor: str = "centre"
-    side: str = "middle"
-
-
-Layer = Points | Line | Band | Bars | Heat | Hatch | Paths | Labels
-
-
 @dataclass(frozen=True)
 class Scale:
     """Meaning of colours.
@@ -210,6 +57,17 @@ class Scale:
     first: float
     last: float
     colours: tuple[str, ...]
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest value; equal ones are moved apart, also at 1e15."""
+        low, high = sorted((self.first, self.last))
+        return (low, high) if high > low else (low, low + max(1.0, 1e-6 * abs(low)))
+
+    def levels(self, count: int) -> Array:
+        """Return at most ``count`` rising values over the range."""
+        levels: Array = np.unique(np.linspace(*self.range, count))
+        return levels
 
     def share(self, values: Array) -> Array:
         """Return positions of values in the scale, in [0, 1]; equal ends map to 0.5."""
@@ -241,6 +99,8 @@ class Panel:
         bare: no frame, grid and ticks of the vertical axis.
         wide: the panel needs the width of a page.
         height: height in pixels; None for the default.
+        equal: both axes have one scale, as in a ternary diagram.
+        reason: why there is nothing to show, or empty; see ``message``.
     """
 
     x: Axis = Axis()
@@ -251,6 +111,15 @@ class Panel:
     bare: bool = False
     wide: bool = False
     height: int | None = None
+    equal: bool = False
+    reason: str = ""
+
+    @property
+    def message(self) -> str:
+        """Text that replaces an empty figure: the reason if no layer has data, else empty."""
+        if self.picture is not None or any(map(has_data, self.layers)):
+            return ""
+        return self.reason or "No values to show."
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,11 +156,9 @@ class Chart:
         """Role of each name in the legend, in order of appearance."""
         named: dict[str, str] = {}
         for layer in self.layers():
-            if isinstance(layer, Hatch):
-                named.setdefault(layer.name, "excluded")
-            elif isinstance(layer, Points) and layer.values is not None:
+            if isinstance(layer, Points) and layer.values is not None:
                 continue
-            elif isinstance(layer, (Points, Line, Band, Bars)) and layer.name:
+            if isinstance(layer, (Points, Line, Band, Bars, Hatch)) and layer.name:
                 named.setdefault(layer.name, layer.role)
         return named
 
@@ -319,7 +186,7 @@ def _panel_json(panel: Panel) -> JSON:
     found = {
         one.name: getattr(panel, one.name)
         for one in fields(panel)
-        if one.name not in ("layers", "picture", "x", "y")
+        if one.name not in ("layers", "picture", "x", "y", "reason")
     }
     layers = [
         {"type": type(layer).__name__.lower()}
@@ -327,7 +194,7 @@ def _panel_json(panel: Panel) -> JSON:
         for layer in panel.layers
     ]
     picture = None if panel.picture is None else data_uri(png(panel.picture))
-    found["picture"] = picture
+    found |= {"picture": picture, "message": panel.message}
     return {**found, "x": asdict(panel.x), "y": asdict(panel.y), "layers": layers}
 
 

@@ -1,28 +1,36 @@
-"""Chart of pairs of parameters: model of the value as colours, trials as points."""
+"""Chart of pairs of parameters, and of three parts of a mixture: model as colours, trials."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from bo_invert.domains.parameters import Choice, VariedParameter
-from bo_invert.errors import InvalidInputError
-from bo_invert.report.charts.chart import Chart, Hatch, Heat, Layer, Panel, Scale
+from bo_invert.report.charts.chart import Chart, Panel, Scale
 from bo_invert.report.charts.grid import grid, grid_positions, grid_values
+from bo_invert.report.charts.layers import Hatch, Heat, Layer
+from bo_invert.report.charts.model_view import (
+    ModelView,
+    base_point,
+    by_importance,
+    chosen_params,
+    others_note,
+    outside_reason,
+    require_model,
+)
 from bo_invert.report.charts.palette import HEAT
-from bo_invert.report.charts.sensitivity import sobol_indices
-from bo_invert.report.charts.slice import base_point, check_params
 from bo_invert.report.charts.study_data import (
-    Predictor,
     Quantity,
     StudyData,
     coordinate,
     is_log,
     parameter_axis,
 )
-from bo_invert.types import Array, Indices, State, Trial
+from bo_invert.report.charts.ternary import Mixture, mixtures, ternary_panel
+from bo_invert.types import Array, Indices, Trial
 
 _STEPS = 33
 """Number of grid points along an axis. Engineering choice."""
@@ -30,12 +38,16 @@ _PER_LEVEL = 6
 """Number of grid points of a level along an axis. Engineering choice."""
 _FEW = 4
 """Number of parameters in the default selection: six pairs. Engineering choice."""
+_TRIPLES = 4
+"""Largest number of ternary panels. Engineering choice: those of four parts."""
 
 
 def contour(
     data: StudyData, params: Sequence[str] | None = None, target: str | None = None
 ) -> Chart:
-    """Return one panel for each pair of parameters.
+    """Return one panel for each pair of parameters, and for each three parts of a mixture.
+
+    Two parts of a mixture whose panel of three parts is shown have none of their own.
 
     Args:
         data: the study.
@@ -46,70 +58,83 @@ def contour(
         InvalidInputError: there is no model, or less than two parameters.
     """
     quantity = data.quantity(target)
-    names = check_params(data, params)
-    if len(names) < 2:
-        raise InvalidInputError(
-            f"contour: params must be at least two parameters, got {names}. Use slice()."
-        )
-    if data.predictor is None or data.domain is None:
-        raise InvalidInputError("contour: open the study with its problem, for its model")
-    model, base = data.predictor(), base_point(data)
+    names = chosen_params(data, params, "contour", least=2)
+    model, base = require_model(data, "contour"), base_point(data)
     assert base is not None, "a model needs observations"
-    notes = []
+    blends, notes = mixtures(data), []
     if params is None and len(names) > _FEW:
-        indices = sobol_indices(model, data.domain, quantity.output, count=128)
-        order = np.argsort(-np.median(indices.total, axis=0), kind="stable")[:_FEW]
-        notes.append(f"The {_FEW} most important of {len(names)} parameters.")
-        names = [names[i] for i in sorted(order)]
-    pairs = list(combinations(names, 2))
-    maps = [_heat(data, model, base, pair, quantity) for pair in pairs]
-    known = np.concatenate([heat.z[np.isfinite(heat.z)] for heat, _, _ in maps] or [np.zeros(1)])
-    log = is_log(known, quantity.better)
-    scale = _scale(known, quantity, log)
-    panels = []
+        ranked = by_importance(data, model, quantity, names)
+        names = [name for name in names if name in _with_triples(ranked, blends)]
+        notes.append(f"The most important of {len(ranked)} parameters; choose others with params=.")
+    triples = [
+        (blend, triple)
+        for blend in blends
+        for triple in combinations([name for name in names if name in blend.weights], 3)
+    ][:_TRIPLES]
+    shown = [set(triple) for _, triple in triples]
+    pairs = [
+        pair for pair in combinations(names, 2) if not any(set(pair) <= triple for triple in shown)
+    ]
     trials = [trial for trial in data.ordered if not trial.state.open]
-    for pair, (heat, excluded, doubtful) in zip(pairs, maps, strict=True):
-        layers: list[Layer] = [_logged(heat, quantity, log)]
-        if excluded.excluded.any():
-            layers.append(excluded)
-        if doubtful.excluded.any():
-            layers.append(doubtful)
-        layers += _trials(data, trials, pair)
-        x, y = (parameter_axis(data.label(name), data.axes[name]) for name in pair)
-        panels.append(Panel(x, y, tuple(layers)))
-    leading = "" if data.leading is None else f" ({data.leading.number})"
-    notes.append(
-        "Colours: median of the model; the other parameters have the values of the "
-        f"{data.leading_name}{leading}."
-    )
+    view = ModelView(data, model, base, quantity, trials)
+    panels = [ternary_panel(view, blend, triple) for blend, triple in triples]
+    panels += [_pair(view, pair) for pair in pairs]
+    heats = [layer.z for one in panels for layer in one.layers if isinstance(layer, Heat)]
+    known = np.concatenate([z[np.isfinite(z)] for z in heats] or [np.zeros(0)])
+    log = is_log(known, quantity.better)
+    about = "Colours: median of the model"
+    notes += others_note(data, about, [*(triple for _, triple in triples), *pairs])
+    if triples:
+        notes.append("In triangles, trials lie at the ratios of the three parts.")
+    panels = [
+        replace(one, layers=tuple(_logged(layer, quantity, log) for layer in one.layers))
+        for one in panels
+    ]
+    title = f"Model of {quantity.label}"
     return Chart(
-        "contour", f"Model of {quantity.label}", tuple(panels),
-        data.columns(trials), tuple(notes), scale,
+        "contour", title, tuple(panels), data.columns(trials), tuple(notes),
+        _scale(known, quantity, log),
     )  # fmt: skip
 
 
-def _heat(
-    data: StudyData, model: Predictor, base: Array, pair: tuple[str, str], quantity: Quantity
-) -> tuple[Heat, Hatch, Hatch]:
-    """Return values of the model, and the grid cells outside of the constraints."""
+def _with_triples(ranked: Sequence[str], blends: Sequence[Mixture]) -> set[str]:
+    """Return the first names, and further parts of a mixture that fill its triangle."""
+    chosen = set(ranked[:_FEW])
+    for blend in blends:
+        parts = [name for name in ranked if name in blend.weights]
+        if chosen & set(parts):
+            chosen |= set(parts[:3])
+    return chosen
+
+
+def _pair(view: ModelView, pair: tuple[str, str]) -> Panel:
+    """Return the model over two parameters, and the cells where it has no value."""
+    data, quantity = view.data, view.quantity
     assert data.domain is not None
     values = {name: grid_values(data.axes[name], _STEPS) for name in pair}
-    found = grid(data.domain, base, values)
+    found = grid(data.domain, view.base, values)
     shape = len(values[pair[0]]), len(values[pair[1]])
-    z = model.interval(found.points, quantity.output).median.reshape(shape).T
-    possible = found.possible.reshape(shape).T
-    doubtful = np.zeros_like(possible)
-    if data.constraints or any(t.state is State.INFEASIBLE for t in data.trials):
-        doubtful = (model.feasibility(found.points).reshape(shape).T < 0.5) & possible
+    z = view.model.interval(found.points, quantity.output).median.reshape(shape).T
+    possible, exists = (mask.reshape(shape).T for mask in (found.possible, found.exists))
+    doubtful = data.doubtful(view.model, found.points).reshape(shape).T & possible
     (x, columns), (y, rows) = (_cells(data.axes[name], values[name]) for name in pair)
     cells = np.ix_(rows, columns)
-    z, possible, doubtful = z[cells], possible[cells], doubtful[cells]
-    heat = Heat(quantity.label, x, y, np.where(possible, z, np.nan))
-    return (
-        heat,
-        Hatch("outside of the input constraints", x, y, ~possible),
-        Hatch("probably infeasible", x, y, doubtful),
-    )
+    masks = {
+        "outside of the input constraints": ~possible & exists,
+        "a parameter does not exist": ~exists,
+        "probably infeasible": doubtful,
+    }
+    layers: list[Layer] = [
+        Heat(quantity.label, x, y, np.where(possible[cells], z[cells], np.nan)),
+        *(
+            Hatch(name, x, y, mask[cells], "doubtful" if mask is doubtful else "excluded")
+            for name, mask in masks.items()
+            if mask.any()
+        ),
+        *_trials(data, view.trials, pair),
+    ]
+    across, up = (parameter_axis(data.label(name), data.axes[name]) for name in pair)
+    return Panel(across, up, tuple(layers), reason=outside_reason(data, pair))
 
 
 def _cells(parameter: VariedParameter, values: Sequence[object]) -> tuple[Array, Indices]:
@@ -131,10 +156,11 @@ def _scale(known: Array, quantity: Quantity, log: bool) -> Scale:
     return Scale(quantity.label, low, high, HEAT)
 
 
-def _logged(heat: Heat, quantity: Quantity, log: bool) -> Heat:
+def _logged(layer: Layer, quantity: Quantity, log: bool) -> Layer:
+    if not log or not isinstance(layer, Heat):
+        return layer
     with np.errstate(invalid="ignore"):
-        z = np.log10(heat.z) if log else heat.z
-    return Heat(f"log10 of {quantity.label}" if log else quantity.label, heat.x, heat.y, z)
+        return Heat(f"log10 of {quantity.label}", layer.x, layer.y, np.log10(layer.z))
 
 
 def _trials(data: StudyData, trials: Sequence[Trial], pair: tuple[str, str]) -> list[Layer]:

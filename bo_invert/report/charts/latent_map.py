@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.report.charts.chart import Axis, Chart, Layer, Panel, Points, Scale, floats
+from bo_invert.report.charts.chart import Axis, Chart, Panel, Scale, floats
+from bo_invert.report.charts.layers import Layer, Points
 from bo_invert.report.charts.palette import RANKED
 from bo_invert.report.charts.study_data import StudyData
 from bo_invert.report.runs import Picture

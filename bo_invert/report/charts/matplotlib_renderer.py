@@ -17,21 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from bo_invert.report.charts.chart import (
-    Axis,
-    Band,
-    Bars,
-    Chart,
-    Hatch,
-    Heat,
-    Labels,
-    Layer,
-    Line,
-    Panel,
-    Paths,
-    Points,
-    Scale,
-)
+from bo_invert.report.charts import layers
+from bo_invert.report.charts.chart import Axis, Chart, Panel, Scale
 from bo_invert.report.charts.palette import STYLES
 from bo_invert.report.charts.text import shortened, wrapped
 
@@ -48,6 +35,9 @@ _MARKERS = {
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _TURNED = {"rotation": 35, "rotation_mode": "anchor"}
 _INK, _SOFT = "#1f2937", "#4b5563"
+_NOTE, _LETTER, _LINE = 7.5, 5.2, 15.0
+"""Font size of notes in points, width of a letter, height of a line in pixels.
+Engineering choice."""
 
 
 def figure(chart: Chart, width: int = 1200) -> Figure:
@@ -73,7 +63,10 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
     legend = chart.legend
     names = [shortened(name, 40) for name in legend]
     side_by_side = max(1, int(width // (44 + 6.2 * max(map(len, names), default=0))))
-    foot = 22 * -(-len(legend) // side_by_side) + (8 if legend else 0)
+    notes = [wrapped(note, int((width - 20) / _LETTER), lines=8) for note in chart.notes]
+    lines = sum(1 + note.count("\n") for note in notes)
+    below = _LINE * lines + 8 if lines else 0
+    foot = 22 * -(-len(legend) // side_by_side) + (8 if legend else 0) + below
     with mpl.rc_context({"text.parse_math": False, "svg.fonttype": "path", "font.size": 9}):
         height = sum(heights) + head + foot
         made = Figure(figsize=(width / _DPI, height / _DPI), facecolor="white")
@@ -99,9 +92,14 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
             handles = [_handle(role) for role in legend.values()]
             made.legend(
                 handles, names, loc="lower left",
-                bbox_to_anchor=(6 / width, 2 / height), ncols=side_by_side, frameon=False,
+                bbox_to_anchor=(6 / width, (2 + below) / height), ncols=side_by_side, frameon=False,
                 fontsize=8.5, handletextpad=0.5, columnspacing=1.2, borderaxespad=0.0,
                 labelcolor=_INK,
+            )  # fmt: skip
+        if notes:
+            made.text(
+                10 / width, 6 / height, "\n".join(notes), fontsize=_NOTE, va="bottom",
+                color=_SOFT, linespacing=_LINE * 72 / _DPI / (1.2 * _NOTE), parse_math=False,
             )  # fmt: skip
     return made
 
@@ -119,8 +117,16 @@ def _draw(axes: Axes, panel: Panel, scale: Scale | None, width: int) -> None:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(color="#9ca3af", linewidth=0.6)
         return
+    message = panel.message
     for level, layer in enumerate(panel.layers):
         _DRAW[type(layer)](axes, layer, scale, level)
+    if message:
+        axes.text(
+            0.5, 0.5, wrapped(message, characters, lines=6), transform=axes.transAxes,
+            ha="center", va="center", fontsize=9, color=_SOFT, parse_math=False,
+        )  # fmt: skip
+    if panel.equal:
+        axes.set_aspect("equal")
     _axis(axes, "x", panel.x, characters, width)
     _axis(axes, "y", panel.y, characters, width)
     if not panel.bare:
@@ -164,8 +170,7 @@ def _axis(axes: Axes, which: Literal["x", "y"], axis: Axis, characters: int, wid
 
 def _colour_bar(made: Figure, axes: list[Axes], scale: Scale, narrow: bool) -> None:
 
-    low, high = sorted((scale.first, scale.last))
-    norm = Normalize(low, high if high > low else low + 1.0)
+    norm = Normalize(*scale.range)
     colours = _colours(scale) if scale.first <= scale.last else _colours(scale).reversed()
     place: dict[str, Any] = {"fraction": 0.05, "pad": 0.02, "aspect": 30}
     if narrow:
@@ -185,7 +190,8 @@ def _handle(role: str) -> Artist:
 
     style = STYLES[role]
     if style.symbol == "hatch":
-        return Patch(facecolor="#8a8779", edgecolor="white", hatch="////", lw=0)
+        face = "#8a8779" if style.filled else "white"
+        return Patch(facecolor=face, edgecolor=style.colour, hatch="////", lw=0)
     if style.symbol == "none":
         return Line2D([], [], color=style.colour, lw=style.width, ls=_DASHES[style.dash])
     face = style.colour if style.filled else "none"
@@ -195,7 +201,7 @@ def _handle(role: str) -> Artist:
     )  # fmt: skip
 
 
-def _points(axes: Axes, layer: Points, scale: Scale | None, level: int) -> None:
+def _points(axes: Axes, layer: layers.Points, scale: Scale | None, level: int) -> None:
     style = STYLES[layer.role]
     if layer.low is not None and layer.high is not None:
         axes.vlines(layer.x, layer.low, layer.high, color=style.colour, alpha=0.4, lw=1.1,
@@ -215,7 +221,7 @@ def _points(axes: Axes, layer: Points, scale: Scale | None, level: int) -> None:
     axes.scatter(layer.x, layer.y, zorder=3 + level, **options)
 
 
-def _line(axes: Axes, layer: Line, scale: Scale | None, level: int) -> None:
+def _line(axes: Axes, layer: layers.Line, scale: Scale | None, level: int) -> None:
     style = STYLES[layer.role]
     axes.plot(
         layer.x, layer.y, color=style.colour, lw=style.width, ls=_DASHES[style.dash],
@@ -223,14 +229,14 @@ def _line(axes: Axes, layer: Line, scale: Scale | None, level: int) -> None:
     )  # fmt: skip
 
 
-def _band(axes: Axes, layer: Band, scale: Scale | None, level: int) -> None:
+def _band(axes: Axes, layer: layers.Band, scale: Scale | None, level: int) -> None:
     axes.fill_between(
         layer.x, layer.low, layer.high, color=STYLES[layer.role].colour, alpha=0.18, lw=0,
         step="post" if layer.step else None, zorder=2 + level,
     )  # fmt: skip
 
 
-def _bars(axes: Axes, layer: Bars, scale: Scale | None, level: int) -> None:
+def _bars(axes: Axes, layer: layers.Bars, scale: Scale | None, level: int) -> None:
     style = STYLES[layer.role]
     axes.barh(layer.y, layer.end - layer.start, layer.height, left=layer.start, color=style.colour,
               alpha=style.opacity, zorder=2 + level)  # fmt: skip
@@ -240,29 +246,30 @@ def _bars(axes: Axes, layer: Bars, scale: Scale | None, level: int) -> None:
                       capsize=2.5, zorder=3 + level)  # fmt: skip
 
 
-def _heat(axes: Axes, layer: Heat, scale: Scale | None, level: int) -> None:
+def _heat(axes: Axes, layer: layers.Heat, scale: Scale | None, level: int) -> None:
     assert scale is not None
-    low, high = sorted((scale.first, scale.last))
-    steps = np.linspace(low, high if high > low else low + 1.0, 15)
+    if not layers.has_data(layer):
+        return
+    steps = scale.levels(15)
     z = np.ma.masked_invalid(layer.z)
     colours = _colours(scale) if scale.first <= scale.last else _colours(scale).reversed()
     axes.contourf(layer.x, layer.y, z, steps, cmap=colours, extend="both", zorder=1)
     axes.contour(layer.x, layer.y, z, steps, colors="white", linewidths=0.3, alpha=0.5, zorder=1)
 
 
-def _hatch(axes: Axes, layer: Hatch, scale: Scale | None, level: int) -> None:
-    style = STYLES["excluded"]
-    axes.plot(*layer.lines(), color=style.colour, lw=style.width, alpha=style.opacity, zorder=1.5)
+def _hatch(axes: Axes, layer: layers.Hatch, scale: Scale | None, level: int) -> None:
+    style = STYLES[layer.role]
+    axes.plot(*layer.lines(), color=style.colour, lw=0.9, alpha=style.opacity, zorder=1.5)
 
 
-def _paths(axes: Axes, layer: Paths, scale: Scale | None, level: int) -> None:
+def _paths(axes: Axes, layer: layers.Paths, scale: Scale | None, level: int) -> None:
     assert scale is not None
     for y, share in zip(layer.y, scale.share(layer.values), strict=True):
         faint = 0.25 + 0.7 * share**2
         axes.plot(layer.x, y, color=scale.colour(share), lw=0.8 + share, alpha=faint, zorder=2)
 
 
-def _labels(axes: Axes, layer: Labels, scale: Scale | None, level: int) -> None:
+def _labels(axes: Axes, layer: layers.Labels, scale: Scale | None, level: int) -> None:
 
     halo = [withStroke(linewidth=2.2, foreground="white")]
     sides = {"above": "bottom", "middle": "center", "below": "top"}
@@ -272,7 +279,7 @@ def _labels(axes: Axes, layer: Labels, scale: Scale | None, level: int) -> None:
                   color=_INK, parse_math=False, zorder=9, path_effects=halo)  # fmt: skip
 
 
-_DRAW: dict[type[Layer], Callable[[Axes, Any, Scale | None, int], None]] = {
-    Points: _points, Line: _line, Band: _band, Bars: _bars, Heat: _heat, Hatch: _hatch,
-    Paths: _paths, Labels: _labels,
+_DRAW: dict[type[layers.Layer], Callable[[Axes, Any, Scale | None, int], None]] = {
+    layers.Points: _points, layers.Line: _line, layers.Band: _band, layers.Bars: _bars,
+    layers.Heat: _heat, layers.Hatch: _hatch, layers.Paths: _paths, layers.Labels: _labels,
 }  # fmt: skip

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from bo_invert.report.charts.chart import Axis, Chart, Layer, Line, Panel, Points, floats
+from bo_invert.report.charts.chart import Axis, Chart, Panel, floats
+from bo_invert.report.charts.layers import Layer, Line, Points
 from bo_invert.report.charts.study_data import (
     Quantity,
     StudyData,

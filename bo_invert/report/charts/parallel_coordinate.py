@@ -7,17 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from bo_invert.domains.parameters import Choice, Int, VariedParameter
-from bo_invert.report.charts.chart import (
-    Axis,
-    Chart,
-    Labels,
-    Layer,
-    Line,
-    Panel,
-    Paths,
-    Scale,
-    floats,
-)
+from bo_invert.report.charts.chart import Axis, Chart, Panel, Scale, floats
+from bo_invert.report.charts.layers import Labels, Layer, Line, Paths
+from bo_invert.report.charts.model_view import chosen_params, first_params
 from bo_invert.report.charts.palette import RANKED
 from bo_invert.report.charts.study_data import Quantity, StudyData, coordinate, parameter_axis
 from bo_invert.report.charts.text import shortened, value_text
@@ -41,11 +33,9 @@ def parallel_coordinate(
         target: output that colours the lines; None for the value of the goal.
     """
     quantity = data.quantity(target)
-    names = list(data.axes if params is None else params)
-    notes = []
-    if len(names) > _MOST and params is None:
-        notes.append(f"The first {_MOST} of {len(names)} parameters; choose others with params=.")
-        names = names[:_MOST]
+    notes: list[str] = []
+    names = chosen_params(data, params, "parallel_coordinate")
+    names = first_params(names, params, _MOST, notes)
     trials = [trial for trial in data.completed if trial.feasible] or list(data.completed)
     if len(trials) < len(data.completed):
         notes.append("Trials that violate a constraint are left out.")

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bo_invert.report.charts.chart import Axis, Chart, Layer, Line, Panel, Points
+from bo_invert.report.charts.chart import Axis, Chart, Panel
+from bo_invert.report.charts.layers import Layer, Line, Points
 from bo_invert.report.charts.study_data import StudyData, is_log
 from bo_invert.report.table import counted
 from bo_invert.types import Array, Trial

@@ -11,21 +11,8 @@ import numpy as np
 from plotly.graph_objects import Figure, Image
 from plotly.subplots import make_subplots
 
-from bo_invert.report.charts.chart import (
-    Axis,
-    Band,
-    Bars,
-    Chart,
-    Hatch,
-    Heat,
-    Labels,
-    Layer,
-    Line,
-    Panel,
-    Paths,
-    Points,
-    Scale,
-)
+from bo_invert.report.charts import layers
+from bo_invert.report.charts.chart import Axis, Chart, Panel, Scale
 from bo_invert.report.charts.palette import STYLES, Style, rgba
 from bo_invert.report.charts.text import shortened, wrapped
 
@@ -108,14 +95,14 @@ def _figure(chart: Chart, columns: int, legend: bool) -> Figure:
 
 def _colour_axis(scale: Scale, shown: bool) -> dict[str, Any]:
     last = len(scale.colours) - 1
-    low, high = sorted((scale.first, scale.last))
+    low, high = scale.range
     rising = scale.colours if scale.first <= scale.last else scale.colours[::-1]
     colours = [(i / last, colour) for i, colour in enumerate(rising)]
     name = escape(wrapped(scale.name, 18), quote=False).replace("\n", "<br>")
     return {
         "colorscale": colours,
         "cmin": low,
-        "cmax": high if high > low else low + 1.0,
+        "cmax": high,
         "showscale": shown,
         "colorbar": {"title": {"text": name, "side": "right"}, "thickness": 12, "x": 1.01},
     }
@@ -131,8 +118,16 @@ def _dress(made: Figure, panel: Panel, place: dict[str, int]) -> None:
         made.update_yaxes(visible=False, **place)
         return
     grid = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
+    if panel.message:
+        made.add_annotation(
+            text=escape(wrapped(panel.message, 40, lines=6), quote=False).replace("\n", "<br>"),
+            xref="x domain", yref="y domain", x=0.5, y=0.5, showarrow=False, **place,
+        )  # fmt: skip
     made.update_xaxes(**grid, **_axis(panel.x, 80 if panel.wide else 34), **place)
     made.update_yaxes(**grid, **_axis(panel.y, 34), **place)
+    if panel.equal:
+        anchor = next(made.select_xaxes(**place)).plotly_name.replace("axis", "")
+        made.update_yaxes(scaleanchor=anchor, **place)
     if panel.bare:
         made.update_yaxes(visible=False, **place)
         made.update_xaxes(showgrid=False, **place)
@@ -158,7 +153,7 @@ def _axis(axis: Axis, longest: int) -> dict[str, Any]:
 Traces = list[dict[str, Any]]
 
 
-def _points(layer: Points, scale: Scale | None) -> Traces:
+def _points(layer: layers.Points, scale: Scale | None) -> Traces:
     style = STYLES[layer.role]
     if layer.values is None:
         symbol = _SYMBOLS.get(style.symbol, style.symbol)
@@ -186,7 +181,7 @@ def _points(layer: Points, scale: Scale | None) -> Traces:
     return [trace]
 
 
-def _line(layer: Line, scale: Scale | None) -> Traces:
+def _line(layer: layers.Line, scale: Scale | None) -> Traces:
     return [{**_plain_line(layer.x, layer.y, STYLES[layer.role], layer.step), "name": layer.name}]
 
 
@@ -198,7 +193,7 @@ def _plain_line(x: object, y: object, style: Style, step: bool = False) -> dict[
     }  # fmt: skip
 
 
-def _band(layer: Band, scale: Scale | None) -> Traces:
+def _band(layer: layers.Band, scale: Scale | None) -> Traces:
     style = STYLES[layer.role]
     edge = {
         "type": "scatter", "mode": "lines", "x": layer.x, "hoverinfo": "skip",
@@ -208,7 +203,7 @@ def _band(layer: Band, scale: Scale | None) -> Traces:
     return [{**edge, "y": layer.low}, {**edge, "y": layer.high, "name": layer.name, **fill}]
 
 
-def _bars(layer: Bars, scale: Scale | None) -> Traces:
+def _bars(layer: layers.Bars, scale: Scale | None) -> Traces:
     style = STYLES[layer.role]
     trace: dict[str, Any] = {
         "type": "bar", "orientation": "h", "y": layer.y, "x": layer.end - layer.start,
@@ -223,7 +218,7 @@ def _bars(layer: Bars, scale: Scale | None) -> Traces:
     return [trace]
 
 
-def _heat(layer: Heat, scale: Scale | None) -> Traces:
+def _heat(layer: layers.Heat, scale: Scale | None) -> Traces:
     common = {"x": layer.x, "y": layer.y, "z": layer.z, "coloraxis": "coloraxis"}
     hover = f"%{{z:.4g}}<extra>{escape(layer.name, quote=False)}</extra>"
     return [
@@ -232,13 +227,14 @@ def _heat(layer: Heat, scale: Scale | None) -> Traces:
     ]  # fmt: skip
 
 
-def _hatch(layer: Hatch, scale: Scale | None) -> Traces:
+def _hatch(layer: layers.Hatch, scale: Scale | None) -> Traces:
     x, y = layer.lines()
-    line = _plain_line(x, y, STYLES["excluded"]) | {"name": layer.name}
-    return [line | {"opacity": STYLES["excluded"].opacity}]
+    style = STYLES[layer.role]
+    line = _plain_line(x, y, replace(style, width=1.0)) | {"name": layer.name}
+    return [line | {"opacity": style.opacity}]
 
 
-def _paths(layer: Paths, scale: Scale | None) -> Traces:
+def _paths(layer: layers.Paths, scale: Scale | None) -> Traces:
     assert scale is not None
     shares = scale.share(layer.values)
     groups = np.minimum((shares * _GROUPS).astype(int), _GROUPS - 1)
@@ -259,7 +255,7 @@ def _paths(layer: Paths, scale: Scale | None) -> Traces:
     return traces
 
 
-def _labels(layer: Labels, scale: Scale | None) -> Traces:
+def _labels(layer: layers.Labels, scale: Scale | None) -> Traces:
     sides = {"left": "right", "right": "left", "centre": "center"}  # anchors seen from the point
     position = f"{_SIDES[layer.side]} {sides[layer.anchor]}"
     texts = [escape(text, quote=False).replace("\n", "<br>") for text in layer.texts]
@@ -270,9 +266,9 @@ def _labels(layer: Labels, scale: Scale | None) -> Traces:
     ]  # fmt: skip
 
 
-_TRACES: dict[type[Layer], Callable[[Any, Scale | None], Traces]] = {
-    Points: _points, Line: _line, Band: _band, Bars: _bars, Heat: _heat, Hatch: _hatch,
-    Paths: _paths, Labels: _labels,
+_TRACES: dict[type[layers.Layer], Callable[[Any, Scale | None], Traces]] = {
+    layers.Points: _points, layers.Line: _line, layers.Band: _band, layers.Bars: _bars,
+    layers.Heat: _heat, layers.Hatch: _hatch, layers.Paths: _paths, layers.Labels: _labels,
 }  # fmt: skip
 
 

@@ -6,7 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from bo_invert.report.charts.chart import Axis, Chart, Layer, Line, Panel, Points, floats
+from bo_invert.report.charts.chart import Axis, Chart, Panel, floats
+from bo_invert.report.charts.layers import Layer, Line, Points
 from bo_invert.report.charts.study_data import StudyData, is_log
 from bo_invert.report.charts.text import shortened
 from bo_invert.types import Array

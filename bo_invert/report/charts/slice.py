@@ -7,19 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from bo_invert.domains.parameters import Choice
-from bo_invert.errors import InvalidInputError
-from bo_invert.report.charts.chart import Axis, Band, Chart, Layer, Line, Panel, Points, floats
+from bo_invert.report.charts.chart import Axis, Chart, Panel, floats
 from bo_invert.report.charts.grid import grid, grid_positions, grid_values
+from bo_invert.report.charts.layers import Band, Layer, Line, Points
+from bo_invert.report.charts.model_view import (
+    ModelView,
+    base_point,
+    chosen_params,
+    first_params,
+    fitted,
+    others_note,
+    outside_reason,
+)
 from bo_invert.report.charts.study_data import (
-    Predictor,
-    Quantity,
     StudyData,
     coordinate,
     is_log,
     parameter_axis,
     value_bounds,
 )
-from bo_invert.types import Array
 
 _STEPS = 61
 """Number of points of a curve. Engineering choice."""
@@ -36,13 +42,13 @@ def slice_chart(
         data: the study.
         params: names of the parameters; None for the first 12.
         target: output to show; None for the value of the goal.
+
+    Raises:
+        InvalidInputError: a name is unknown.
     """
     quantity = data.quantity(target)
-    names = check_params(data, params)
-    notes = []
-    if params is None and len(names) > _MOST:
-        notes.append(f"The first {_MOST} of {len(names)} parameters; choose others with params=.")
-        names = names[:_MOST]
+    notes: list[str] = []
+    names = first_params(chosen_params(data, params, "slice"), params, _MOST, notes)
     trials = [trial for trial in data.ordered if not trial.state.open]
     values = {trial.number: data.value(trial, quantity) for trial in trials}
     known = floats(list(values.values()))
@@ -53,10 +59,7 @@ def slice_chart(
     if model is None or base is None:
         notes.append(why)
     else:
-        notes.append(
-            "Model with 90 % interval; the other parameters have the values of the "
-            f"{data.leading_name}{'' if data.leading is None else f' ({data.leading.number})'}."
-        )
+        notes += others_note(data, "Model with 90 % interval", [[name] for name in names])
     panels = []
     absent = 0
     for name in names:
@@ -65,12 +68,15 @@ def slice_chart(
         absent += any(np.isnan(one) for one in at.values())
         layers: list[Layer] = []
         if model is not None and base is not None:
-            layers += _model_layers(data, model, base, name, quantity)
+            layers += _model_layers(ModelView(data, model, base, quantity, trials), name)
         layers += data.markers(trials, {n: (x, values[n]) for n, x in at.items()})
         if data.leading is not None and data.leading.number in at:
             layers += data.leading_marker(at[data.leading.number], values[data.leading.number])
         axis = parameter_axis(data.label(name), parameter)
-        panels.append(Panel(axis, Axis(quantity.label, log=log, bounds=bounds), tuple(layers)))
+        reason = why if model is None else outside_reason(data, [name])
+        reason = reason if trials else "No trial has ended yet."
+        y = Axis(quantity.label, log=log, bounds=bounds)
+        panels.append(Panel(axis, y, tuple(layers), reason=reason))
     if absent:
         notes.append("Trials without a conditional parameter are not in its panel.")
     return Chart(
@@ -79,48 +85,17 @@ def slice_chart(
     )  # fmt: skip
 
 
-def check_params(data: StudyData, params: Sequence[str] | None) -> list[str]:
-    """Return the names of parameters; all for None.
-
-    Raises:
-        InvalidInputError: a name is unknown.
-    """
-    given = [params] if isinstance(params, str) else params
-    names = list(data.axes) if given is None else list(given)
-    unknown = [name for name in names if name not in data.axes]
-    if unknown:
-        raise InvalidInputError(
-            f"plot: params must be among {list(data.axes)[:20]}, got {unknown[0]!r}"
-        )
-    return names
-
-
-def fitted(data: StudyData) -> tuple[Predictor | None, str]:
-    """Return the model of a study, or None and the reason."""
-    if data.predictor is None or data.domain is None:
-        return None, "No model: open the study with its problem."
-    try:
-        return data.predictor(), ""
-    except InvalidInputError as reason:
-        return None, f"No model: {reason}"
-
-
-def base_point(data: StudyData) -> Array | None:
-    """Return the point of the trial to act on, else of any observation; None without one."""
-    trial = data.leading or next(iter(reversed(data.completed)), None)
-    return None if trial is None else trial.point
-
-
-def _model_layers(
-    data: StudyData, model: Predictor, base: Array, name: str, quantity: Quantity
-) -> list[Layer]:
+def _model_layers(view: ModelView, name: str) -> list[Layer]:
+    data = view.data
     assert data.domain is not None
     parameter = data.axes[name]
     values = grid_values(parameter, _STEPS)
     x = grid_positions(parameter, values)
-    found = grid(data.domain, base, {name: values})
-    low, middle, high = model.interval(found.points, quantity.output)
+    found = grid(data.domain, view.base, {name: values})
+    low, middle, high = view.model.interval(found.points, view.quantity.output)
     low, middle, high = (np.where(found.possible, one, np.nan) for one in (low, middle, high))
-    if isinstance(parameter, Choice):
-        return [Points("model point", "model", x + 0.18, middle, low=low, high=high)]
+    # One possible value, or the levels of a choice, make no line.
+    if isinstance(parameter, Choice) or found.possible.sum() < 2:
+        shift = 0.18 if isinstance(parameter, Choice) else 0.0
+        return [Points("model point", "model at a value", x + shift, middle, low=low, high=high)]
     return [Band("model", "", x, low, high), Line("model", "model", x, middle)]

@@ -9,7 +9,8 @@ import numpy as np
 
 from bo_invert.domains.parameters import Choice
 from bo_invert.errors import InvalidInputError
-from bo_invert.report.charts.chart import Axis, Chart, Labels, Layer, Line, Panel, Points, floats
+from bo_invert.report.charts.chart import Axis, Chart, Panel, floats
+from bo_invert.report.charts.layers import Labels, Layer, Line, Points
 from bo_invert.report.charts.parallel_coordinate import share
 from bo_invert.report.charts.study_data import StudyData
 from bo_invert.report.charts.text import shortened, value_text

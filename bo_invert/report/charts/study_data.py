@@ -15,11 +15,12 @@ from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, printable
 from bo_invert.history import result_order
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
-from bo_invert.report.charts.chart import Axis, Points, floats
+from bo_invert.report.charts.chart import Axis, floats
+from bo_invert.report.charts.layers import Points
 from bo_invert.report.charts.text import value_text
 from bo_invert.report.dataframe import trial_values
 from bo_invert.report.objective_view import Goal
-from bo_invert.types import Array, State, Trial
+from bo_invert.types import Array, Mask, State, Trial
 
 _DECADES = 100.0
 """Ratio of the largest to the smallest positive value from which an axis is logarithmic.
@@ -192,6 +193,12 @@ class StudyData:
         named = list(self.values(trial).items())
         lines += [f"{name}: {value_text(value)}" for name, value in named[:_HOVER]]
         return "\n".join(map(printable, lines + ["…"] * (len(named) > _HOVER)))
+
+    def doubtful(self, model: Predictor, points: Array) -> Mask:
+        """Return a mask ``(n,)`` of the points that are probably infeasible."""
+        if not self.constraints and all(t.state is not State.INFEASIBLE for t in self.trials):
+            return np.zeros(len(points), dtype=bool)
+        return np.asarray(model.feasibility(points) < 0.5)
 
     @property
     def leading_name(self) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.report.charts.chart import Axis, Bars, Chart, Panel, floats
+from bo_invert.report.charts.chart import Axis, Chart, Panel, floats
+from bo_invert.report.charts.layers import Bars
 from bo_invert.report.charts.study_data import StudyData
 from bo_invert.report.charts.text import shortened
 from bo_invert.types import Attempt, State, Trial

@@ -8,10 +8,13 @@ const STYLES = {
   trial: ["#0072B2", "circle"], past: ["#7F7F7F", "square"], outside: ["#7F7F7F", "square", "open"],
   violated: ["#E69F00", "triangle", "open"], failed: ["#CC79A7", "cross"], pending: ["#56B4E9", "circle", "open"],
   best: ["#D55E00", "star"], "best line": ["#D55E00", "line"], model: ["#009E73", "line"], "model point": ["#009E73", "diamond"],
-  exact: ["#7F7F7F", "line", "5 3"], target: ["#7F7F7F", "line", "2 3"], axis: ["#7F7F7F", "line"], excluded: ["#8a8779", "hatch"],
+  exact: ["#7F7F7F", "line", "5 3"], target: ["#7F7F7F", "line", "2 3"], axis: ["#7F7F7F", "line"], guide: ["#7F7F7F", "line"],
+  excluded: ["#9ca3af", "hatch", "open"], doubtful: ["#ffffff", "hatch"],
   bar: ["#0072B2", "square"], second: ["#56B4E9", "square"], running: ["#56B4E9", "square"], completed: ["#0072B2", "square"],
   failure: ["#CC79A7", "square"], violation: ["#E69F00", "square"], lost: ["#7F7F7F", "square"], background: ["#7F7F7F", "dot"],
   front: ["#D55E00", "circle"], "front line": ["#D55E00", "line"], reference: ["#7F7F7F", "cross"],
+  first: ["#D55E00", "star"], "solution 2": ["#0072B2", "circle"], "solution 3": ["#009E73", "square"],
+  "solution 4": ["#E69F00", "diamond"], "solution 5": ["#CC79A7", "triangle"],
 };
 
 const style = (role) => STYLES[role] || STYLES.trial;
@@ -148,7 +151,7 @@ const DRAW = {
   line(layer, group, X, Y) {
     const [colour, , dash] = style(layer.role);
     const d = track(X, Y, layer.x, layer.y, layer.step);
-    element("path", { d, fill: "none", stroke: colour, "stroke-width": layer.role === "axis" ? 1 : 2, "stroke-dasharray": dash || "none" }, group);
+    element("path", { d, fill: "none", stroke: colour, "stroke-width": { axis: 1, guide: 0.5 }[layer.role] || 2, "stroke-dasharray": dash || "none" }, group);
   },
   band(layer, group, X, Y) {
     const rows = layer.x.map((x, i) => [x, layer.low[i], layer.high[i]]).filter((row) => finite(...row));
@@ -185,7 +188,7 @@ const DRAW = {
         if (whole && (i - j) % 2 === 0) d += `M${X(layer.x[i])} ${Y(layer.y[j])}L${X(layer.x[i + 1])} ${Y(layer.y[j + 1])}`;
       }
     }
-    element("path", { d, stroke: "#fff", "stroke-opacity": 0.8, fill: "none" }, group);
+    element("path", { d, stroke: style(layer.role)[0], "stroke-opacity": 0.9, fill: "none" }, group);
   },
   paths(layer, group, X, Y, scale) {
     layer.y.forEach((ys, i) => {
@@ -201,7 +204,8 @@ const DRAW = {
     const anchors = { left: "start", centre: "middle", right: "end" };
     layer.texts.forEach((text, i) => {
       element("text", {
-        x: X(layer.x[i]), y: Y(layer.y[i]), "text-anchor": anchors[layer.anchor], "dominant-baseline": "central", class: "halo",
+        x: X(layer.x[i]), y: Y(layer.y[i]), "text-anchor": anchors[layer.anchor], class: "halo",
+        "dominant-baseline": { above: "auto", middle: "central", below: "hanging" }[layer.side],
       }, group, text);
     });
   },
@@ -234,8 +238,14 @@ function drawPanel(box, panel, scale) {
   const left = panel.bare ? 14 : (levels.length ? names : 46) + (panel.y.label ? 16 : 0);
   const top = (panel.title ? 20 : 6) + (panel.x.top ? 18 + turned : 0);
   const bottom = height - (panel.x.label ? 20 : 4) - (panel.x.top ? 6 : 18 + turned);
-  const X = scaled(panel.x, all("x"), left, width - (panel.x.top && turned ? 40 : 10));
-  const Y = scaled(panel.y, all("y"), bottom, top);
+  let [right, lowest] = [width - (panel.x.top && turned ? 40 : 10), bottom];
+  if (panel.equal) {
+    const [w, h] = [panel.x.bounds, panel.y.bounds].map(([a, b]) => b - a);
+    const unit = Math.min((right - left) / w, (bottom - top) / h);
+    [right, lowest] = [left + unit * w, top + unit * h];
+  }
+  const X = scaled(panel.x, all("x"), left, right);
+  const Y = scaled(panel.y, all("y"), lowest, top);
   const frame = element("g", {}, svg);
   if (panel.title) element("text", { x: left, y: 12, class: "title" }, svg, short(panel.title, Math.floor(width / LETTER) - 8));
   for (const [value, text] of X.ticks) {
@@ -256,6 +266,10 @@ function drawPanel(box, panel, scale) {
   }
   if (panel.x.label) element("text", { x: (left + width) / 2, y: height - 6, "text-anchor": "middle" }, frame, short(panel.x.label, Math.floor(width / LETTER) - 10));
   if (panel.y.label) element("text", { transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, frame, short(panel.y.label, 34));
+  if (panel.message) {
+    const words = element("foreignObject", { x: left, y: top, width: width - 10 - left, height: bottom - top }, svg);
+    words.append(html("p", "empty", panel.message));
+  }
   for (const layer of panel.layers) DRAW[layer.type](layer, element("g", {}, svg), X.at, Y.at, scale);
   box.replaceChildren(svg);
 }
@@ -265,8 +279,8 @@ function glyph(role) {
   const svg = element("svg", { width: 16, height: 14, "aria-hidden": "true" });
   if (symbol === "line") element("path", { d: "M0 7H16", stroke: colour, "stroke-width": 2.4, "stroke-dasharray": open || "none" }, svg);
   else if (symbol === "hatch") {
-    element("rect", { x: 1, y: 1, width: 14, height: 12, fill: colour }, svg);
-    element("path", { d: "M2 13L8 1M8 13L14 1", stroke: "#fff" }, svg);
+    element("rect", { x: 1, y: 1, width: 14, height: 12, fill: open ? "none" : "#8a8779" }, svg);
+    element("path", { d: "M2 13L8 1M8 13L14 1", stroke: colour }, svg);
   } else marker(svg, symbol, 8, 7, symbol === "star" ? 10 : 8, { fill: open ? "none" : colour, stroke: colour, "stroke-width": 1.6 });
   return svg;
 }
