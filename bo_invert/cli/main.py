@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from bo_invert import __version__
+from bo_invert.cli.csv_options import add_csv_options
+from bo_invert.cli.messages import command_text
 from bo_invert.cli.terminal import EscapingFormatter, escape_messages, print_error, run
 from bo_invert.errors import BoInvertError, InvalidInputError
 
@@ -76,7 +78,9 @@ def load_command(name: str) -> Any:
     module, function = COMMANDS[name][0].split(":")
     single = typer.Typer(**STYLE)
     single.command(name)(getattr(import_module(f"bo_invert.cli.{module}"), function))
-    return typer.main.get_command(single)
+    command = typer.main.get_command(single)
+    add_csv_options(command)
+    return command
 
 
 app = typer.Typer(
@@ -132,5 +136,6 @@ def main() -> None:
     try:
         sys.exit(run(app))
     except BoInvertError as error:
-        print_error("\n".join([f"bo-invert: {error}", *getattr(error, "__notes__", ())]))
+        text = "\n".join([f"bo-invert: {error}", *getattr(error, "__notes__", ())])
+        print_error(command_text(text))
         sys.exit(2 if isinstance(error, InvalidInputError) else 1)

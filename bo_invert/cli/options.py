@@ -61,6 +61,28 @@ Calls = Annotated[
     int,
     typer.Option(min=1, help="Budget: oracle values plus gradients, failed calls included."),
 ]
+Decimal = Annotated[
+    str | None,
+    typer.Option(
+        "--decimal", help="Decimal sign of numbers in FILE: . or , (default: recognised)."
+    ),
+]
+Thousands = Annotated[
+    str | None,
+    typer.Option(
+        "--thousands",
+        help="Separator of groups in FILE: , or . or ' or a blank; '' for none (default: "
+        "recognised).",
+    ),
+]
+Noisy = Annotated[
+    bool | None,
+    typer.Option(
+        "--noisy/--exact",
+        help="Repeated calls may differ, or not; default: the strategy decides.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Do not show progress.")]
 Batch = Annotated[int, typer.Option(min=1, help="Number of concurrent trials.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Number of concurrent runs.")]
@@ -92,6 +114,23 @@ def parse_settings(pairs: Iterable[str] | None, flag: str) -> dict[str, Any]:
         except ValueError:
             settings[key] = text
     return settings
+
+
+def strategy_options(pairs: Iterable[str] | None, noisy: bool | None) -> dict[str, Any]:
+    """Return the options of a strategy from ``--option`` and ``--noisy``.
+
+    Raises:
+        InvalidInputError: both say whether the oracle is noisy, and differ.
+    """
+    options = parse_settings(pairs, "--option")
+    if noisy is None:
+        return options
+    if options.get("noisy", noisy) != noisy:
+        raise InvalidInputError(
+            f"--option noisy={json.dumps(options['noisy'])} contradicts "
+            f"{'--noisy' if noisy else '--exact'}. Give one of them"
+        )
+    return {**options, "noisy": noisy}
 
 
 def stored_problem(

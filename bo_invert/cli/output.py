@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from bo_invert.cli.csv_options import csv_style
+from bo_invert.cli.messages import command_text
 from bo_invert.cli.terminal import print_error
 from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.errors import printable
@@ -27,8 +29,8 @@ RESUME = "rerun the same command to resume"
 
 
 def say(message: str) -> None:
-    """Print a message to standard error."""
-    print_error(message)
+    """Print a message to standard error, with options instead of Python arguments."""
+    print_error(command_text(message))
 
 
 def show(text: str) -> None:
@@ -64,7 +66,7 @@ def emit(
         chosen = plain[0] if isinstance(data, Mapping) else plain
         text = json.dumps(chosen, indent=2, ensure_ascii=False, allow_nan=False)
     elif how == "csv":
-        text = records_csv(records).rstrip("\n")
+        text = records_csv(records, csv_style()).rstrip("\n")
     elif isinstance(data, Mapping):
         width = max(map(len, visible))
         pairs = zip(visible, *rows, strict=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bo_invert.cli.csv_options import given_decimal
 from bo_invert.cli.options import (
     Batch,
     ProblemOption,
@@ -40,9 +41,10 @@ def predict(
     """Predict outputs at the designs of a CSV file, without a call.
 
     JSON and CSV hold mean, standard deviation and 5, 50 and 95 % quantiles of each output.
+    --decimal holds for POINTS.csv, too.
     """
     study = opened(name, storage, problem, settings, token)
-    found = study.predict(points, noise=not expected)
+    found = study.predict(points, noise=not expected, decimal=given_decimal())
     say(f"study {name!r}: {found.about}")
     records = found.records()
     hidden = [key for key in records[0] if key.endswith((".mean", ".std"))]

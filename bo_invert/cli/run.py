@@ -10,11 +10,13 @@ import typer
 
 from bo_invert.benchmark.compare import Comparison, summarize
 from bo_invert.cli.best import decoded, luck, second_opinion
+from bo_invert.cli.csv_options import csv_style
 from bo_invert.cli.front import front_record
 from bo_invert.cli.options import (
     Batch,
     Calls,
     Folder,
+    Noisy,
     OptionalStorage,
     Options,
     ProblemName,
@@ -28,6 +30,7 @@ from bo_invert.cli.options import (
     StudyName,
     parse_settings,
     readable_study,
+    strategy_options,
 )
 from bo_invert.cli.output import (
     best_record,
@@ -53,6 +56,7 @@ def run(
         str | None, typer.Option(help="Strategy name; default: auto, or that of the study.")
     ] = None,
     option: Options = None,
+    noisy: Noisy = None,
     budget: Calls = 100,
     batch: Batch = 1,
     executor: Annotated[
@@ -83,8 +87,9 @@ def run(
 ) -> None:
     """Search for inputs of PROBLEM. With --storage, rerun the same command to resume."""
     chosen = None
-    if strategy is not None or option:
-        chosen = from_spec(strategy or "auto", **parse_settings(option, "--option"))
+    options = strategy_options(option, noisy)
+    if strategy is not None or options:
+        chosen = from_spec(strategy or "auto", **options)
     made = load_problem(problem, parse_settings(settings, "--set"))
     store = open_store(storage)
     name = name or f"{problem_title(problem)}-{strategy or 'auto'}-{seed or 0}"
@@ -144,7 +149,7 @@ def _write_report(study: Study, out: Path, budget: int | None) -> None:
     if study.problem is not None:
         run = summarize(study, budget=budget, keep=8)
         Comparison((run,)).save_data(out)
-    trials = records_csv(trial_records(study.journal, study.trials))
+    trials = records_csv(trial_records(study.journal, study.trials), csv_style())
     (out / "trials.csv").write_text(trials, encoding="utf-8")
     say(f"written to {out}")
 

@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from bo_invert.cli.csv_options import csv_style
 from bo_invert.cli.options import (
+    Decimal,
+    Noisy,
     Options,
     ProblemName,
     ProblemOption,
@@ -17,9 +20,11 @@ from bo_invert.cli.options import (
     Shape,
     Storage,
     StudyName,
+    Thousands,
     Token,
     parse_settings,
     stored_problem,
+    strategy_options,
 )
 from bo_invert.cli.output import emit, say
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
@@ -71,12 +76,13 @@ def create(
     strategy: Annotated[str, typer.Option(help="Strategy.")] = "auto",
     seed: Seed = 0,
     option: Options = None,
+    noisy: Noisy = None,
     settings: Settings = None,
     token: Token = None,
 ) -> None:
     """Create a study without a call, for work by hand."""
     made = load_problem(problem, parse_settings(settings, "--set"))
-    options = parse_settings(option, "--option")
+    options = strategy_options(option, noisy)
     Study.create(name, made, strategy, seed, open_store(storage, token), **options)
     say(f"study {name!r} created; next: bo-invert ask {name!r} --storage {storage}")
 
@@ -142,6 +148,8 @@ def tell(
     infeasible: Never = None,
     outside: Beyond = "error",
     columns: Columns = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
     problem: ProblemOption = None,
     settings: Settings = None,
     token: Token = None,
@@ -155,7 +163,16 @@ def tell(
         if values or at or extra or failed or infeasible:
             raise InvalidInputError("tell: values, --at and --extra need the number of a trial")
         renamed = parse_settings(columns, "--column")
-        _report(study.tell_table(result, columns=renamed, outside=outside, errors="ignore"))
+        _report(
+            study.tell_table(
+                result,
+                columns=renamed,
+                outside=outside,
+                errors="ignore",
+                decimal=decimal,
+                thousands=thousands,
+            )
+        )
         return
     answer = _answer(values, failed, infeasible)
     if answer is None:
@@ -178,13 +195,18 @@ def add(
         typer.Option(help="Designs outside the search domain: report, models only, or leave out."),
     ] = "error",
     blank: Annotated[
-        Literal["pending", "failed", "skip"],
-        typer.Option(help="Rows without outputs: queue them, record failures, or leave them out."),
+        Literal["pending", "failed", "failed-open", "skip"],
+        typer.Option(
+            help="Rows without outputs: queue them, record failures (of open trials only with "
+            "failed-open), or leave them out."
+        ),
     ] = "pending",
     repeats: Annotated[
         Literal["skip", "add"], typer.Option(help="Rows that are recorded already.")
     ] = "skip",
     columns: Columns = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
     problem: ProblemOption = None,
     settings: Settings = None,
     token: Token = None,
@@ -197,7 +219,14 @@ def add(
     renamed = parse_settings(columns, "--column")
     _report(
         study.add(
-            file, columns=renamed, outside=outside, blank=blank, repeats=repeats, errors="ignore"
+            file,
+            columns=renamed,
+            outside=outside,
+            blank=blank,
+            repeats=repeats,
+            errors="ignore",
+            decimal=decimal,
+            thousands=thousands,
         )
     )
 
@@ -292,7 +321,8 @@ def _show_pending(study: Study, trials: Sequence[Trial], out: Path | None, how: 
     """Print open trials, and write them to a file to complete."""
     pending = PendingTrials(trials, study.outputs, study.domain)
     if out is not None:
-        out.write_text(pending.to_csv(), encoding="utf-8")
+        style = csv_style()
+        out.write_text(pending.to_csv(style.separator, style.decimal), encoding="utf-8")
         say(f"{len(trials)} trials written to {out}; complete the outputs, then: bo-invert tell")
     emit(pending.records, how)
 

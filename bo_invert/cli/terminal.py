@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from bo_invert.cli.messages import command_text
 from bo_invert.errors import ErrorStream, printable
 
 # Recent versions of typer contain their own copy of click.
@@ -75,4 +76,5 @@ def _print_exception(
 def _print_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
 ) -> None:
-    print_error(warnings.formatwarning(message, category, filename, lineno).rstrip("\n"))
+    text = command_text(str(message))
+    print_error(warnings.formatwarning(text, category, filename, lineno).rstrip("\n"))

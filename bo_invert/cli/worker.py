@@ -11,9 +11,17 @@ from typing import Annotated
 
 import typer
 
-from bo_invert.cli.options import Quiet, Settings, Token, parse_settings
+from bo_invert.cli.options import (
+    Noisy,
+    Options,
+    Quiet,
+    Settings,
+    Token,
+    parse_settings,
+    strategy_options,
+)
 from bo_invert.cli.output import best_record, emit, say
-from bo_invert.errors import ErrorStream
+from bo_invert.errors import ErrorStream, InvalidInputError
 from bo_invert.problems.loading import load_problem
 from bo_invert.storage.open import open_store
 from bo_invert.study.failing_runs import is_hopeless
@@ -52,6 +60,8 @@ def worker(
     ] = False,
     strategy: Annotated[str, typer.Option(help="Strategy of a created study.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Random seed of a created study.")] = 0,
+    option: Options = None,
+    noisy: Noisy = None,
     retries: Annotated[int, typer.Option(min=0, help="Retries of a failed trial.")] = 0,
     grace: Annotated[
         float, typer.Option(min=0, help="Seconds to finish running trials after SIGTERM.")
@@ -81,8 +91,11 @@ def worker(
     """
     made = load_problem(problem, parse_settings(settings, "--set"))
     store = open_store(storage, token, patience)
+    options = strategy_options(option, noisy)
+    if options and not create:
+        raise InvalidInputError("worker: --option and --noisy need --create")
     study = (
-        Study.create(name, made, strategy, seed, store, exist_ok=True)
+        Study.create(name, made, strategy, seed, store, exist_ok=True, **options)
         if create
         else Study.open(name, store, made)
     )

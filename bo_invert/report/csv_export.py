@@ -6,27 +6,69 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from bo_invert.errors import require
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Beginnings of cells that spreadsheets run (OWASP, "CSV Injection"), also as wide characters."""
 _SKIPPED = "".join(map(chr, range(33))) + "\x7f\x85\xa0\u200b\u3000\ufeff"
 """Characters that readers of CSV may remove at the beginning of a cell."""
 
+SEPARATORS = (",", ";", "\t", "|")
+"""Separators of cells."""
 
-def records_csv(records: Iterable[Mapping[str, Any]]) -> str:
+
+@dataclass(frozen=True)
+class CsvStyle:
+    """Signs of a CSV file.
+
+    Args:
+        separator: separator of cells: comma, semicolon, tab or ``|``.
+        decimal: decimal sign, point or comma.
+
+    Raises:
+        InvalidInputError: a sign is another one, or both are equal.
+    """
+
+    separator: str = ","
+    decimal: str = "."
+
+    def __post_init__(self) -> None:
+        require(
+            self.separator in SEPARATORS,
+            f"separator must be one of {SEPARATORS}, got {self.separator!r:.80}",
+        )
+        require(self.decimal in (".", ","), f"decimal must be '.' or ',', got {self.decimal!r:.80}")
+        require(
+            self.decimal != self.separator,
+            "separator must differ from the decimal sign ','. Use separator=';'",
+        )
+
+    def cell(self, value: object) -> object:
+        """Return a cell as it is written."""
+        if isinstance(value, float) and self.decimal != ".":
+            return repr(float(value)).replace(".", self.decimal)
+        return escaped(value)
+
+
+PLAIN = CsvStyle()
+
+
+def records_csv(records: Iterable[Mapping[str, Any]], style: CsvStyle = PLAIN) -> str:
     """Return records as CSV with one header line; missing and non-finite values are empty."""
     rows = [finite(record) for record in records]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    return rows_csv(columns, ([row.get(key) for key in columns] for row in rows))
+    return rows_csv(columns, ([row.get(key) for key in columns] for row in rows), style)
 
 
-def rows_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def rows_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], style: CsvStyle = PLAIN) -> str:
     """Return rows as CSV with one header line; None becomes an empty cell."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream, delimiter=style.separator, lineterminator="\n")
     writer.writerow(map(escaped, columns))
-    writer.writerows(map(escaped, row) for row in rows)
+    writer.writerows(map(style.cell, row) for row in rows)
     return stream.getvalue()
 
 

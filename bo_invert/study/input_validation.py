@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +14,6 @@ from bo_invert.oracles.raw_outputs import MISMATCH, answer_rows, shaped_outputs
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.base import Space
 from bo_invert.storage.journal_base import JournalBase
-from bo_invert.study.table_designs import table_designs
 from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, Trial
 from bo_invert.user_data import numbers, scalar, vector, whole_number
 from bo_invert.user_tables import (
@@ -137,17 +135,13 @@ def design_points(space: Space, designs: object, points: object, where: str) -> 
 
     Args:
         space: Space of the problem.
-        designs: Designs, one record of parameters, the path of a CSV file, or None.
+        designs: Designs, one record of parameters, or None.
         points: Points ``(n, d)``, or None.
         where: Function that received them, for messages.
 
     Raises:
         InvalidInputError: Both or neither are given, there is none, or one is outside the space.
     """
-    text = isinstance(designs, str) and designs.lower().endswith((".csv", ".tsv", ".txt"))
-    if text or isinstance(designs, Path):
-        rows = table_designs(cast("str | Path", designs), space.domain, where)
-        designs, points = (None, rows) if space.domain.latent else (rows, points)
     designs = read_once(designs)
     queries = user_queries(space, listed_designs(designs), points, where)
     require(queries, f"{where}: there must be at least one design, got none")

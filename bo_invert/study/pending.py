@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from bo_invert.domains.search_domain import Domain
-from bo_invert.report.csv_export import records_csv
+from bo_invert.report.csv_export import CsvStyle, records_csv
 from bo_invert.report.dataframe import expected_text, records_frame, trial_values
 from bo_invert.report.table import Table, applicable
 from bo_invert.types import Trial
@@ -66,9 +66,14 @@ class PendingTrials(Sequence[Trial]):
         """Return the records as a data frame, which ``Study.tell_table`` accepts when complete."""
         return records_frame(self.records)
 
-    def to_csv(self) -> str:
-        """Return the records as the text of a CSV file to complete."""
-        return records_csv(self.records)
+    def to_csv(self, separator: str = ",", decimal: str = ".") -> str:
+        """Return the records as the text of a CSV file to complete.
+
+        Args:
+            separator: Separator of cells: comma, semicolon, tab or ``|``.
+            decimal: Decimal sign, point or comma.
+        """
+        return records_csv(self.records, CsvStyle(separator, decimal))
 
     def __repr__(self) -> str:
         rows = self.records[:50]

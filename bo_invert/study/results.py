@@ -48,6 +48,7 @@ from bo_invert.study.recommendation import (
 )
 from bo_invert.study.report import write_study_report
 from bo_invert.study.solutions import Solutions, solutions
+from bo_invert.study.table_designs import designs_of_file
 from bo_invert.types import Array, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
@@ -119,7 +120,12 @@ class StudyResults:
 
     @own_settings()
     def predict(
-        self, X: object = None, *, points: object = None, noise: bool = True
+        self,
+        X: object = None,
+        *,
+        points: object = None,
+        noise: bool = True,
+        decimal: str | None = None,
     ) -> Predictions:
         """Predict outputs and loss at designs, without a call.
 
@@ -130,11 +136,13 @@ class StudyResults:
             X: n designs, one dict of parameters, or the path of a CSV file.
             points: Points ``(n, d)`` instead of designs.
             noise: Predict single outcomes with the noise of the oracle; False: expected outputs.
+            decimal: Decimal sign of the CSV file, ``"."`` or ``","``; default: recognised.
 
         Raises:
             InvalidInputError: There are fewer than two observations, a design is outside the space,
                 or the study was opened without its problem and not on a server.
         """
+        X, points = designs_of_file(X, points, self.domain, "predict", decimal)
         if self.problem is None:
             return self._remote_predictions(X, points, noise)
         problem = self._require_problem()

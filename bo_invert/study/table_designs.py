@@ -7,25 +7,52 @@ from typing import Any
 
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
+from bo_invert.study.cell_numbers import NumberReader
 from bo_invert.study.csv_table import read_table
 
 
-def table_designs(given: str | Path, domain: Domain, where: str) -> list[dict[str, Any]]:
-    """Return the values of the axes in a CSV file, one dictionary for each row.
+def designs_of_file(
+    X: object, points: object, domain: Domain | None, where: str, decimal: str | None = None
+) -> tuple[object, object]:
+    """Return designs and points of the user, those of a CSV file as rows.
+
+    Args:
+        X: Designs, or the path of a CSV file.
+        points: Points, or None.
+        domain: Search domain; None if it is unknown.
+        where: Function that received them, for messages.
+        decimal: Decimal sign of numbers in text; None to recognise it.
+
+    Raises:
+        InvalidInputError: A column is missing, or a row cannot be read; the message names it.
+    """
+    text = isinstance(X, str) and X.lower().endswith((".csv", ".tsv", ".txt"))
+    if domain is None or not (text or isinstance(X, Path)):
+        return X, points
+    rows = table_designs(X, domain, where, NumberReader(decimal))
+    return (None, rows) if domain.latent else (rows, points)
+
+
+def table_designs(
+    given: object, domain: Domain, where: str, numbers: NumberReader
+) -> list[dict[str, Any]]:
+    """Return the values of the axes in a table, one dictionary for each row.
 
     Other columns are ignored, so that exported trials can be read, too.
 
     Args:
-        given: Path of the file.
+        given: Path of a CSV file.
         domain: Search domain.
         where: Function that received it, for messages.
+        numbers: Options of numbers in text.
 
     Raises:
         InvalidInputError: A column is missing, or a row cannot be read; the message names it.
     """
     names = list(domain.axes)
-    table = read_table(given, names, {})
-    missing = [name for name in names if name not in table.names]
+    table = read_table(given, names, {}, numbers)
+    optional = {name for name, one in domain.axes.items() if getattr(one, "when", None)}
+    missing = [name for name in names if name not in table.names and name not in optional]
     if missing:
         raise InvalidInputError(
             f"{where}: columns {missing} are missing; the table has {list(table.names)}"
@@ -37,7 +64,12 @@ def table_designs(given: str | Path, domain: Domain, where: str) -> list[dict[st
         values, cells = {}, row.values(domain.parameters)
         for name in names:
             cell = cells.get(name)
-            number = table.number(cell) if isinstance(cell, str) else None
+            if cell is None and name in optional:
+                continue
+            try:
+                number = table.number(cell, name) if isinstance(cell, str) else None
+            except InvalidInputError as error:
+                raise InvalidInputError(f"{where}: {row.label}: {name}: {error}") from None
             values[name] = cell if number is None else number
         found.append(values)
     return found

@@ -5,46 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from command_line import Command
 
 import bo_invert as bi
-from bo_invert.cli import main as cli
 
 AT = ("--storage", "sqlite:///runs.db")
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def bo(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Answer]:
-    """The command line in this process, in a folder with a study of 20 random calls."""
-    monkeypatch.chdir(tmp_path)
+def bo(command: Command, tmp_path: Path) -> Command:
+    """The command line in a folder with a study of 20 random calls."""
     study = bi.Study.create("lab", bi.ready_problem("hartmann6"), "random", storage=AT[1])
     study.run(20)
     lines = ["x0,x1,x2,x3,x4,x5,note", "0.2,0.15,0.5,0.3,0.3,0.65,good", "0.5,0.5,0.5,0.5,0.5,0.5,"]
     (tmp_path / "points.csv").write_text("\n".join(lines))
-
-    def call(*arguments: str) -> Answer:
-        monkeypatch.setattr("sys.argv", ["bo-invert", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return Answer(int(ended.value.code or 0), shown.out, shown.err)
-
-    return call
+    return command
 
 
-def test_predictions_of_a_table_are_those_of_the_study(bo: Callable[..., Answer]) -> None:
+def test_predictions_of_a_table_are_those_of_the_study(bo: Command) -> None:
     study = bi.Study.open("lab", AT[1], bi.ready_problem("hartmann6"))
     expected = study.predict("points.csv").records()
     shown = bo("predict", "lab", "points.csv", *AT, "--format", "csv")
@@ -58,13 +39,13 @@ def test_predictions_of_a_table_are_those_of_the_study(bo: Callable[..., Answer]
     assert bo("predict", "lab", "missing.csv", *AT).code == 2
 
 
-def test_the_outlook_is_shown(bo: Callable[..., Answer]) -> None:
+def test_the_outlook_is_shown(bo: Command) -> None:
     shown = json.loads(bo("outlook", "lab", *AT, "--format", "json").out)
     assert shown["calls"] == 20
     assert shown["text"].startswith(("after 20 calls", "undecided after 20 calls"))
 
 
-def test_polish_continues_the_study(bo: Callable[..., Answer]) -> None:
+def test_polish_continues_the_study(bo: Command) -> None:
     before = bi.Study.open("lab", AT[1]).best.loss
     shown = bo("polish", "lab", *AT, "--budget", "8", "--quiet", "--format", "json")
     assert shown.code == 0
@@ -72,7 +53,7 @@ def test_polish_continues_the_study(bo: Callable[..., Answer]) -> None:
     assert bi.Study.open("lab", AT[1]).spent.calls == 28
 
 
-def test_a_run_ends_by_its_rule(bo: Callable[..., Answer]) -> None:
+def test_a_run_ends_by_its_rule(bo: Command) -> None:
     arguments = (
         "run", "branin25", "--strategy", "random", "--budget", "90", *AT, "--stop",
         "patience:9 | cost:80", "--quiet", "--name", "short",
@@ -90,7 +71,7 @@ def test_a_run_ends_by_its_rule(bo: Callable[..., Answer]) -> None:
     assert "NAME:NUMBER" in wrong.err
 
 
-def test_a_worker_ends_by_its_rule(bo: Callable[..., Answer]) -> None:
+def test_a_worker_ends_by_its_rule(bo: Command) -> None:
     shown = bo("worker", AT[1], "lab", "hartmann6", "--executor", "serial", "--stop", "cost:25")
     assert shown.code == 0
     assert "25 calls are billed" in shown.err

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from command_line import Command
 
 import bo_invert as bi
-from bo_invert.cli import main as cli
 
 PROBLEM = {
     "space": {
@@ -28,31 +26,12 @@ PROBLEM = {
 AT = ("--storage", "lab.db")
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
-
-
 @pytest.fixture
-def bo(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """The command line in this process, in a folder with a study of a declared problem."""
-    monkeypatch.chdir(tmp_path)
+def bo(command: Command, tmp_path: Path) -> Command:
+    """The command line in a folder with a study of a declared problem."""
     (tmp_path / "reaction.json").write_text(json.dumps(PROBLEM))
-
-    def call(*arguments: str) -> Answer:
-        monkeypatch.setattr("sys.argv", ["bo-invert", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Answer(int(ended.value.code or 0), *capsys.readouterr())
-
-    assert call("create", "lab", "reaction.json", *AT, "--strategy", "random").code == 0
-    return call
+    assert command("create", "lab", "reaction.json", *AT, "--strategy", "random").code == 0
+    return command
 
 
 def lab() -> bi.Study:

@@ -533,7 +533,7 @@ def test_a_table_is_recognised_after_corrections(change: dict[str, Any]) -> None
     lab.amend(2, at={"temperature": 50.0})
     again = lab.add(table)
     assert (again, len(again.repeated)) == ([], 3)
-    corrected = {k: v for k, v in table[1].items()} | dict(change.get("at", {}))
+    corrected = table[1] | dict(change.get("at", {}))
     corrected |= change.get("extra", {})
     if isinstance(change.get("answer"), dict):
         corrected |= change["answer"]

@@ -1,0 +1,69 @@
+"""Messages of the library in terms of the command line: options instead of Python arguments."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from shlex import quote
+
+_OPTIONS = "outside|blank|repeats|executor|strategy|stop"
+"""Arguments that the command line has as options of the same name."""
+_STRATEGY = "acquisition|surrogate|kernel|initial"
+"""Options of strategies in messages."""
+
+
+def command_text(message: str) -> str:
+    """Return a message with the names of options and commands of ``bo-invert``."""
+    for pattern, replacement in _RULES:
+        message = pattern.sub(replacement, message)
+    return message
+
+
+def _pairs(option: str) -> Callable[[re.Match[str]], str]:
+    """Return a replacement of a dict by one option ``--option KEY=VALUE`` for each entry."""
+
+    def replace(match: re.Match[str]) -> str:
+        with suppress(ValueError, SyntaxError):
+            entries = ast.literal_eval(match[1]).items()
+            return " ".join(f"{option} {quote(f'{key}={value}')}" for key, value in entries)
+        return match[0]
+
+    return replace
+
+
+def _sign(match: re.Match[str]) -> str:
+    sign = next(one for one in match.groups()[1:] if one is not None)
+    return f"--{match[1]} {quote(sign) if sign != ',' else sign}"
+
+
+_RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (rf"\b(?:add\(\w+(?:, \w+)*, )?({_OPTIONS})='([\w-]+)'\)?", r"--\1 \2"),
+        (rf"\b({_STRATEGY})='([\w-]+)'", r"--option \1=\2"),
+        (r"\bnoisy=True\b", "--noisy"),
+        (r"\b(decimal|thousands|separator)=(?:'([^']*)'|\"([^\"]*)\")", _sign),
+        (r"\bcolumns=(\{[^}]*\})", _pairs("--column")),
+        (r"\bfixed=(\{[^}]*\})", _pairs("--fix")),
+        (r"\bask: fixed\b", "ask: --fix"),
+        (r"\badd: columns, blank,", "add: --column, --blank,"),
+        (r"\bat: ", "--at: "),
+        (r" Name the outputs, as in bi\.Target\(.*?\)\. Objective and constraints.*?outputs\.", ""),
+        (
+            r"\bFor each design give a number, a vector or a dict with .*?InfeasibleError",
+            "Give OUTPUT=VALUE for each, or --failed or --infeasible",
+        ),
+        (r"\bextra: ", "--extra: "),
+        (r"\(exist_ok=True\) ", ""),
+        (r"\bpass problem=( to continue it| for models)?", r"pass --problem file.py:name\1"),
+        (r"\bstudy\.amend\(trial, (at|extra)=\.\.\.\)", r"`bo-invert amend --\1 NAME=VALUE`"),
+        (r"\bstudy\.(amend|tell|ask|add)\(\)", r"`bo-invert \1`"),
+        (r", `?study\.enqueue\(\) to evaluate the point again,", ","),
+        (r"\bUse enqueue\(design\)", "Use `bo-invert add` with a row without outputs"),
+        (r"study\.retry\(\d+\) to evaluate it again \((bo-invert run --unpause)\)", r"`\1`"),
+        (r"\bstorage='([^']*)'", r"--storage \1"),
+        (r"\btimeout=", "--timeout "),
+    )
+)
