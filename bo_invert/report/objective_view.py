@@ -63,25 +63,43 @@ class Goal:
         """Tolerance of a target; 0 without one."""
         return float(self.objective.get("tolerance") or 0.0)
 
+    @property
+    def criteria(self) -> list[str]:
+        """Outputs that the criteria of several objectives read, in their order."""
+        names: list[str] = []
+        for one in self.objective.get("objectives") or [self.objective]:
+            if one.get("type") == "plausibility":
+                names.append("plausibility")
+            elif one.get("type") in ("minimize", "maximize"):
+                names.append(self._output(one))
+            else:
+                names += one.get("outputs") or []
+        return [name for name in dict.fromkeys(names) if name in self.outputs]
+
+    def _output(self, one: JSON) -> str:
+        """Return the output of an objective; the only one needs no name."""
+        return str(one.get("output") or (self.outputs[0] if len(self.outputs) == 1 else ""))
+
     def better(self, output: str) -> int:
         """Return 1 if higher values of an output are better, -1 if lower ones are, else 0."""
         objectives = self.objective.get("objectives") if self.kind == "pareto" else [self.objective]
         for one in objectives or ():
-            name = one.get("output") or (self.outputs[0] if len(self.outputs) == 1 else None)
-            if one.get("type") == "plausibility":
-                name = "plausibility"
+            name = "plausibility" if one.get("type") == "plausibility" else self._output(one)
             if name == output and one.get("type") in ("minimize", "maximize", "plausibility"):
                 return -1 if one["type"] == "minimize" else 1
         return 0
 
     def target_of(self, output: str) -> float | None:
         """Return the target value of an output; None without one."""
-        values = self.objective.get("value")
-        if self.kind != "target" or not isinstance(values, Sequence):
-            return None
-        names = list(self.objective.get("outputs") or self.outputs)
-        known = dict(zip(names, values, strict=False)).get(output)
-        return float(known) if isinstance(known, (int, float)) else None
+        for one in self.objective.get("objectives") or [self.objective]:
+            values = one.get("value")
+            if one.get("type") != "target" or not isinstance(values, Sequence):
+                continue
+            names = list(one.get("outputs") or self.outputs)
+            known = dict(zip(names, values, strict=False)).get(output)
+            if isinstance(known, (int, float)):
+                return float(known)
+        return None
 
     def value(self, loss: float) -> float:
         """Convert a loss to the output, or to the distance to the target.

@@ -56,6 +56,7 @@ def study_html(
     trials: Sequence[Trial],
     ledger: Ledger,
     picture: ArrayLike | None = None,
+    front: str = "",
 ) -> str:
     """Return trial counts, best design, cost and curve of a study.
 
@@ -66,8 +67,9 @@ def study_html(
         trials: its trials.
         ledger: its cost.
         picture: picture of the best design, ``(height, width[, 3])``.
+        front: size and hypervolume of a Pareto front, in place of the best design.
     """
-    best = History(trials).best
+    best = None if front else History(trials).best
     facts = {
         "problem": problem_name,
         "strategy": strategy_name,
@@ -75,6 +77,8 @@ def study_html(
         "spent": str(ledger),
         "seconds": f"{ledger.seconds:.3g} in the oracle, {ledger.asking:.3g} in the strategy",
     }
+    if front:
+        facts["front"] = front
     if best is not None:
         facts |= {"best": f"trial {best.number}"} | trial_facts(best)
     return render(
@@ -82,7 +86,7 @@ def study_html(
         title=f"Study {name}",
         facts=facts,
         picture="" if picture is None else image_tag(picture, "the best design"),
-        line=_sparkline(trials),
+        line=None if front else _sparkline(trials),
     )
 
 
@@ -106,7 +110,9 @@ def trial_facts(trial: Trial) -> dict[str, str]:
     if trial.loss is not None and trial.y is not None:
         facts = {"loss": f"{trial.loss:.6g}", "y": vector_text(trial.y)}
     if trial.state is State.COMPLETED and not trial.feasible:
-        facts["constraints"] = "violated"
+        facts["outside of the search space" if trial.outside else "constraints"] = (
+            "for models only" if trial.outside else "violated"
+        )
     if trial.outcome is not None and trial.outcome.reason:
         facts["reason"] = trial.outcome.reason
     if "plausibility" in trial.query.meta:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bo_invert.service.responses import ResponseBody
+from bo_invert.types import JSON
 
 
 class PredictedResponse(ResponseBody):
@@ -67,6 +68,13 @@ class FrontResponse(ResponseBody):
     ]
     numbers: Annotated[list[int], Field(description="Numbers of the trials.")]
     values: Annotated[list[list[float]], Field(description="Values of the criteria of each trial.")]
+    parameters: Annotated[
+        list[dict[str, JSON]] | None, Field(description="Designs by parameter; null for a latent.")
+    ]
+    compromise: Annotated[
+        int | None, Field(description="Trial nearest to the best value of each criterion.")
+    ]
+    units: Annotated[dict[str, str], Field(description="Units of parameters and outputs.")]
 
 
 class HypervolumeResponse(ResponseBody):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from bo_invert.report.dataframe import trial_values
 from bo_invert.service import model_responses
 from bo_invert.service.dependencies import PREFIX, READ_ERRORS, Study
 from bo_invert.types import Array
@@ -14,7 +15,8 @@ router = APIRouter(prefix=PREFIX)
 @router.get("/studies/{study}/front", responses=READ_ERRORS)
 def front(study: Study) -> model_responses.FrontResponse:
     """Return the feasible trials that no other one dominates, as `Study.front`."""
-    found = study.results.front
+    found, domain = study.results.front, study.domain
+    best = found.compromise
     return model_responses.FrontResponse(
         labels=list(found.labels),
         directions=list(found.directions),
@@ -23,7 +25,12 @@ def front(study: Study) -> model_responses.FrontResponse:
         expected=found.expected,
         numbers=[trial.number for trial in found],
         values=found.values.tolist(),
-    )
+        parameters=None if domain is None or not domain.parameters else [
+            trial_values(trial, domain) for trial in found
+        ],
+        compromise=None if best is None else best.number,
+        units=study.journal.header.get("units", {}),
+    )  # fmt: skip
 
 
 @router.get("/studies/{study}/hypervolume", responses=READ_ERRORS)

@@ -197,8 +197,11 @@ def gallery(
     problem = study.registered.match(study.journal.header)
     if problem is None:
         return responses.GalleryResponse(pictures=[])
-    ranking = History(study.journal.trials).ranking
-    best = [trial for trial in ranking if trial.feasible and trial.loss is not None][:count]
+    if study.journal.header["problem"]["objective"]["type"] == "pareto":
+        best = study.results.front.spread(count)
+    else:
+        ranking = History(study.journal.trials).ranking
+        best = [trial for trial in ranking if trial.feasible and trial.loss is not None][:count]
     pictures = design_pictures(problem, [problem.decode(trial.point) for trial in best]) or []
     pixels = [png(picture) for picture in pictures]
     return responses.GalleryResponse.model_validate(

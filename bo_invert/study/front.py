@@ -77,6 +77,38 @@ class ParetoFront(Sequence[Trial]):
         return self.trials[index]
 
     @property
+    def compromise(self) -> Trial | None:
+        """Trial nearest to the best value of each criterion, in ranges of the front; None if empty.
+
+        It minimises ``sum_j ((l_j - min l_j) / (max l_j - min l_j))^2`` over the losses l of the
+        front (compromise programming: Yu 1973, Zeleny 1973).
+        """
+        if not self.trials:
+            return None
+        return self.trials[int((self._scaled**2).sum(axis=1).argmin())]
+
+    def spread(self, count: int) -> list[Trial]:
+        """Return at most ``count`` trials spread over the front, in its order.
+
+        The compromise is followed by the trials that are farthest from those chosen before, in
+        ranges of the front (maximin design: Johnson, Moore & Ylvisaker 1990).
+        """
+        if count >= len(self):
+            return list(self.trials)
+        scaled = self._scaled
+        chosen = [int((scaled**2).sum(axis=1).argmin())]
+        while len(chosen) < count:
+            gaps = np.linalg.norm(scaled[:, None] - scaled[chosen], axis=2).min(axis=1)
+            chosen.append(int(gaps.argmax()))
+        return [self.trials[i] for i in sorted(chosen)]
+
+    @property
+    def _scaled(self) -> Array:
+        """Losses from 0 to 1 over the front, shape ``(n, k)``."""
+        low, width = self.losses.min(axis=0), np.ptp(self.losses, axis=0)
+        return np.asarray((self.losses - low) / np.where(width > 0.0, width, 1.0))
+
+    @property
     def losses(self) -> Array:
         """Losses of the criteria, shape ``(n, k)``; lower is better."""
         signs = [1.0 if direction == "minimize" else -1.0 for direction in self.directions]

@@ -142,7 +142,7 @@ _LEARNED = frozenset({"Estimator", "TorchModule", "GradientProxy", "Onnx"})
 def _bounds(data: StudyData) -> Iterator[str]:
     """Name constraints and ends of parameters at which the result lies."""
     trial = data.leading
-    if trial is None or trial.y is None:
+    if trial is None or trial.y is None or data.goal.kind == "pareto":
         return
     y = np.array([one.y for one in data.completed if one.y is not None])
     for constraint in data.constraints:

@@ -44,7 +44,7 @@ from bo_invert.study.design_pictures import design_pictures
 from bo_invert.study.front import HypervolumeCurve, ParetoFront, require_pareto, stored_objective
 from bo_invert.study.outlook import Outlook
 from bo_invert.study.recommendation import Recommendation, recommend
-from bo_invert.study.solutions import Solution, Solutions
+from bo_invert.study.solutions import Solutions
 from bo_invert.types import Array, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
@@ -217,8 +217,13 @@ class StudyPlots:
 
     def designs(self, found: Solutions) -> Plot:
         """Plot the designs of ``study.solutions``, as ``solutions`` does."""
-        shown = [self._shown(place + 1, one) for place, one in enumerate(found)]
-        return self._made(lambda data: solutions_chart(data, shown))
+        shown = [
+            Shown(one.trial, (f"{place + 1}. {head}", *facts), one.picture)
+            for place, one in enumerate(found)
+            for head, *facts in [found.facts(place)]
+        ]
+        title = "Best designs" if found.criteria is None else "Designs of the Pareto front"
+        return self._made(lambda data: solutions_chart(data, shown, title))
 
     def __dir__(self) -> list[str]:
         return [*self.NAMES, "NAMES"]
@@ -239,15 +244,6 @@ class StudyPlots:
     def _draw(self, points: Array) -> list[Picture] | None:
         problem = self._study.problem
         return None if problem is None else design_pictures(problem, problem.space.decode(points))
-
-    def _shown(self, place: int, one: Solution) -> Shown:
-        goal = study_data(self._study).goal
-        facts = [f"{place}. trial {one.trial.number}", goal.text(one.loss)]
-        if one.judged is not None:
-            facts.append(f"judge: {goal.value(one.judged):.4g}")
-        if one.plausibility is not None and self._study.statement.domain.latent:
-            facts.append(f"plausibility {one.plausibility:.2g}")
-        return Shown(one.trial, tuple(facts), one.picture)
 
     def _objectives(self, data: StudyData, targets: Mapping[str, str] | None) -> Objectives:
         """Return the values of the objectives at the completed trials, and the front."""
@@ -305,7 +301,10 @@ def study_data(study: PlottedStudy) -> StudyData:
     statement = None if problem is None else problem.statement
     leading, noisy = history.best, study.noisy
     expected: tuple[float, float, float] | None = None
-    if noisy and statement is not None and history.best is not None:
+    if goal.kind == "pareto":
+        with suppress(InvalidInputError):  # a criterion is code, and the problem is unknown
+            leading = study.front.compromise
+    elif noisy and statement is not None and history.best is not None:
         with suppress(InvalidInputError):  # no point is probably feasible
             found = recommend(statement, history, noisy=True)
             low, middle, high = found.loss

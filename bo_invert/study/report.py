@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from bo_invert.report.charts.text import value_text
 from bo_invert.report.study_report import StudyReport
 from bo_invert.report.study_view import counts_text
 from bo_invert.report.table import Table, counted
+from bo_invert.study.front import ParetoFront
+from bo_invert.study.front_report import front_sentences, front_steps, front_table
 from bo_invert.study.next_steps import Findings, confirms, next_steps
 from bo_invert.study.plots import PlottedStudy, StudyPlots, plot_model, study_data
 from bo_invert.study.solutions import Solutions
@@ -47,8 +50,12 @@ def study_report(study: PlottedStudy) -> StudyReport:
     found: Solutions | None = None
     if study.problem is not None and data.completed:
         found = study.solutions(_SHOWN)
+    front = _front(study, data)
     model, note, explained = _model(study, data, plots)
     findings = replace(_findings(data, found, explained), outlook=_outlook(study))
+    steps = next_steps(data, study.problem, findings)
+    if front is not None:
+        steps += front_steps(data, front, study.hypervolume)
     strategy = header["strategy"]["name"]
     size = f"{counted(len(data.trials), 'trial')}, {counted(study.journal.ledger.calls, 'call')}"
     measured = found is not None and any(
@@ -57,15 +64,15 @@ def study_report(study: PlottedStudy) -> StudyReport:
     return StudyReport(
         title=study.name,
         subtitle=f"{header['problem_name']} · {strategy} · {size}",
-        result=_result(study, data),
-        solution=_solution(study, data),
+        result=_result(study, data) if front is None else front_sentences(data, front),
+        solution=_solution(study, data) if front is None else front_table(data, front),
         solutions=_chart(lambda: plots.designs(found)) if found else None,
         verdicts=found.table() if found is not None and measured else None,
         question=_question(study, data),
         course=_charts(plots.optimization_history, *_extra_course(study, data, plots)),
         model=model,
         model_note=note,
-        steps=next_steps(data, study.problem, findings),
+        steps=steps,
         trials=_charts(plots.parallel_coordinate, plots.timeline) if data.completed else (),
         details=_details(study, data),
     )
@@ -80,6 +87,15 @@ def _chart(make: Callable[[], Plot]) -> Chart | None:
 
 def _charts(*makers: Callable[[], Plot]) -> list[Chart]:
     return [chart for make in makers if (chart := _chart(make)) is not None]
+
+
+def _front(study: PlottedStudy, data: StudyData) -> ParetoFront | None:
+    """Return the front of a study of several criteria with observations."""
+    if data.goal.kind != "pareto" or not data.completed:
+        return None
+    with suppress(InvalidInputError):  # a criterion is code, and the problem is unknown
+        return study.front
+    return None
 
 
 def _extra_course(
@@ -106,10 +122,16 @@ def _model(
     latent = data.domain is not None and data.domain.latent
     if latent:
         makers.append(plots.latent_map)
-    if len(data.axes) <= _SLICED or not latent:
-        makers += [plots.param_importances, plots.slice]
-    if len(data.axes) > 1 and not latent:
-        makers.append(plots.contour)
+    criteria: list[str | None] = [None]
+    if data.goal.kind == "pareto":
+        criteria = [*data.goal.criteria] or [None]
+    for target in criteria:
+        if len(data.axes) <= _SLICED or not latent:
+            makers += [
+                partial(plots.param_importances, target=target), partial(plots.slice, target=target)
+            ]  # fmt: skip
+        if len(data.axes) > 1 and not latent:
+            makers.append(partial(plots.contour, target=target))
     note = "" if not latent else "z0, z1, ... are whitened coordinates of the latent space."
     explained = float(left_out.explained.min()) if len(left_out.values) > 4 else None
     return _charts(*makers), note, explained
@@ -117,7 +139,7 @@ def _model(
 
 def _findings(data: StudyData, found: Solutions | None, explained: float | None) -> Findings:
     hit = bool(target_hit(data)) and not data.noisy
-    if not found or data.leading is None:
+    if not found or data.leading is None or data.goal.kind == "pareto":
         return Findings(explained, hit=hit)
     first = found[0]
     judged = first.opinion is not None
@@ -147,10 +169,6 @@ def _result(study: PlottedStudy, data: StudyData) -> list[str]:
     if not data.completed:
         why = f"The last error: {ended[-1].reason}" if ended and ended[-1].reason else ""
         return [f"No trial is completed. {why}".strip()]
-    if data.goal.kind == "pareto":
-        front = study.front
-        size = counted(len(front), "trial")
-        return [f"The Pareto front has {size}; its hypervolume is {front.hypervolume:.4g}."]
     trial = data.leading
     if trial is None:
         return [f"No feasible design yet in {counted(len(data.completed), 'completed trial')}."]

@@ -352,22 +352,30 @@ class StudyResults:
         return str(self.journal.header["strategy"]["name"])
 
     def __repr__(self) -> str:
-        # A front of a noisy oracle needs a model, which takes seconds.
-        shown = self._has_front and self._model_statement is None and self.best is not None
         text = study_text(
             self.name, self.problem_name, self._strategy_name, self.trials, self.spent,
-            self.front.summary() if shown else "",
+            self._front_summary,
         )  # fmt: skip
         if self.noisy and self.best is not None:
             text += f"\n  note    {NOISE_NOTE}"
         return f"{text}\n  ended   {self.ended}" if self.ended else text
 
+    @property
+    def _front_summary(self) -> str:
+        """Size and hypervolume of the Pareto front; empty without one."""
+        if not self._has_front or self.best is None:
+            return ""
+        # Expected values of a noisy oracle need a model, which takes seconds.
+        found = pareto_front(self._pareto("front"), self.history)
+        return found.summary() + (" (observed values)" if self.noisy else "")
+
     def _repr_html_(self) -> str:
-        best = self.best
+        best = None if self._has_front else self.best
         picture = None
         if self.problem is not None and best is not None:
             picture = design_picture(self.problem, best.design)
         html = study_html(
-            self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture
-        )
+            self.name, self.problem_name, self._strategy_name, self.trials, self.spent, picture,
+            self._front_summary,
+        )  # fmt: skip
         return f"{html}<p>{escape(NOISE_NOTE)}</p>" if self.noisy and best is not None else html

@@ -10,6 +10,7 @@ import numpy as np
 
 from bo_invert.errors import printable, require
 from bo_invert.history import History
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
@@ -20,6 +21,7 @@ from bo_invert.report.study_view import design_text, vector_text
 from bo_invert.report.table import Table, counted
 from bo_invert.report.templating import render
 from bo_invert.study.design_pictures import design_picture
+from bo_invert.study.front import pareto_front
 from bo_invert.study.recommendation import recommend
 from bo_invert.types import Array, Design, Outcome, Trial
 from bo_invert.user_data import real_array
@@ -89,12 +91,17 @@ class Solutions(Sequence[Solution]):
         goal: Goal of the objective.
         outputs: Names of the outputs.
         judge_calls: Calls of the judge. No ledger counts them: no strategy sees the answers.
+        criteria: Objective of several criteria; None otherwise. The designs are then trials of the
+            Pareto front, sorted by the first criterion.
+        values: Values of the criteria of each design, shape ``(n, k)``.
     """
 
     found: tuple[Solution, ...]
     goal: Goal
     outputs: tuple[str, ...]
     judge_calls: int
+    criteria: Pareto | None = None
+    values: Array | None = None
 
     def __len__(self) -> int:
         return len(self.found)
@@ -110,23 +117,18 @@ class Solutions(Sequence[Solution]):
 
     def table(self) -> Table:
         """Return a table with one row per design."""
-        columns = (
-            "trial",
-            f"{self.goal.label} claimed",
-            "judge says",
-            "plausibility",
-            "outputs",
-            "design",
-        )
+        claimed = [f"{name} claimed" for name in self._labels]
+        columns = ("trial", *claimed, "judge says", "plausibility", "outputs", "design")
         rows = tuple(
             (
-                one.trial.number, self.goal.value(one.loss), self._judged(one), one.plausibility,
+                one.trial.number, *self.claims(i), self._judged(one), one.plausibility,
                 vector_text(one.y),
                 design_text(one.trial) or None,
             )
-            for one in self
+            for i, one in enumerate(self)
         )  # fmt: skip
-        empty = {j for j in (2, 3, 5) if all(row[j] is None for row in rows)}
+        optional = [len(columns) - 4, len(columns) - 3, len(columns) - 1]
+        empty = {j for j in optional if all(row[j] is None for row in rows)}
         used = [j for j in range(len(columns)) if j not in empty]
         notes = []
         if self.judge_calls:
@@ -153,32 +155,60 @@ class Solutions(Sequence[Solution]):
             return None
         if one.judged is None:
             return f"failed: {one.opinion.reason}"
-        value = self.goal.value(one.judged)
-        return value if one.upheld else f"{value:.4g}, constraints broken: {', '.join(one.broken)}"
+        found = self.judged_values(one)
+        text = ", ".join(f"{value:.4g}" for value in found)
+        if one.upheld:
+            return found[0] if len(found) == 1 else text
+        return f"{text}, constraints broken: {', '.join(one.broken)}"
+
+    @property
+    def _labels(self) -> tuple[str, ...]:
+        return (self.goal.label,) if self.criteria is None else self.criteria.labels
+
+    def claims(self, place: int) -> list[float]:
+        """Return the value of the goal of a design, or its values of all criteria."""
+        if self.values is not None:
+            return list(self.values[place].tolist())
+        return [self.goal.value(self.found[place].loss)]
+
+    def judged_values(self, one: Solution) -> list[float]:
+        """Return the value of the goal under the judge, or the values of all criteria."""
+        if one.judged is None or one.opinion is None or one.opinion.y is None:
+            return []
+        if self.criteria is not None:
+            return list(self.criteria.values(one.opinion.y).tolist())
+        return [self.goal.value(one.judged)]
+
+    def facts(self, place: int) -> list[str]:
+        """Return lines that describe a design: trial, claimed values, judge, plausibility."""
+        one = self.found[place]
+        lines = [f"trial {one.trial.number}"]
+        if self.criteria is None:
+            lines.append(self.goal.text(one.loss))
+        else:
+            pairs = zip(self._labels, self.claims(place), strict=True)
+            lines += [f"{name} {value:.4g}" for name, value in pairs]
+        judged = self.judged_values(one)
+        if judged:
+            lines.append(f"judge: {', '.join(f'{value:.4g}' for value in judged)}")
+        if one.plausibility is not None:
+            lines.append(f"plausibility {one.plausibility:.2g}")
+        return [printable(line) for line in lines]
 
     def __repr__(self) -> str:
         return self.table().text() if self.found else "no solutions yet"
 
     def _repr_html_(self) -> str:
         tiles = [
-            (image_tag(one.picture, f"trial {one.trial.number}"), self._caption(one))
-            for one in self
+            (image_tag(one.picture, f"trial {one.trial.number}"), self.facts(place))
+            for place, one in enumerate(self)
             if one.picture is not None
         ]
         return self.table().html() + (render("tiles.html", tiles=tiles) if tiles else "")
 
-    def _caption(self, one: Solution) -> list[str]:
-        """Return the lines below a picture."""
-        lines = [f"trial {one.trial.number}", self.goal.text(one.loss)]
-        if one.judged is not None:
-            lines.append(f"judge: {self.goal.value(one.judged):.4g}")
-        if one.plausibility is not None:
-            lines.append(f"plausibility {one.plausibility:.2g}")
-        return [printable(line) for line in lines]
-
 
 def solutions(problem: Problem, history: History, count: int, noisy: bool = False) -> Solutions:
-    """Return the best designs with a second opinion on each.
+    """Return the best designs, or designs spread over a front, with a second opinion on each.
 
     Args:
         problem: Problem that was searched.
@@ -186,8 +216,15 @@ def solutions(problem: Problem, history: History, count: int, noisy: bool = Fals
         count: Largest number of solutions.
         noisy: True if the oracle is noisy.
     """
-    first = leading_trial(problem.statement, history) if noisy else None
-    trials = distinct_trials(history, count, problem.space.domain.separation, first)
+    objective, values = problem.objective, None
+    if isinstance(objective, Pareto):
+        front = pareto_front(objective, history, problem.statement if noisy else None)
+        trials = front.spread(count)
+        numbers = [trial.number for trial in trials]
+        values = front.values[[trial.number in numbers for trial in front]]
+    else:
+        first = leading_trial(problem.statement, history) if noisy else None
+        trials = distinct_trials(history, count, problem.space.domain.separation, first)
     goal = Goal(problem.objective.to_json(), problem.outputs)
     if not trials:
         return Solutions((), goal, problem.outputs, 0)
@@ -213,7 +250,8 @@ def solutions(problem: Problem, history: History, count: int, noisy: bool = Fals
         )
         for trial, design, opinion, share in zip(trials, designs, opinions, plausible, strict=True)
     )
-    return Solutions(found, goal, problem.outputs, calls)
+    criteria = objective if isinstance(objective, Pareto) else None
+    return Solutions(found, goal, problem.outputs, calls, criteria, values)
 
 
 def leading_trial(statement: ProblemStatement, history: History) -> Trial | None:

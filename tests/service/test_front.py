@@ -57,6 +57,8 @@ def test_the_front_and_its_hypervolume(tmp_path: Path) -> None:
     assert front["labels"] == ["cost", "yield"]
     assert front["directions"] == ["minimize", "maximize"]
     assert front["numbers"] == [0, 1]
+    assert front["compromise"] in (0, 1)
+    assert [list(row) for row in front["parameters"]] == [["a"], ["a"]]
     assert front["values"] == [[1.0, 2.0], [2.0, 4.0]]
     assert front["reference"] == pytest.approx([10.0, 1.8])
     assert front["hypervolume"] == pytest.approx(1 * 0.2 + 8 * 2.2)

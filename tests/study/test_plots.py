@@ -260,7 +260,7 @@ def test_unknown_names_and_endings_are_refused(bread: bi.Study, tmp_path: Path) 
         bread.plot.slice(["het"])
     with pytest.raises(InvalidInputError, match="target must be one of"):
         bread.plot.slice(target="steam")
-    with pytest.raises(InvalidInputError, match="at least 2 of"):
+    with pytest.raises(InvalidInputError, match="at least two parameters"):
         bread.plot.contour(["heat"])
     with pytest.raises(InvalidInputError, match=r"must end in \.html, .*Write 'a\.html'"):
         bread.plot.slice().save(tmp_path / "a.pdf")

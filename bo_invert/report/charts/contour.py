@@ -133,7 +133,7 @@ def _pair(view: ModelView, pair: tuple[str, str]) -> Panel:
         ),
         *_trials(data, view.trials, pair),
     ]
-    across, up = (parameter_axis(data.label(name), data.axes[name]) for name in pair)
+    across, up = map(data.axis, pair)
     return Panel(across, up, tuple(layers), reason=outside_reason(data, pair))
 
 

@@ -73,10 +73,10 @@ def chosen_params(
             f"{where}: params must be different parameters, got {twice[0]!r} twice"
         )
     if len(names) < least:
+        needed = "two parameters are" if least > 1 else "one parameter is"
         more = " Use slice()." if least > 1 and names else ""
         raise InvalidInputError(
-            f"{where}: params must name at least {least} of {list(data.axes)[:20]}, got "
-            f"{names}.{more}"
+            f"{where}: at least {needed} needed, got {names} of {list(data.axes)[:20]}.{more}"
         )
     return names
 

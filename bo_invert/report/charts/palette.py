@@ -55,6 +55,7 @@ STYLES = {
     "completed": Style(BLUE, "square", size=11.0),
     "failure": Style(PURPLE, "square", size=11.0),
     "violation": Style(ORANGE, "square", size=11.0),
+    "beyond": Style(GREEN, "square", size=11.0),
     "lost": Style(GREY, "square", size=11.0),
     "background": Style(GREY, "circle", size=3.5, opacity=0.35),
     "front": Style(VERMILION, "circle", size=9.0),

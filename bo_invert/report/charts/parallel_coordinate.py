@@ -38,7 +38,9 @@ def parallel_coordinate(
     names = first_params(names, params, _MOST, notes)
     trials = [trial for trial in data.completed if trial.feasible] or list(data.completed)
     if len(trials) < len(data.completed):
-        notes.append("Trials that violate a constraint are left out.")
+        notes.append(
+            "Trials that violate a constraint or lie outside of the search space are left out."
+        )
     values = floats([data.value(trial, quantity) for trial in trials])
     order = _worst_first(values, quantity)
     if len(order) > _LINES:

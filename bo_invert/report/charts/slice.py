@@ -23,7 +23,6 @@ from bo_invert.report.charts.study_data import (
     StudyData,
     coordinate,
     is_log,
-    parameter_axis,
     value_bounds,
 )
 
@@ -72,7 +71,7 @@ def slice_chart(
         layers += data.markers(trials, {n: (x, values[n]) for n, x in at.items()})
         if data.leading is not None and data.leading.number in at:
             layers += data.leading_marker(at[data.leading.number], values[data.leading.number])
-        axis = parameter_axis(data.label(name), parameter)
+        axis = data.axis(name)
         reason = why if model is None else outside_reason(data, [name])
         reason = reason if trials else "No trial has ended yet."
         y = Axis(quantity.label, log=log, bounds=bounds)

@@ -38,12 +38,13 @@ class Shown(NamedTuple):
     picture: Picture | None
 
 
-def solutions_chart(data: StudyData, found: Sequence[Shown]) -> Chart:
+def solutions_chart(data: StudyData, found: Sequence[Shown], title: str) -> Chart:
     """Return pictures of the best designs, or their parameters if they have no pictures.
 
     Args:
         data: the study.
         found: designs, best first.
+        title: title of the chart.
 
     Raises:
         InvalidInputError: there is no design.
@@ -51,13 +52,14 @@ def solutions_chart(data: StudyData, found: Sequence[Shown]) -> Chart:
     if not found:
         raise InvalidInputError("solutions: no trial is completed; run the study")
     columns = data.columns([one.trial for one in found])
-    title = "Best designs"
     if all(one.picture is not None for one in found):
         panels = tuple(Panel(title="\n".join(one.facts), picture=one.picture) for one in found)
         return Chart("solutions", title, panels, columns, columns_wide=6)
-    return Chart(
-        "solutions", title, (_parameters(data, found[: len(_ROLES)]),), columns, columns_wide=1
-    )
+    shown = found[: len(_ROLES)]
+    if data.goal.kind == "pareto":  # both ends of the front
+        places = np.linspace(0, len(found) - 1, min(len(found), len(_ROLES))).round().astype(int)
+        shown = [found[i] for i in places]
+    return Chart("solutions", title, (_parameters(data, shown),), columns, columns_wide=1)
 
 
 def _parameters(data: StudyData, found: Sequence[Shown]) -> Panel:
@@ -74,7 +76,13 @@ def _parameters(data: StudyData, found: Sequence[Shown]) -> Panel:
             for name in names
         )
         layers.append(
-            Points(role, shortened(", ".join(one.facts[:2]), 40), x, rows + offset, texts)
+            Points(
+                role,
+                shortened(", ".join(one.facts[: 1 + max(1, len(data.goal.criteria))]), 60),
+                x,
+                rows + offset,
+                texts,
+            )
         )
     for side, end in (("left", 0.0), ("right", 1.0)):
         ends = tuple(_end(data, name, side == "right") for name in names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -33,6 +33,7 @@ _HOVER = 10
 NAMES = {
     "trial": "trial",
     "past": "past data",
+    "outside": "outside of the search space",
     "violated": "constraint violated",
     "failed": "failed",
     "pending": "pending",
@@ -90,7 +91,8 @@ class StudyData:
         constraints: outcome constraints.
         domain: search domain; None if it is not known.
         noisy: True if the oracle is noisy.
-        leading: trial to act on: the recommended one of a noisy study, else the best one.
+        leading: trial to act on: the recommended one of a noisy study, the compromise of a front,
+            else the best one.
         expected: low end, expectation and high end of the loss of ``leading``, if it is noisy.
         units: units of parameters and outputs by name.
         predictor: function that fits a surrogate; raises if there is too little data.
@@ -136,6 +138,20 @@ class StudyData:
         """Return the parameters of a trial by name; a conditional one may be missing."""
         return self._values[trial.number]
 
+    def axis(self, name: str) -> Axis:
+        """Return the axis of a parameter, which shows designs outside of the search space, too."""
+        parameter = self.axes[name]
+        found = parameter_axis(self.label(name), parameter)
+        beyond = [coordinate(parameter, self.values(t).get(name)) for t in self.trials if t.outside]
+        places = [one for one in beyond if math.isfinite(one) and (one > 0 or not found.log)]
+        if found.bounds is None or isinstance(parameter, Choice) or not places:
+            return found
+        low, high = found.bounds
+        pad = 0.02 * (high - low)
+        low = min([low, *((one / 1.05 if found.log else one - pad) for one in places)])
+        high = max([high, *((one * 1.05 if found.log else one + pad) for one in places)])
+        return replace(found, bounds=(low, high))
+
     def label(self, name: str) -> str:
         """Return a name with its unit."""
         unit = self.units.get(name)
@@ -149,7 +165,7 @@ class StudyData:
         """
         goal = self.goal
         if target is None and goal.kind == "pareto":
-            target = next((name for name in self.outputs if goal.better(name)), self.outputs[0])
+            target = goal.criteria[0] if goal.criteria else self.outputs[0]
         if target is not None and target not in self.outputs:
             raise InvalidInputError(
                 f"plot: target must be one of {list(self.outputs)} or None, got {target!r}"
@@ -187,7 +203,7 @@ class StudyData:
             some = list(zip(self.outputs, trial.y.tolist(), strict=True))[:6]
             lines += [f"{name} = {value_text(value)}" for name, value in some]
             if not trial.feasible:
-                lines.append("constraint violated")
+                lines.append(NAMES["outside" if trial.outside else "violated"])
         if trial.reason:
             lines.append(trial.reason[:120])
         named = list(self.values(trial).items())
@@ -204,7 +220,7 @@ class StudyData:
     def leading_name(self) -> str:
         """Name of the trial to act on."""
         if self.goal.kind == "pareto":
-            return "trial of the front"
+            return "compromise of the front"
         return "recommended trial" if self.noisy else "best trial"
 
     def leading_marker(self, x: float, y: float) -> list[Points]:
@@ -251,6 +267,8 @@ def kind_of(trial: Trial) -> str:
         return "pending"
     if trial.state is not State.COMPLETED:
         return "failed"
+    if trial.outside:
+        return "outside"
     if not trial.feasible:
         return "violated"
     # Observations of the user have no attempts, because no call was made.

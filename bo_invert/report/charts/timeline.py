@@ -8,7 +8,7 @@ import numpy as np
 
 from bo_invert.report.charts.chart import Axis, Chart, Panel, floats
 from bo_invert.report.charts.layers import Bars
-from bo_invert.report.charts.study_data import StudyData
+from bo_invert.report.charts.study_data import NAMES, StudyData, kind_of
 from bo_invert.report.charts.text import shortened
 from bo_invert.types import Attempt, State, Trial
 
@@ -24,6 +24,12 @@ _ROLES = {
     State.CANCELLED: ("lost", "cancelled"),
     State.RUNNING: ("running", "running"),
     State.QUEUED: ("running", "queued"),
+}
+
+
+_COMPLETED = {
+    "violated": ("violation", NAMES["violated"]),
+    "outside": ("beyond", NAMES["outside"]),
 }
 
 
@@ -45,7 +51,7 @@ def timeline(data: StudyData, now: float) -> Chart:
     for i, (trial, one) in enumerate(attempts):
         groups.setdefault(_role(trial, one), []).append(i)
     layers = []
-    for role, text in (*_ROLES.values(), ("violation", "constraint violated")):
+    for role, text in (*_ROLES.values(), *_COMPLETED.values()):
         some = groups.pop((role, text), [])
         if some:
             begin = floats([(attempts[i][1].started - start) / unit for i in some])
@@ -76,9 +82,10 @@ def timeline(data: StudyData, now: float) -> Chart:
 
 
 def _role(trial: Trial, one: Attempt) -> tuple[str, str]:
-    if one.fate is State.COMPLETED and not trial.feasible:
-        return "violation", "constraint violated"
-    return _ROLES[one.fate]
+    kind = kind_of(trial)
+    return (
+        _COMPLETED.get(kind, _ROLES[one.fate]) if one.fate is State.COMPLETED else _ROLES[one.fate]
+    )
 
 
 def _lanes(attempts: list[tuple[Trial, Attempt]], workers: list[str]) -> list[float]:

@@ -11,7 +11,7 @@ const STYLES = {
   exact: ["#7F7F7F", "line", "5 3"], target: ["#7F7F7F", "line", "2 3"], axis: ["#7F7F7F", "line"], guide: ["#7F7F7F", "line"],
   excluded: ["#9ca3af", "hatch", "open"], doubtful: ["#ffffff", "hatch"],
   bar: ["#0072B2", "square"], second: ["#56B4E9", "square"], running: ["#56B4E9", "square"], completed: ["#0072B2", "square"],
-  failure: ["#CC79A7", "square"], violation: ["#E69F00", "square"], lost: ["#7F7F7F", "square"], background: ["#7F7F7F", "dot"],
+  failure: ["#CC79A7", "square"], violation: ["#E69F00", "square"], beyond: ["#009E73", "square"], lost: ["#7F7F7F", "square"], background: ["#7F7F7F", "dot"],
   front: ["#D55E00", "circle"], "front line": ["#D55E00", "line"], reference: ["#7F7F7F", "cross"],
   first: ["#D55E00", "star"], "solution 2": ["#0072B2", "circle"], "solution 3": ["#009E73", "square"],
   "solution 4": ["#E69F00", "diamond"], "solution 5": ["#CC79A7", "triangle"],

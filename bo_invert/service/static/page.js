@@ -1,6 +1,6 @@
 // Page of a bo_invert server; forms.js changes studies. Text from studies is only ever set as textContent.
 
-import { creation, Forms } from "/static/forms.js";
+import { constraintText, creation, Forms } from "/static/forms.js";
 
 import { drawChart } from "./charts.js";
 
@@ -107,7 +107,9 @@ async function list(signal) {
       link.href = `#/study/${encodeURIComponent(study.name)}`;
       row.append(make("td"), make("td", study.problem_name), make("td", study.strategy.name));
       row.firstChild.append(link);
-      for (const value of [number(study.best), study.spent.calls, study.trials, study.states.running || 0]) {
+      // Several criteria have a front, and no best value.
+      const best = study.best_is === "mean loss" ? "front" : number(study.best);
+      for (const value of [best, study.spent.calls, study.trials, study.states.running || 0]) {
         row.append(make("td", value, "n"));
       }
       row.append(make("td", new Date(study.created).toLocaleString()));
@@ -284,8 +286,11 @@ function drawCurve(canvas, study, other, log, picked, raised) {
 const NAMES = {
   parallel_coordinate: "parameters", slice: "slices", contour: "contours", param_importances: "importances",
   predicted_vs_observed: "predicted and observed", pareto_front: "Pareto front", optimization_history: "history",
+  hypervolume_history: "hypervolume",
   latent_map: "map", timeline: "timeline",
 };
+
+const TARGETED = ["parallel_coordinate", "slice", "contour", "param_importances", "optimization_history", "latent_map"];
 
 // Shows one plot of the server at a time; `refresh` requests it again after new events.
 function plots(path, about, signal) {
@@ -294,7 +299,18 @@ function plots(path, about, signal) {
   const pareto = about.problem.objective.type === "pareto";
   const domain = about.problem.space.domain;
   const boxed = Boolean(domain && domain.parameters && Object.keys(domain.parameters).length);
-  const kinds = Object.keys(NAMES).filter((kind) => (kind === "pareto_front" ? pareto : boxed || kind !== "contour"));
+  const kinds = Object.keys(NAMES).filter((kind) => {
+    if (kind === "pareto_front") return pareto;
+    // The card of the curve shows the hypervolume of a front.
+    return kind !== "hypervolume_history" && (boxed || kind !== "contour");
+  });
+  const outputs = about.problem.outputs;
+  const target = $("#target");
+  target.replaceChildren(...["", ...outputs].map((output) => {
+    const option = make("option", output || (pareto ? "first criterion" : "objective"));
+    option.value = output;
+    return option;
+  }));
   let shown = pareto ? "pareto_front" : boxed ? "parallel_coordinate" : "latent_map";
   let drawing = new AbortController();
   let events = -1;
@@ -305,7 +321,9 @@ function plots(path, about, signal) {
     signal.addEventListener("abort", () => drawing.abort(), { once: true });
     body.setAttribute("aria-busy", "true");
     try {
-      const { chart, events: seen } = await get(`${path}/plots/${shown}`, mine);
+      const asked = TARGETED.includes(shown) && target.value ? `?target=${encodeURIComponent(target.value)}` : "";
+      $("#output").hidden = outputs.length < 2 || !TARGETED.includes(shown);
+      const { chart, events: seen } = await get(`${path}/plots/${shown}${asked}`, mine);
       if (mine.aborted) return;
       events = seen;
       $("#plot-title").textContent = chart.title;
@@ -336,6 +354,7 @@ function plots(path, about, signal) {
   );
   let waiting = null;
   signal.addEventListener("abort", () => clearTimeout(waiting));
+  target.addEventListener("change", load);
   load();
   // A plot of a model takes the server seconds, so it follows the study at intervals.
   return (position) => {
@@ -347,10 +366,13 @@ function plots(path, about, signal) {
   };
 }
 
-function tiles(about) {
+function tiles(about, front) {
   const spent = about.spent;
+  const best = front
+    ? [[number(front.hypervolume), "hypervolume"], [front.numbers.length, "trials on the Pareto front"]]
+    : [[number(about.best), `best: ${about.best_is}`]];
   const facts = [
-    [number(about.best), `best: ${about.best_is}`],
+    ...best,
     [
       about.budget === null ? spent.calls : `${spent.calls} of ${about.budget}`,
       spent.gradients ? `calls (${spent.values} values, ${spent.gradients} gradients)` : "calls",
@@ -386,6 +408,21 @@ function rowWriter(list) {
 
 const plain = (value) => (typeof value === "number" ? number(value) : value);
 const isOutput = (about) => ["minimize", "maximize"].includes(about.problem.objective.type);
+
+const withUnit = (name, units) => (units[name] ? `${name} [${units[name]}]` : name);
+
+// The trial of the front nearest to the best value of each criterion.
+function compromise(found) {
+  const row = rowWriter($("#best"));
+  $("#best-title").textContent = "Compromise of the front";
+  const place = found.numbers.indexOf(found.compromise);
+  if (place < 0) return row("none", "");
+  row("trial", found.compromise);
+  found.labels.forEach((label, j) => row(withUnit(label, found.units), number(found.values[place][j])));
+  for (const [name, value] of Object.entries(found.parameters ? found.parameters[place] : {})) {
+    row(withUnit(name, found.units), plain(value));
+  }
+}
 
 // The recommended trial of a noisy study, else the best one.
 function bestTrial({ best, recommended, expected }, about) {
@@ -423,7 +460,10 @@ function strategyFacts(about, latest) {
 }
 
 const violates = (trial) => trial.state === "completed" && !trial.feasible;
-const stateText = (trial) => (violates(trial) ? "completed, violates a constraint" : trial.state);
+const stateText = (trial) => {
+  if (trial.outside) return "completed, outside of the search space";
+  return violates(trial) ? "completed, violates a constraint" : trial.state;
+};
 
 // Loss: a column of its own unless it is plus or minus an output.
 function table(rows, names, outputs, loss, target, append) {
@@ -460,18 +500,25 @@ function aimText(goal, outputs) {
   return `${goal.type} ${goal.output || outputs[0]}`;
 }
 
-// Pareto front: one row per trial, with its criteria.
+// Pareto front: one row per trial, with its criteria and parameters.
 function frontTable(found, card) {
   card.hidden = !found.numbers.length;
+  const names = [...new Set((found.parameters || []).flatMap(Object.keys))];
   const head = make("tr");
-  head.append(make("th", "Trial", "n"), ...found.labels.map((label, j) => make("th", `${found.directions[j]} ${label}`, "n")));
+  head.append(
+    make("th", "Trial", "n"),
+    ...found.labels.map((label, j) => make("th", `${found.directions[j]} ${withUnit(label, found.units)}`, "n")),
+    ...names.map((name) => make("th", withUnit(name, found.units), "n")),
+  );
   $("thead", card).replaceChildren(head);
   $("tbody", card).replaceChildren(...found.numbers.map((trial, i) => {
     const row = make("tr");
-    row.append(make("td", trial, "n"), ...found.values[i].map((value) => make("td", number(value), "n")));
+    row.append(make("td", trial === found.compromise ? `${trial} (compromise)` : trial, "n"));
+    row.append(...found.values[i].map((value) => make("td", number(value), "n")));
+    row.append(...names.map((name) => make("td", plain(found.parameters[i][name] ?? "–"), "n")));
     return row;
   }));
-  const reference = (found.reference || []).map((value, j) => `${found.labels[j]} ${number(value)}`).join(", ");
+  const reference = (found.reference || []).map((value, j) => `${withUnit(found.labels[j], found.units)} ${number(value)}`).join(", ");
   $(".note", card).textContent = `Hypervolume ${number(found.hypervolume)} up to the reference point (${reference}).${found.expected ? " Values are expected ones under a model of all data." : ""}`;
 }
 
@@ -484,10 +531,13 @@ async function study(name, signal) {
   $("#trail").textContent = `› ${name}`;
   $("h1", main).textContent = name;
   const goal = about.problem.objective;
+  const pareto = goal.type === "pareto";
+  let found = null; // the Pareto front
   const aim = aimText(goal, about.problem.outputs);
   const bounds = about.problem.constraints.map((one) => `${one.output} ${one.sense} ${number(one.bound)}`).join(", ");
-  const facts = [about.problem_name, aim, `created ${new Date(about.created).toLocaleString()}`, bounds];
-  $("#curve-title").textContent = `Best value by calls: ${about.best_is === "off by" ? "loss" : about.best_is}`;
+  const inputs = ((about.problem.space.domain || {}).constraints || []).map(constraintText).join(", ");
+  const facts = [about.problem_name, aim, `created ${new Date(about.created).toLocaleString()}`, bounds, inputs];
+  $("#curve-title").textContent = pareto ? "Hypervolume by calls" : `Best value by calls: ${about.best_is === "off by" ? "loss" : about.best_is}`;
   $(".about").textContent = facts.filter(Boolean).join(" · ");
   const curve = $("#curve");
   const log = $("#logscale");
@@ -504,7 +554,10 @@ async function study(name, signal) {
       ? `trial ${row.number} (${row.origin || "unknown"}): ${stateText(row)}, ${about.raised ? about.best_is : "loss"} ${number(row.loss === null ? null : quantity(row.loss, about.raised))}, after ${row.at} calls`
       : `blue line: best value; ${other ? "orange line: compared study; " : ""}grey: trials; orange: constraint violated; red: no value`;
   };
+  for (const node of [curve, $(".tip"), log.closest(".tools")]) node.hidden = pareto;
+  $("#volumes").hidden = !pareto;
   const redraw = () => {
+    if (pareto) return;
     log.disabled = !drawn(data, other).every((loss) => quantity(loss, about.raised) > 0);
     log.title = log.disabled ? "A log scale needs values above 0." : "";
     if (log.disabled) log.checked = false;
@@ -565,7 +618,7 @@ async function study(name, signal) {
       names = names.slice(0, 12);
     }
     const outputs = about.problem.outputs;
-    table(part.trials, names, outputs.slice(0, 6), !isOutput(about), $("#trials"), append);
+    table(part.trials, names, outputs.slice(0, 6), !isOutput(about) && !pareto, $("#trials"), append);
     return part.trials;
   };
   more.addEventListener("click", () => page(true));
@@ -581,9 +634,9 @@ async function study(name, signal) {
   const refresh = async () => {
     if (forms) await forms.refresh();
     await data.refresh(signal);
-    tiles(about);
+    if (!pareto) bestTrial(await get(`${path}/best`, signal), about);
+    tiles(about, found);
     redraw();
-    bestTrial(await get(`${path}/best`, signal), about);
     plot(about.events);
     const latest = await page(false);
     strategyFacts(about, latest[0]);
@@ -600,8 +653,17 @@ async function study(name, signal) {
     $("#running").hidden = !running.length;
     $("#running").parentElement.nextElementSibling.hidden = running.length > 0;
   };
+  let volumes = new AbortController();
   const front = async () => {
-    if (goal.type === "pareto") frontTable(await get(`${path}/front`, signal), $("#front"));
+    if (!pareto) return;
+    found = await get(`${path}/front`, signal);
+    frontTable(found, $("#front"));
+    compromise(found);
+    tiles(about, found);
+    volumes.abort();
+    volumes = new AbortController();
+    signal.addEventListener("abort", () => volumes.abort(), { once: true });
+    drawChart($("#volumes"), (await get(`${path}/plots/hypervolume_history`, signal)).chart, volumes.signal);
   };
   const gallery = async () => {
     const { pictures } = await get(`${path}/gallery`, signal);
@@ -612,7 +674,9 @@ async function study(name, signal) {
         const image = make("img");
         image.src = one.picture;
         image.alt = `design of trial ${one.number}`;
-        figure.append(image, make("figcaption", `${number(quantity(one.loss, about.raised), 4)} (trial ${one.number})`));
+        const place = found ? found.numbers.indexOf(one.number) : -1;
+        const values = place < 0 ? [quantity(one.loss, about.raised)] : found.values[place];
+        figure.append(image, make("figcaption", `${values.map((value) => number(value, 4)).join(", ")} (trial ${one.number})`));
         return figure;
       }),
     );
@@ -624,8 +688,7 @@ async function study(name, signal) {
     });
   }
   await refresh();
-  gallery().catch(() => {});
-  front().catch(() => {});
+  front().catch(() => {}).then(gallery).catch(() => {});
   const goalOf = ({ problem }) => JSON.stringify([problem.outputs, problem.objective]);
   for (const one of (await get(`${api}?limit=200`, signal)).studies) {
     if (one.name === name || goalOf(one) !== goalOf(about)) continue;
@@ -636,8 +699,7 @@ async function study(name, signal) {
   follow(path, about.events, signal, async (news) => {
     about = news;
     await refresh();
-    gallery().catch(() => {});
-    front().catch(() => {});
+    front().catch(() => {}).then(gallery).catch(() => {});
   });
 }
 
