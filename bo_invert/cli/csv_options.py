@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from bo_invert.report.csv_export import PLAIN, CsvStyle
 
@@ -24,16 +23,16 @@ def given_decimal() -> str | None:
     return _decimal.get()
 
 
-def add_csv_options(command: TyperCommand) -> None:
-    """Give ``--separator`` and ``--decimal`` to a command that prints records."""
-    if not any(parameter.name == "how" for parameter in command.params):
+def add_csv_options(parameters: list[Any]) -> None:
+    """Add ``--separator`` and ``--decimal`` to the parameters of a command that prints records."""
+    if not any(one.name == "how" for one in parameters):
         return
     options = typer.Typer(add_completion=False)
     options.command()(_options)
     for option in typer.main.get_command(options).params:
         if option.name in ("separator", "decimal"):
             option.expose_value = False  # see ``csv_style``
-            command.params.append(option)
+            parameters.append(option)
 
 
 def _store(context: typer.Context, option: typer.CallbackParam, value: str | None) -> None:

@@ -79,7 +79,7 @@ def load_command(name: str) -> Any:
     single = typer.Typer(**STYLE)
     single.command(name)(getattr(import_module(f"bo_invert.cli.{module}"), function))
     command = typer.main.get_command(single)
-    add_csv_options(command)
+    add_csv_options(command.params)
     return command
 
 

@@ -61,6 +61,7 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"\bstudy\.amend\(trial, (at|extra)=\.\.\.\)", r"`bo-invert amend --\1 NAME=VALUE`"),
         (r"\bstudy\.(amend|tell|ask|add)\(\)", r"`bo-invert \1`"),
         (r", `?study\.enqueue\(\) to evaluate the point again,", ","),
+        (r", or use enqueue\(design\) to repeat one", ""),
         (r"\bUse enqueue\(design\)", "Use `bo-invert add` with a row without outputs"),
         (r"study\.retry\(\d+\) to evaluate it again \((bo-invert run --unpause)\)", r"`\1`"),
         (r"\bstorage='([^']*)'", r"--storage \1"),

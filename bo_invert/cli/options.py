@@ -75,6 +75,14 @@ Thousands = Annotated[
         "recognised).",
     ),
 ]
+Fix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fix",
+        metavar="PARAMETER=VALUE",
+        help="Value of a parameter that does not vary now; repeatable.",
+    ),
+]
 Noisy = Annotated[
     bool | None,
     typer.Option(

@@ -15,6 +15,7 @@ from bo_invert.cli.front import front_record
 from bo_invert.cli.options import (
     Batch,
     Calls,
+    Fix,
     Folder,
     Noisy,
     OptionalStorage,
@@ -80,6 +81,7 @@ def run(
         str | None, typer.Option(help="Study name; default: from problem, strategy and seed.")
     ] = None,
     stop: Stop = None,
+    fix: Fix = None,
     out: Folder = None,
     settings: Settings = None,
     how: Shape = "table",
@@ -104,8 +106,9 @@ def run(
             study.retry(trial)
     try:
         study.run(
-            budget, batch=batch, executor=executor, progress=not quiet, timeout=timeout, stop=stop
-        )
+            budget, batch=batch, executor=executor, progress=not quiet, timeout=timeout, stop=stop,
+            fixed=parse_settings(fix, "--fix"),
+        )  # fmt: skip
     except KeyboardInterrupt:
         _explain_interruption(study, storage)
         raise typer.Exit(130) from None

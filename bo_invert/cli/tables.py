@@ -11,6 +11,7 @@ import typer
 from bo_invert.cli.csv_options import csv_style
 from bo_invert.cli.options import (
     Decimal,
+    Fix,
     Noisy,
     Options,
     ProblemName,
@@ -95,12 +96,7 @@ def ask(
     budget: Annotated[
         int | None, typer.Option(min=1, help="Calls that the whole study may spend.")
     ] = None,
-    fix: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fix", metavar="PARAMETER=VALUE", help="Value of a parameter in this ask; repeatable."
-        ),
-    ] = None,
+    fix: Fix = None,
     problem: ProblemOption = None,
     settings: Settings = None,
     how: Shape = "table",
@@ -115,7 +111,10 @@ def ask(
     trials = study.ask(count, budget=budget, fixed=_optional(fix, "--fix"))
     _show_pending(study, trials, out, how)
     if not trials:
-        say("no trial: open trials must end first, the budget is spent, or the strategy is done")
+        say(
+            "no trial: all designs are known, open trials must end first, the budget is spent, or "
+            "the strategy is done"
+        )
         raise typer.Exit(1)
 
 

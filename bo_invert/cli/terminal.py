@@ -77,4 +77,7 @@ def _print_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
 ) -> None:
     text = command_text(str(message))
+    if category is UserWarning:  # its line is one of the program
+        print_error(f"bo-invert: {text}")
+        return
     print_error(warnings.formatwarning(text, category, filename, lineno).rstrip("\n"))

@@ -7,13 +7,27 @@ from dataclasses import replace
 
 import numpy as np
 
+from bo_invert.domains.constrained_box import fixed_point_test
 from bo_invert.domains.search_domain import Domain
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.reader import JournalView
+from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.study.refinement import refine
 from bo_invert.types import Query
+
+
+def assignment_of(domain: Domain, fixed: object) -> Assignment:
+    """Return an assignment with the fixed values of a user, if there are any.
+
+    Raises:
+        InvalidInputError: A name or value is invalid, or no point has these values.
+    """
+    if not fixed:
+        return Assignment()
+    values, suits = fixed_point_test(domain, fixed)
+    return Assignment(fixed=values, suits=suits)
 
 
 def proposal_of(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-from bo_invert.domains.constrained_box import FixedValues, fix_values, fixed_point_test
+from bo_invert.domains.constrained_box import FixedValues, fix_values
 from bo_invert.errors import InvalidInputError, StudyExistsError, blank, require
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
@@ -26,6 +26,7 @@ from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import Request, Strategy, from_spec
 from bo_invert.strategies.requirements import require_support
 from bo_invert.study.copying import CopiedByReopening
+from bo_invert.study.distinct_queries import distinct, warn_if_exhausted
 from bo_invert.study.header import (
     buildable_strategy,
     check_problem,
@@ -34,7 +35,7 @@ from bo_invert.study.header import (
     new_header,
     stored_strategy,
 )
-from bo_invert.study.proposals import proposal_of
+from bo_invert.study.proposals import assignment_of, proposal_of
 from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.records import StudyRecords
 from bo_invert.study.refinement import refining_strategies
@@ -194,16 +195,17 @@ class Study(CopiedByReopening, StudyRecords):
 
         Returns:
             At most ``count`` trials. There are fewer if the strategy waits for open trials or is
-            done.
+            done, or if there are no further designs; a warning then says how many exist.
 
         Raises:
             InvalidInputError: Invalid argument, or no point with the fixed values satisfies the
                 constraints.
         """
-        if not fixed:
-            return self.take(count, budget)
-        values, suits = fixed_point_test(self._require_problem().statement.domain, fixed)
-        return self.take(count, budget, assignment=Assignment(fixed=values, suits=suits))
+        assignment = assignment_of(self._require_problem().domain, fixed)
+        trials = self.take(count, budget, assignment=assignment)
+        if len(trials) < count and (trials or fixed or self._repeated_designs is None):
+            warn_if_exhausted(self.statement.domain, assignment.fixed, self.journal)
+        return trials
 
     @own_settings()
     def run(
@@ -218,6 +220,7 @@ class Study(CopiedByReopening, StudyRecords):
         stop: StopRule | Callable[[], bool] | str | None = None,
         timeout: float | None = None,
         reuse_limit: int | None = None,
+        fixed: Mapping[str, Any] | None = None,
     ) -> Study:
         """Ask, evaluate and tell until ``budget`` calls are answered. A second call resumes.
 
@@ -245,6 +248,7 @@ class Study(CopiedByReopening, StudyRecords):
                 again. A strategy that proposes known designs then spends its whole budget, as in
                 comparisons. Default: known designs never get a call, and the run ends with a
                 warning after 100 of them in a row.
+            fixed: Values of parameters that do not vary in this run, as in ``ask``.
 
         Returns:
             This study.
@@ -262,8 +266,16 @@ class Study(CopiedByReopening, StudyRecords):
         )  # fmt: skip
         if reuse_limit is not None:
             reuse_limit = whole_number("run", "reuse_limit", reuse_limit, least=0)
-        take = partial(self.take, reuse_limit=reuse_limit)
+        same = assignment_of(self._require_problem().domain, fixed)
+
+        def take(count: int, budget: int, retries: int, assignment: Assignment) -> list[Trial]:
+            held = replace(assignment, fixed=same.fixed, suits=same.suits)
+            return self.take(count, budget, retries, held, reuse_limit)
+
         run(self._require_problem(), self.journal, take, options)
+        spent = self.journal.is_over(budget) or (options.stop is not None and options.stop.why)
+        if not spent and (fixed or self._repeated_designs is None):
+            warn_if_exhausted(self.statement.domain, same.fixed, self.journal)
         return self
 
     @own_settings()
@@ -362,6 +374,9 @@ class Study(CopiedByReopening, StudyRecords):
             statement = replace(statement, domain=fix_values(statement.domain, fixed))
         request = Request(view.asks, wanted, self.seed, budget, view.memo)
         proposal = proposal_of(self.strategy, statement, view, request, noisy)
+        problem = self._require_problem()
+        if noisy is None and (problem.reuse or not problem.space.discrete):
+            proposal = distinct(proposal, self.strategy, statement.domain, view, self.seed)
         _log.debug(
             "study %r: ask %d of strategy %s, %d of %d queries in %.3f s", self.name, view.asks,
             self.strategy.name, len(proposal.queries), wanted, proposal.seconds,
