@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -48,6 +48,7 @@ from bo_invert.study.solutions import Solutions
 from bo_invert.types import Array, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
+from bo_invert.user_tables import record
 
 if TYPE_CHECKING:
     from bo_invert.models.prediction.predictor import Predictor
@@ -169,12 +170,13 @@ class StudyPlots:
         """
         return self._made(lambda data: param_importances(data, params, target))
 
-    def pareto_front(self, targets: Mapping[str, str] | None = None) -> Plot:
+    def pareto_front(self, targets: Mapping[str, str] | Sequence[str] | None = None) -> Plot:
         """Plot outputs against each other, and the trials that none dominates.
 
         Args:
             targets: Directions by output, ``{"cost": "minimize", "yield": "maximize"}``.
-                Default: the criteria of a ``Pareto`` objective.
+                A list of names suffices for criteria of the objective. Default: all criteria of a
+                ``Pareto`` objective.
 
         Raises:
             InvalidInputError: The study has one objective, and ``targets`` names less than two.
@@ -218,10 +220,13 @@ class StudyPlots:
     def designs(self, found: Solutions) -> Plot:
         """Plot the designs of ``study.solutions``, as ``solutions`` does."""
         shown = [
-            Shown(one.trial, (f"{place + 1}. {head}", *facts), one.picture)
+            Shown(
+                one.trial, (f"{place + 1}. {head}", *facts), one.picture,
+                f"{place + 1}. {head}: {found.brief(place)}",
+            )
             for place, one in enumerate(found)
             for head, *facts in [found.facts(place)]
-        ]
+        ]  # fmt: skip
         title = "Best designs" if found.criteria is None else "Designs of the Pareto front"
         return self._made(lambda data: solutions_chart(data, shown, title))
 
@@ -245,7 +250,7 @@ class StudyPlots:
         problem = self._study.problem
         return None if problem is None else design_pictures(problem, problem.space.decode(points))
 
-    def _objectives(self, data: StudyData, targets: Mapping[str, str] | None) -> Objectives:
+    def _objectives(self, data: StudyData, targets: object) -> Objectives:
         """Return the values of the objectives at the completed trials, and the front."""
         trials = data.completed
         if targets is None:
@@ -258,21 +263,47 @@ class StudyPlots:
                 labels, better, trials, objective.values(y), found.trials, found.values,
                 found.reference, found.hypervolume,
             )  # fmt: skip
-        for name, direction in targets.items():
-            one_of("plot.pareto_front", "targets", name, data.outputs)
-            one_of("plot.pareto_front", "direction", direction, ("minimize", "maximize"))
-        require(
-            len(targets) > 1, f"plot.pareto_front: targets must name two outputs, got {targets!r}"
-        )
-        better = tuple(1 if one == "maximize" else -1 for one in targets.values())
-        columns = [[data.value(t, data.quantity(name)) for t in trials] for name in targets]
-        values = np.array(columns, dtype=float).T.reshape(len(trials), len(targets))
+        named = _directions(data, targets)
+        better = tuple(1 if one == "maximize" else -1 for one in named.values())
+        columns = [[data.value(t, data.quantity(name)) for t in trials] for name in named]
+        values = np.array(columns, dtype=float).T.reshape(len(trials), len(named))
         usable = np.flatnonzero([trial.feasible for trial in trials])
         rows = usable[non_dominated(-values[usable] * np.array(better))]
         front = [trials[row] for row in rows]
         return Objectives(
-            tuple(map(data.label, targets)), better, trials, values, front, values[rows]
+            tuple(map(data.label, named)), better, trials, values, front, values[rows]
         )
+
+
+def _directions(data: StudyData, targets: object) -> dict[str, str]:
+    """Return directions by output; a list of names takes those of the objective.
+
+    Raises:
+        InvalidInputError: there are less than two outputs, one is unknown, or its direction is.
+    """
+    where = "plot.pareto_front"
+    named = record(targets)
+    if named is None:
+        if isinstance(targets, str) or not isinstance(targets, Iterable):
+            raise InvalidInputError(
+                f"{where}: targets must be directions by output, such as "
+                f'{{"cost": "minimize", "yield": "maximize"}}, got {targets!r:.200}'
+            )
+        signs = {name: data.goal.better(name) for name in data.outputs}
+        named = {}
+        for name in targets:
+            one_of(where, "targets", name, data.outputs)
+            if not signs[name]:
+                raise InvalidInputError(
+                    f"{where}: the direction of {name!r} is unknown, because the objective does "
+                    f'not rate it. Write {{"{name}": "minimize", ...}}'
+                )
+            named[name] = "maximize" if signs[name] > 0 else "minimize"
+    for name, direction in named.items():
+        one_of(where, "targets", name, data.outputs)
+        one_of(where, "direction", direction, ("minimize", "maximize"))
+    require(len(named) > 1, f"{where}: targets must name two outputs, got {targets!r:.200}")
+    return dict(named)
 
 
 def _pareto(study: PlottedStudy, where: str) -> Pareto:

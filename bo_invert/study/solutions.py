@@ -179,6 +179,15 @@ class Solutions(Sequence[Solution]):
             return list(self.criteria.values(one.opinion.y).tolist())
         return [self.goal.value(one.judged)]
 
+    def brief(self, place: int) -> str:
+        """Return the claimed values of a design in a few words."""
+        if self.criteria is None:
+            return self.goal.text(self.found[place].loss)
+        return ", ".join(
+            f"{name[:12]} {value:.3g}"
+            for name, value in zip(self._labels, self.claims(place), strict=True)
+        )
+
     def facts(self, place: int) -> list[str]:
         """Return lines that describe a design: trial, claimed values, judge, plausibility."""
         one = self.found[place]

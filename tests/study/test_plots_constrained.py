@@ -1,83 +1,34 @@
-"""Tests of plots in constrained spaces: importances, slices, contours and ternary panels."""
+"""Tests of plots in constrained spaces: slices, contours and ternary panels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import bo_invert as bi
-from bo_invert.domains.search_domain import Domain
+from bo_invert.errors import InvalidInputError
 from bo_invert.report.charts.chart import Panel
-from bo_invert.report.charts.layers import Heat, Line, Points
-from bo_invert.report.charts.sensitivity import importances, shapley_effects
-from bo_invert.types import Array
+from bo_invert.report.charts.layers import Heat, Labels, Line, Paths, Points
 
 F = bi.Float
 
 
-class Known:
-    """Function as a model without uncertainty."""
-
-    def __init__(self, fn: Callable[[Array], Array]) -> None:
-        self._fn = fn
-
-    def draws(self, points: Array, output: str | None) -> Array:
-        return np.array([self._fn(points)] * 8)
-
-
-def shares(domain: Domain, fn: Callable[[Array], Array], count: int | None = None) -> Array:
-    return np.asarray(np.median(shapley_effects(Known(fn), domain, None, count).shares, axis=0))
-
-
-def mixture_study(n: int = 12) -> bi.Study:
+@pytest.fixture(scope="module")
+def study() -> bi.Study:
     space = bi.Box(
         {"a": F(0, 1), "b": F(0, 1), "c": F(0, 1), "T": F(20, 80)}, constraints=["a + b + c == 1"]
     )
     problem = bi.Problem(
         space, lambda p: 4 * p["a"] * p["b"] - p["c"], bi.Maximize("y"), outputs=["y"]
     )
-    return bi.Study.create("mixture", problem, "random", seed=1).run(n)
+    return bi.Study.create("mixture", problem, "random", seed=1).run(10)
 
 
-def test_shapley_effects_of_a_mixture_agree_with_theory() -> None:
-    # Fractions are uniform on the triangle: c({a}) = 0, c({a, b}) = E (1 - c)^2 / 12 = 1/24 and
-    # c(all) = Var a = 1/18 give the effect (2/144 + 1/54) / (1/18) = 0.583 of a.
-    space = bi.Box(dict.fromkeys("abc", F(0, 1)), constraints=["a + b + c == 1"])
-    found = shares(space.domain, lambda x: x[:, 0])
-    np.testing.assert_allclose(found, [0.583, 0.208, 0.208], atol=0.1)
-    equal = shares(space.domain, lambda x: x.prod(axis=1))
-    np.testing.assert_allclose(equal, 1 / 3, atol=0.1)
-
-
-def test_shapley_effects_without_dependence_are_shares_of_variance() -> None:
-    space = bi.Box(dict.fromkeys("abc", F(0, 1)), constraints=["a + b + c <= 3"])
-    found = shares(space.domain, lambda x: x[:, 0] + 2 * x[:, 1])
-    np.testing.assert_allclose(found, [0.2, 0.8, 0.0], atol=0.1)
-
-
-def test_equal_parameters_share_their_effect() -> None:
-    space = bi.Box(dict.fromkeys("ab", F(0, 1)), constraints=["a == b"])
-    np.testing.assert_allclose(shares(space.domain, lambda x: x[:, 0]), 0.5, atol=0.1)
-
-
-def test_parameters_that_decide_on_others_have_importance() -> None:
-    space = bi.Box({"solver": bi.Choice("sgd", "adam"), "m": bi.When("solver", "sgd", F(0, 1))})
-
-    def fn(points: Array) -> Array:
-        rows = space.domain.values(points)
-        return np.array([row.get("m", 2.0) for row in rows])
-
-    found = importances(Known(fn), space.domain, None)
-    solver, m = np.median(found.shares, axis=0)
-    assert solver > 0.8
-    assert 0.01 < m < 0.3
-
-
-def test_slices_and_contours_of_a_mixture_have_a_model() -> None:
-    study = mixture_study()
+def test_slices_and_contours_of_a_mixture_have_a_model(study: bi.Study) -> None:
     plot = study.plot.slice()
     assert any("Cox" in note for note in plot.notes)
     for panel in plot.chart.panels:
@@ -89,8 +40,7 @@ def test_slices_and_contours_of_a_mixture_have_a_model() -> None:
     assert frame.set_index("parameter")["importance"]["T"] < 0.1
 
 
-def test_three_parts_of_a_mixture_have_a_triangle() -> None:
-    study = mixture_study()
+def test_three_parts_of_a_mixture_have_a_triangle(study: bi.Study) -> None:
     chart = study.plot.contour(["a", "b", "c"]).chart
     (panel,) = chart.panels
     (heat,) = (one for one in panel.layers if isinstance(one, Heat))
@@ -127,7 +77,7 @@ def test_no_panel_is_empty_without_a_reason(space: bi.Box, tmp_path: Any) -> Non
 
     study = bi.Study.create("odd", bi.Problem(space, fn, bi.Minimize("y"), outputs=["y"]), "random")
     study.run(8)
-    for plot in (study.plot.slice(), study.plot.contour(), study.plot.param_importances()):
+    for plot in (study.plot.slice(), study.plot.contour()):
         assert all(panel.layers for panel in plot.chart.panels)
         for ending in ("png", "html", "json"):
             assert plot.save(tmp_path / f"plot.{ending}").stat().st_size > 1000
@@ -140,3 +90,38 @@ def test_empty_panels_state_the_reason() -> None:
     assert Panel(layers=(shown,), reason="No model.").message == ""
     hidden = Points("trial", "", np.zeros(1), np.full(1, np.nan))
     assert Panel(layers=(hidden,)).message
+
+
+def test_names_that_cannot_be_drawn_are_refused(study: bi.Study) -> None:
+    plot = study.plot
+    for names, text in (
+        (["a", "a"], "'a' twice"), ([["a"], "b"], "must be among"), (3, "list of names"),
+        ([], "at least two parameters"), ("a", "at least two parameters"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInputError, match=text):
+            plot.contour(names)
+    with pytest.raises(InvalidInputError, match="two outputs"):
+        plot.pareto_front(["y"])
+    with pytest.raises(InvalidInputError, match="directions by output"):
+        plot.pareto_front("y")
+
+
+@pytest.mark.parametrize("value", [0.0, 1e15, -1e300])
+def test_constants_are_drawn(value: float, tmp_path: Path) -> None:
+    space = bi.Box({"a": F(0, 1), "b": F(0, 1)})
+    problem = bi.Problem(space, lambda _: value, bi.Minimize("y"), outputs=["y"])
+    plots = bi.Study.create("constant", problem, "random").run(4).plot
+    for name in ("contour", "slice"):
+        for ending in ("png", "csv"):
+            getattr(plots, name)().save(tmp_path / f"{name}.{ending}")
+    assert (tmp_path / "slice.csv").read_text().startswith("trial,class,a,b,y")
+
+
+def test_absent_parameters_have_a_place_in_parallel_coordinates() -> None:
+    space = bi.Box({"solver": bi.Choice("sgd", "adam"), "m": bi.When("solver", "sgd", F(0, 1))})
+    study = bi.Study.create("net", bi.Problem(space, None, bi.Minimize("y"), outputs=["y"]))
+    study.add([{"solver": "adam", "y": 1.0}, {"solver": "sgd", "m": 0.5, "y": 2.0}])
+    (panel,) = study.plot.parallel_coordinate().chart.panels
+    assert any("absent" in one.texts for one in panel.layers if isinstance(one, Labels))
+    (paths,) = (one for one in panel.layers if isinstance(one, Paths))
+    assert np.isfinite(paths.y).all()

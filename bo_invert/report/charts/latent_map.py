@@ -51,7 +51,8 @@ def latent_map(
     layers: list[Layer] = []
     if len(draws):
         seen = (draws - mean) @ axes.T
-        layers.append(Points("background", "draws of the prior", seen[:, 0], seen[:, 1]))
+        of = "prior" if data.domain is not None and data.domain.latent else "search space"
+        layers.append(Points("background", f"draws of the {of}", seen[:, 0], seen[:, 1]))
     sign = quantity.better or 1
     order = np.argsort(sign * values, kind="stable")  # the best trials are in front
     texts = tuple(data.describe(trials[i]) for i in order)
@@ -122,5 +123,9 @@ def _mosaic(
     pictures = draw(data.domain.project(np.array(grid)))
     if pictures is None:
         return None
-    rows = [np.concatenate(pictures[i : i + _SIDE], axis=1) for i in range(0, len(grid), _SIDE)]
+    # A light line separates the pictures.
+    width = max(1, pictures[0].shape[0] // 14)
+    edges = [(0, width), (0, width), (0, 0)][: pictures[0].ndim]
+    framed = [np.pad(one, edges, constant_values=255) for one in pictures]
+    rows = [np.concatenate(framed[i : i + _SIDE], axis=1) for i in range(0, len(grid), _SIDE)]
     return np.concatenate(rows, axis=0)

@@ -61,7 +61,7 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
     title = wrapped(chart.heading, width // 9, lines=3)
     head = 16 + 18 * (1 + title.count("\n")) if title else 6
     legend = chart.legend
-    names = [shortened(name, 40) for name in legend]
+    names = [shortened(name, max(40, (width - 60) // 7)) for name in legend]
     side_by_side = max(1, int(width // (44 + 6.2 * max(map(len, names), default=0))))
     notes = [wrapped(note, int((width - 20) / _LETTER), lines=8) for note in chart.notes]
     lines = sum(1 + note.count("\n") for note in notes)

@@ -64,7 +64,7 @@ def optimization_history(data: StudyData, target: str | None = None) -> Chart:
     columns = data.columns(ended) | {"calls": calls.tolist(), "best so far": best.tolist()}
     panel = Panel(
         Axis("calls (values + gradients)"), Axis(quantity.label, log=log, bounds=bounds),
-        tuple(layers), wide=True, height=380,
+        tuple(layers), wide=True, height=380, reason="No trial has ended yet.",
     )  # fmt: skip
     title = "Course of the search" if target is None else f"Course of {quantity.label}"
     return Chart(
@@ -83,7 +83,12 @@ def hypervolume_history(data: StudyData, calls: Array, volumes: Array) -> Chart:
     x, y = floats(calls), floats(volumes)
     line = Line("best line", "hypervolume", x, y, step=True)
     panel = Panel(
-        Axis("calls (values + gradients)"), Axis("hypervolume"), (line,), wide=True, height=380
+        Axis("calls (values + gradients)"),
+        Axis("hypervolume"),
+        (line,),
+        wide=True,
+        height=380,
+        reason="No trial has ended yet.",
     )
     return Chart(
         "hypervolume_history", "Hypervolume of the Pareto front", (panel,),

@@ -22,6 +22,11 @@ _LINES = 400
 """Largest number of lines; the best trials are shown. Engineering choice."""
 
 
+_ABSENT = -0.13
+"""Height of conditional parameters that do not exist in a trial (dimensionless).
+Engineering choice: below the axis."""
+
+
 def parallel_coordinate(
     data: StudyData, params: Sequence[str] | None = None, target: str | None = None
 ) -> Chart:
@@ -53,11 +58,15 @@ def parallel_coordinate(
     scale = Scale(quantity.label, *ends, RANKED)
     low, high = sorted(ends)
     last = (values[order] - low) / ((high - low) or 1.0)
+    absent = np.isnan(floats(heights).reshape(len(shown), len(names)))
+    heights = np.where(absent, _ABSENT, floats(heights).reshape(absent.shape)).tolist()
     y = np.column_stack([floats(heights).reshape(len(shown), len(names)), np.clip(last, 0, 1)])
     texts = tuple(map(data.describe, shown))
     layers: list[Layer] = [Paths(quantity.label, x, y, values[order], texts)]
     for i, name in enumerate(names):
         layers += _axis(float(i), name, data.axes[name])
+        if absent[:, i].any():
+            layers.append(_tick(float(i), [(_ABSENT, "absent")]))
     layers += [
         Line("axis", "", floats([x[-1]] * 2), floats([0.0, 1.0])),
         _tick(x[-1], [(0.0, value_text(float(low))), (1.0, value_text(float(high)))]),
@@ -68,8 +77,9 @@ def parallel_coordinate(
             ticks=tuple(zip(x.tolist(), titles, strict=True)), top=True,
             bounds=(-0.3, len(names) + 0.5),
         ),
-        Axis(bounds=(-0.07, 1.07)),
+        Axis(bounds=(-0.2 if absent.any() else -0.07, 1.07)),
         tuple(layers), bare=True, wide=True, height=380,
+        reason="No trial is completed yet.",
     )  # fmt: skip
     title = "Parameters of the trials"
     columns = data.columns(shown)

@@ -67,7 +67,11 @@ def pareto_front(data: StudyData, objectives: Objectives) -> Chart:
         )
         single = len(labels) == 2
         height = 400 if single else None
-        panels.append(Panel(x, y, tuple(layers), wide=single, height=height))
+        panels.append(
+            Panel(
+                x, y, tuple(layers), wide=single, height=height, reason="No trial is completed yet."
+            )
+        )
     on_front = {trial.number for trial in objectives.front}
     columns = data.columns(trials) | {"on_front": [t.number in on_front for t in trials]}
     for j, label in enumerate(labels):

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as StaticFigure
     from plotly.graph_objects import Figure
 
-_KINDS = {".html": "html", ".htm": "html", ".png": "png", ".svg": "svg", ".json": "json"}
+_KINDS = {
+    ".html": "html", ".htm": "html", ".png": "png", ".svg": "svg", ".json": "json", ".csv": "csv",
+}  # fmt: skip
 
 
 class Plot:
@@ -75,7 +77,7 @@ class Plot:
 
         Args:
             path: file that ends in ``.html`` (interactive, opens offline), ``.png``, ``.svg``
-                (both without a browser) or ``.json`` (the data of ``chart``).
+                (both without a browser), ``.json`` (the data of ``chart``) or ``.csv`` (``data``).
             width: width of a PNG or SVG layout in pixels; below 700, panels stand in one column.
             scale: pixels of a PNG file per pixel of the layout.
 
@@ -94,6 +96,8 @@ class Plot:
             from bo_invert.report.charts.html import chart_page
 
             file.write_text(chart_page(self.chart), encoding="utf-8")
+        elif kind == "csv":
+            self.data.to_csv(file, index=False)
         elif kind == "json":
             file.write_text(json.dumps(self.chart.to_json(), allow_nan=False), encoding="utf-8")
         else:

@@ -31,11 +31,13 @@ class Shown(NamedTuple):
         trial: its trial.
         facts: lines of its caption.
         picture: picture; None without one.
+        brief: text of the legend.
     """
 
     trial: Trial
     facts: tuple[str, ...]
     picture: Picture | None
+    brief: str
 
 
 def solutions_chart(data: StudyData, found: Sequence[Shown], title: str) -> Chart:
@@ -75,15 +77,7 @@ def _parameters(data: StudyData, found: Sequence[Shown]) -> Panel:
             f"{name}: {value_text(data.values(one.trial).get(name))}\n" + "\n".join(one.facts)
             for name in names
         )
-        layers.append(
-            Points(
-                role,
-                shortened(", ".join(one.facts[: 1 + max(1, len(data.goal.criteria))]), 60),
-                x,
-                rows + offset,
-                texts,
-            )
-        )
+        layers.append(Points(role, shortened(one.brief, 60), x, rows + offset, texts))
     for side, end in (("left", 0.0), ("right", 1.0)):
         ends = tuple(_end(data, name, side == "right") for name in names)
         layers.append(Labels(np.full(len(names), end), rows + _BELOW, ends, anchor=side))

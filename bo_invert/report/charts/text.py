@@ -17,7 +17,10 @@ def shortened(text: str, longest: int) -> str:
 
 
 def wrapped(text: str, longest: int, lines: int = 2) -> str:
-    """Return a text in at most ``lines`` lines of ``longest`` characters."""
+    """Return a text in at most ``lines`` lines of ``longest`` characters; it keeps its lines."""
+    parts = text.splitlines()
+    if len(parts) > 1:
+        return "\n".join(shortened(part, longest) for part in parts)
     found = textwrap.wrap(shortened(text, longest * lines), longest)
     return "\n".join(found) if len(found) <= lines else shortened(text, longest)
 

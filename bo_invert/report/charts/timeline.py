@@ -77,7 +77,14 @@ def timeline(data: StudyData, now: float) -> Chart:
     ticks = tuple((float(i), shortened(worker, 16)) for i, worker in enumerate(workers))
     y = Axis("worker", ticks=ticks, bounds=bottom) if several else Axis("trial", bounds=bottom)
     height = min(640, max(240, 120 + (28 * len(workers) if several else 7 * len(attempts))))
-    panel = Panel(Axis(f"time [{name}]"), y, tuple(layers), wide=True, height=height)
+    panel = Panel(
+        Axis(f"time [{name}]"),
+        y,
+        tuple(layers),
+        wide=True,
+        height=height,
+        reason="No attempt has started yet.",
+    )
     return Chart("timeline", "Time of the trials", (panel,), columns, (), columns_wide=1)
 
 
