@@ -230,6 +230,19 @@ def best_so_far(trials: Sequence[Trial]) -> tuple[Array, Array]:
     return np.array(calls), np.minimum.accumulate(losses)
 
 
+def without_lost_attempts(trials: Sequence[Trial]) -> list[Trial]:
+    """Return trials without the attempts that were lost, such as those that Ctrl-C interrupted.
+
+    Their calls are billed, but a run without the interruption has none of them.
+    """
+    return [
+        trial.evolved(attempts=tuple(one for one in trial.attempts if one.fate is not State.LOST))
+        if any(one.fate is State.LOST for one in trial.attempts)
+        else trial
+        for trial in trials
+    ]
+
+
 def result_order(result: Trial | Attempt) -> tuple[float, float, int]:
     """Return a key that sorts results by the log; those without a log by time and number."""
     if isinstance(result, Attempt):

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -26,7 +27,7 @@ from bo_invert.problems.loading import load_problem
 from bo_invert.storage.open import open_store
 from bo_invert.study.failing_runs import is_hopeless
 from bo_invert.study.progress_bar import RunProgressBar
-from bo_invert.study.stop import Stopping
+from bo_invert.study.stop import Progress, Stopping, StopRule
 from bo_invert.study.study import Study
 
 ENDLESS = 10**9
@@ -116,7 +117,7 @@ def worker(
             while not stop.is_set() and not reason:
                 study.run(
                     budget or ENDLESS, batch=jobs, executor=chosen, retries=retries,
-                    stop=ends, timeout=timeout,
+                    stop=_Signal(ends), timeout=timeout,
                 )  # fmt: skip
                 reason = _reason(study, budget)
                 if stopping is not None and stopping.why:
@@ -151,6 +152,20 @@ def _reason(study: Study, budget: int | None) -> str:
     if is_hopeless(study.journal):
         return HOPELESS
     return "budget spent" if budget is not None and study.journal.is_over(budget) else ""
+
+
+@dataclass(frozen=True)
+class _Signal(StopRule):
+    """End of a worker, which is no result of the study."""
+
+    ends: Callable[[], bool]
+    recorded = False
+
+    def start(self, progress: Progress) -> Callable[[], str]:
+        return lambda: "the worker ends" if self.ends() else ""
+
+    def __str__(self) -> str:
+        return "signal"
 
 
 class _GraceOverError(KeyboardInterrupt):

@@ -14,7 +14,7 @@ from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
-from bo_invert.history import History, Ledger, best_so_far
+from bo_invert.history import History, Ledger, best_so_far, without_lost_attempts
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
@@ -184,17 +184,23 @@ class StudyResults:
     def improvements(self) -> tuple[Array, Array]:
         """Return numbers of calls and the best feasible loss after each, shape ``(k,)`` each.
 
-        For several criteria the loss is minus the hypervolume; it is infinite without a front.
+        Lost attempts do not count, so that an interrupted run is like one without a break. For
+        several criteria the loss is minus the hypervolume; it is infinite without a front.
         """
+        trials = without_lost_attempts(self.journal.trials)
         if not self._has_front:
-            return best_so_far(self.journal.trials)
-        curve = self.hypervolume
+            return best_so_far(trials)
+        pareto = self._pareto("improvements")
+        curve = hypervolume_curve(pareto, History(trials), self._model_statement)
         volumes = np.asarray(curve.volumes, dtype=float)
         return np.asarray(curve.calls, dtype=float), np.where(volumes > 0.0, -volumes, np.inf)
 
     @property
     def ended(self) -> str:
-        """Reason for which a stop rule ended the last run; empty after new trials."""
+        """Reason for which the last run ended early: a stop rule, or a reached target.
+
+        It is empty after new trials.
+        """
         return self.journal.ended
 
     @property

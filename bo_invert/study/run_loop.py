@@ -63,6 +63,7 @@ class RunLoop:
         under_way: Numbers of all these trials.
         answers: Trials and outcomes that are not recorded.
         paused: Error after which no new call starts.
+        why: Reason for which the run ends before its budget is spent; empty otherwise.
     """
 
     problem: Problem
@@ -78,6 +79,7 @@ class RunLoop:
     under_way: set[int] = field(default_factory=set)
     answers: list[tuple[Trial, Outcome]] = field(default_factory=list)
     paused: StudyPausedError | None = None
+    why: str = ""
     beats: Mapping[str, int] | None = None
     patience: float = math.inf
 
@@ -287,7 +289,12 @@ class RunLoop:
 
     def _should_end(self) -> bool:
         """Return True if the user stops the run or the target is reached."""
-        if self.options.stop is not None and self.options.stop():
+        stop = self.options.stop
+        if stop is not None and stop():
+            self.why = stop.why if stop.recorded else ""
             return True
         best = self.journal.best if self.options.stop_when_hit else None
-        return best is not None and self.problem.objective.satisfied(best.y)
+        if best is None or not self.problem.objective.satisfied(best.y):
+            return False
+        self.why = f"the target is reached in trial {best.number}"
+        return True

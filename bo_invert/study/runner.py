@@ -48,9 +48,9 @@ def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions)
                 watchdog = Watchdog(journal, options.budget)
                 loop.run(bar, watchdog)
                 watchdog.conclude()
-            if options.stop is not None and options.stop.why and options.stop.recorded:
-                _log.info("study %r: %s", journal.name, options.stop.why)
-                journal.end(options.stop.why)
+            if loop.why:
+                _log.info("study %r: %s", journal.name, loop.why)
+                journal.end(loop.why)
         except BaseException:
             problem.oracle.interrupt()
             if made:

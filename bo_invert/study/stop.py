@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import Ledger
@@ -39,7 +39,7 @@ class Progress(Protocol):
 
     @property
     def ended(self) -> str:
-        """Reason for which a rule ended the last run; empty after new trials."""
+        """Reason for which the last run ended early; empty after new trials."""
 
     def improvements(self) -> tuple[Array, Array]:
         """Return numbers of calls and the best loss after each."""
@@ -50,6 +50,9 @@ class Progress(Protocol):
 
 class StopRule(ABC):
     """Rule that ends a run; ``str`` returns its text."""
+
+    recorded: ClassVar[bool] = True
+    """True if the log records the reason; a signal of the system is no result of the study."""
 
     @abstractmethod
     def start(self, progress: Progress) -> Callable[[], str]:
@@ -210,9 +213,9 @@ class _Gain(StopRule):
             if count == seen:
                 return ""
             # The schedule depends on the number of observations only, so that a resumed run ends at
-            # the same one. A run that a rule ended has no new observation, and ends again.
+            # the same one. A run that this rule ended has no new observation, and ends again.
             before = count - 1 if seen < 0 else seen
-            due = checks(count) > checks(before) or (seen < 0 and bool(progress.ended))
+            due = checks(count) > checks(before) or (seen < 0 and str(self) in progress.ended)
             seen = count
             if not due:
                 return ""
@@ -357,8 +360,7 @@ class Stopping:
     def __init__(self, stop: object, progress: Progress) -> None:
         rule = as_rule(stop)
         self._reason = rule.start(progress)
-        # A function of the user may report a signal, which is no result of the study.
-        self.recorded = not isinstance(rule, _Call)
+        self.recorded = rule.recorded
         self.why = ""
 
     def __call__(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_cost_seconds_and_functions_end_runs() -> None:
 
     study = bi.Study.create("called", problem(), "random").run(50, stop=function)
     assert 0 < len(study.trials) < 50
-    assert "ended" not in events(study)  # a function may stand for a signal
+    assert study.ended == "the stop function returned True"
     seen.clear()
     study = bi.Study.create("both", problem(), "random")
     study.run(50, stop=bi.stop.cost(3) | function)
@@ -209,3 +210,48 @@ def test_an_outlook_without_a_trend_is_undecided() -> None:
     later = study.run(40).outlook()
     assert later.decided
     assert np.isfinite([later.expected, later.bound]).all()
+
+
+@pytest.mark.parametrize("pareto", [False, True])
+def test_interrupted_calls_do_not_count_as_calls_without_improvement(pareto: bool) -> None:
+    """Ctrl-C in every third call; the run ends at the same call as one without."""
+
+    def study(name: str, hits: list[int] | None) -> bi.Study:
+        calls: list[float] = []
+
+        def oracle(x: Any) -> list[float]:
+            calls.append(float(x[0]))
+            if hits is not None and len(calls) % 3 == 0 and len(calls) < 12:
+                hits.append(len(calls))
+                raise KeyboardInterrupt
+            return [abs(float(x[0]) - 0.3), abs(float(x[0]) - 0.6)]
+
+        objective = bi.Pareto(bi.Minimize("a"), bi.Minimize("b")) if pareto else bi.Minimize("a")
+        space = bi.Box([0.0], [1.0])
+        made = bi.Problem(space, oracle, objective, outputs=["a", "b"])
+        return bi.Study.create(name, made, "random", 1)
+
+    whole = study("whole", None).run(60, stop=bi.stop.patience(6))
+    hits: list[int] = []
+    parts = study("parts", hits)
+    for _ in range(20):
+        try:
+            parts.run(60, stop=bi.stop.patience(6))
+            break
+        except KeyboardInterrupt:
+            continue
+    assert len(hits) >= 3
+    assert [t.point.tolist() for t in parts.trials] == [t.point.tolist() for t in whole.trials]
+    assert parts.ended == whole.ended == "no improvement in 6 calls"
+    assert parts.spent.lost == len(hits)
+
+
+def test_a_reached_target_is_the_reason_of_the_end() -> None:
+    aimed = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(x[0]), bi.Target(0.5, tolerance=0.4))
+    study = bi.Study.create("aimed", aimed, "random").run(50)
+    assert study.ended == f"the target is reached in trial {study.trials[-1].number}"
+    assert study.ended in repr(study)
+    assert study.run(50).ended == study.ended
+    assert events(study).count("ended") == 1
+    study.run(len(study.trials) + 2, stop_when_hit=False)
+    assert study.ended == ""
