@@ -15,13 +15,16 @@ from bo_invert.errors import MissingExtraError, StudyPausedError, UnsuitableStra
 from bo_invert.history import best_so_far
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.problems.problem import Problem
-from bo_invert.report.runs import Find, Run, Status
+from bo_invert.report.runs import Find, Picture, Run, Status
 from bo_invert.storage.base import Store
 from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.study.header import current_spec
 from bo_invert.study.solutions import Solution, solutions
 from bo_invert.study.study import Study
 from bo_invert.types import JSON, frozen
+
+_FRONT = 8
+"""Number of designs that show a Pareto front. Engineering choice."""
 
 REUSE_LIMIT = 2
 """Trials per call of the budget before known designs are billed. Engineering choice: as many
@@ -116,6 +119,8 @@ def summarize(
     history, spent = study.history, study.spent
     calls, losses = best_so_far(history.trials)
     assert study.problem is not None
+    if isinstance(study.statement.objective, Pareto) and study.problem.judge is None:
+        keep = max(keep, _FRONT)
     finds = tuple(_find(study.problem, one) for one in solutions(study.problem, history, keep))
     allowed = spent.calls if budget is None else budget
     if ended is None:
@@ -167,11 +172,13 @@ def _find(problem: Problem, solution: Solution) -> Find:
         upheld=solution.upheld,
         plausibility=solution.plausibility,
         picture=solution.picture,
-        text=_design_text(trial.design),
+        text=_design_text(trial.design, solution.picture),
     )
 
 
-def _design_text(design: object, longest: int = 200) -> str:
+def _design_text(design: object, picture: Picture | None, longest: int = 200) -> str:
+    if picture is not None and not isinstance(design, (Mapping, str)):
+        return f"image of {picture.shape[0]} x {picture.shape[1]} pixels"  # shown beside
     match design:
         case Mapping():
             words = ", ".join(

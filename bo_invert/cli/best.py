@@ -97,6 +97,8 @@ def second_opinion(study: Study, how: Format) -> dict[str, Any]:
     problem = study.problem
     if problem is None or not study.journal.best:
         return {}
+    if problem.objective.to_json()["type"] == "pareto":  # a front has no best design
+        return {}
     measured = problem.plausibility is not None or problem.measured
     (one,) = study.solutions()
     plausibility: dict[str, Any] = {"best.plausibility": one.plausibility} if measured else {}

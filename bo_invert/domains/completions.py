@@ -19,6 +19,11 @@ from bo_invert.types import Array, Indices, Mask
 _DONORS = 12
 """Draws of the set that are tried for a point whose nearest completion violates a constraint.
 Engineering choice: more draws rarely help."""
+_DRAWS = 512
+"""Number of draws of a plausible region. Engineering choice."""
+_SHARES = (0.8, 0.6, 0.4, 0.2, 0.0)
+"""Shares of the former coordinates in points that move towards plausible ones (dimensionless).
+Engineering choice."""
 _CHUNK = 64
 """Rows whose distances to all draws are computed together. Engineering choice: 8 MB."""
 _OTHERS = 1e-2
@@ -41,7 +46,8 @@ def complete(domain: Domain, points: Array, held: Mask) -> tuple[Array, Mask]:
     ``w_j = s w_j`` with ``s = (b - sum_held a_i w_i) / sum_others a_j w_j`` in scaled values w
     (Cox direction; in pseudocomponents for lower ends above 0: Cox 1971, Piepel 1982). The result
     is projected onto the other constraints. Where this fails, for integers, counts and functions,
-    the nearest completion of draws of the set is used.
+    the nearest completion of draws of the set is used. In a plausible region, the others move
+    towards its mean, or towards draws.
 
     Args:
         domain: search domain.
@@ -56,7 +62,10 @@ def complete(domain: Domain, points: Array, held: Mask) -> tuple[Array, Mask]:
     if not isinstance(domain, ConstrainedBox):
         found = np.asarray(domain.project(points))
         width = float((domain.bounds[1] - domain.bounds[0]).max())
-        return found, _unchanged(found, points, held, _MOVED * width)
+        done = _unchanged(found, points, held, _MOVED * width)
+        if domain.floor and not done.all():
+            _make_plausible(domain, points, held, found, done)
+        return found, done
     within, pool = domain.feasible, domain.draws.pool
     found, done = _near(within, points, held)
     lost = np.flatnonzero(~done)
@@ -69,6 +78,27 @@ def complete(domain: Domain, points: Array, held: Mask) -> tuple[Array, Mask]:
             if one is not None:
                 found[row], done[row] = one, True
     return found, done
+
+
+def _make_plausible(domain: Domain, points: Array, held: Mask, found: Array, done: Mask) -> None:
+    """Move the other coordinates towards plausible ones until the points are plausible.
+
+    They move towards the mean of a latent, then towards those of the nearest draws. Rows of
+    ``found`` ``(n, d)`` and ``done`` ``(n,)`` without success are replaced.
+    """
+    pool = np.asarray(domain.sample(np.random.default_rng(0), _DRAWS))
+    near = pool[nearest_draws(points, held, pool, _DONORS, _OTHERS)]
+    anchors = [np.zeros_like(points)] * domain.latent + list(near.swapaxes(0, 1))
+    width = float((domain.bounds[1] - domain.bounds[0]).max())
+    for anchor in anchors:
+        for share in _SHARES:
+            rows = np.flatnonzero(~done)
+            if not len(rows):
+                return
+            mixed = share * points[rows] + (1.0 - share) * anchor[rows]
+            tried = np.asarray(domain.project(np.where(held[rows], points[rows], mixed)))
+            fine = _unchanged(tried, points[rows], held[rows], _MOVED * width)
+            found[rows[fine]], done[rows[fine]] = tried[fine], True
 
 
 def _near(within: FeasibleSet, points: Array, held: Mask) -> tuple[Array, Mask]:

@@ -68,7 +68,9 @@ def gallery_png(
                 axes = figure.add_subplot(grid[i, 2 + step * j])
                 _show(axes, _nearest(library, picture), "nearest\nreal")
     beside = "" if library is None else ", each with the nearest real picture"
-    head = f"Best designs of each method{beside}  ({Goal(rows[0][1][0][0].goal).words()})"
+    front = Goal(rows[0][1][0][0].goal).kind == "hypervolume"
+    which = "Designs of the Pareto front" if front else "Best designs"
+    head = f"{which} of each method{beside}  ({Goal(rows[0][1][0][0].goal).words()})"
     figure.text(0.01, 1 - 0.2 / height, head, fontsize=11, va="center", parse_math=False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
@@ -104,6 +106,8 @@ def _show(axes: Axes, picture: Picture, caption: str) -> None:
 def _caption(find: Find, goal: Mapping[str, Any]) -> str:
     """Return claimed and judged result: a maximised output, or the distance to a target."""
     sought = Goal(goal)
+    if sought.kind == "hypervolume":  # a design of the front has several values
+        return ", ".join(f"{value:.3g}" for value in find.y[:4])
     name, digits = ("off by", ".2e") if sought.kind == "target" else ("claimed:", ".3g")
     lines = [f"{name} {sought.value(find.loss):{digits}}"]
     if find.judged is not None:

@@ -105,6 +105,9 @@ def _subtitle(runs: Sequence[Run]) -> str:
 
 
 def _designs(runs: Sequence[Run]) -> Table:
+    fronts = bool(runs) and all(Goal(run.goal).kind == "hypervolume" for run in runs if run.goal)
+    if fronts:
+        return _front_designs(runs)
     rows = tuple(
         (run.problem, run.label, run.seed, place + 1, Goal(run.goal).shown(find.loss),
          None if find.judged is None else Goal(run.goal).shown(find.judged), find.plausibility,
@@ -116,3 +119,16 @@ def _designs(runs: Sequence[Run]) -> Table:
     columns = ("problem", "method", "seed", "place", "claimed", "judged", "plausibility",
                "outputs", "design")  # fmt: skip
     return Table(columns, rows, "Best designs")
+
+
+def _front_designs(runs: Sequence[Run]) -> Table:
+    """Return designs spread over the front of each run, sorted by the first criterion."""
+    rows = tuple(
+        (run.problem, run.label, run.seed, find.number, find.plausibility,
+         ", ".join(f"{v:.5g}" for v in find.y[:6]) + (", …" if len(find.y) > 6 else ""),
+         find.text or None)
+        for run in runs
+        for find in run.finds
+    )  # fmt: skip
+    columns = ("problem", "method", "seed", "trial", "plausibility", "outputs", "design")
+    return Table(columns, rows, "Designs of the Pareto front of each run")

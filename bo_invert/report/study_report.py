@@ -21,6 +21,7 @@ class StudyReport:
         subtitle: problem, strategy and size.
         result: sentences about the result, the most important first.
         solution: table of the design to act on; None without one.
+        coordinates: table of the coordinates of this design, folded away; None without one.
         solutions: pictures or parameters of the best designs; None without one.
         verdicts: table of the best designs with verdicts of the judge; None without one.
         question: tables of objective, constraints and parameters.
@@ -36,6 +37,7 @@ class StudyReport:
     subtitle: str
     result: Sequence[str]
     solution: Table | None = None
+    coordinates: Table | None = None
     solutions: Chart | None = None
     verdicts: Table | None = None
     question: Sequence[Table] = ()

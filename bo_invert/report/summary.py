@@ -94,8 +94,9 @@ def _result(problem: ProblemRanking) -> str:
             (True, "The judge confirms no design: it failed on the designs found."),
         )[0]  # fmt: skip
     claim = winners[0].claimed
-    noun = "output" if Goal(problem.goal).is_raised else "loss"
-    article = "a median" if problem.seeds > 1 else {"output": "an", "loss": "a"}[noun]
+    goal = Goal(problem.goal)
+    noun = "loss" if not goal.is_raised else "output" if goal.is_output else goal.label
+    article = "a median" if problem.seeds > 1 else "an" if noun == "output" else "a"
     text = (
         f"{_names(winners)} {'is' if len(winners) == 1 else 'are'} best with "
         f"{article} {noun} of {_number(problem, winners[0].score)}"

@@ -15,6 +15,8 @@ from bo_invert.types import Array
 
 _ROWS = 40
 """Largest number of trials in the table. Engineering choice."""
+_COLUMNS = 24
+"""Largest number of parameters in the table. Engineering choice."""
 _LATE = 0.25
 """Last share of the calls in which growth counts as recent. Engineering choice."""
 _SMALL = 0.01
@@ -66,6 +68,7 @@ def front_table(data: StudyData, front: ParetoFront) -> Table | None:
     best, chosen = front.compromise, [one.number for one in front.spread(_ROWS)]
     named = data.domain is not None and bool(data.domain.parameters)
     names = list(data.domain.parameters) if named and data.domain is not None else []
+    names = names if len(names) <= _COLUMNS else []
     criteria = [
         f"{direction} {data.label(label)}"
         for direction, label in zip(front.directions, front.labels, strict=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bo_invert.domains.fixed import Fixed
-from bo_invert.domains.parameters import Choice, Int, Parameter
+from bo_invert.domains.parameters import Choice, Float, Int, Parameter
 from bo_invert.errors import InvalidInputError
 from bo_invert.problems.recorded_versions import provenance_rows
 from bo_invert.report.charts.chart import Chart
@@ -32,6 +32,10 @@ _SHOWN = 8
 """Largest number of designs. Engineering choice."""
 _SLICED = 12
 """Largest number of coordinates of a latent whose slices are shown. Engineering choice."""
+_MANY_PARAMETERS = 24
+"""Largest number of parameters in an open table. Engineering choice."""
+_MOST_COORDINATES = 100
+"""Largest number of coordinates in a folded table. Engineering choice."""
 _MANY_OUTPUTS = 12
 """Largest number of outputs in the table of the result. Engineering choice."""
 
@@ -51,6 +55,8 @@ def study_report(study: PlottedStudy) -> StudyReport:
     if study.problem is not None and data.completed:
         found = study.solutions(_SHOWN)
     front = _front(study, data)
+    designs = _chart(lambda: plots.designs(found)) if found else None
+    pictures = designs is not None and any(one.picture is not None for one in designs.panels)
     model, note, explained = _model(study, data, plots)
     findings = replace(_findings(data, found, explained), outlook=_outlook(study))
     steps = next_steps(data, study.problem, findings)
@@ -65,8 +71,9 @@ def study_report(study: PlottedStudy) -> StudyReport:
         title=study.name,
         subtitle=f"{header['problem_name']} · {strategy} · {size}",
         result=_result(study, data) if front is None else front_sentences(data, front),
-        solution=_solution(study, data) if front is None else front_table(data, front),
-        solutions=_chart(lambda: plots.designs(found)) if found else None,
+        coordinates=_coordinates(data, pictures),
+        solution=_solution(study, data, pictures) if front is None else front_table(data, front),
+        solutions=designs,
         verdicts=found.table() if found is not None and measured else None,
         question=_question(study, data),
         course=_charts(plots.optimization_history, *_extra_course(study, data, plots)),
@@ -236,13 +243,34 @@ def _gain(data: StudyData, trial: Trial) -> str:
     )
 
 
-def _solution(study: PlottedStudy, data: StudyData) -> Table | None:
-    """Return parameters and outputs of the design to act on."""
+def _folded(data: StudyData, pictures: bool) -> bool:
+    """Return True if a table of coordinates would hide the result: pictures, many parameters."""
+    domain = data.domain
+    return domain is None or domain.latent or pictures or len(domain.parameters) > _MANY_PARAMETERS
+
+
+def _coordinates(data: StudyData, pictures: bool) -> Table | None:
+    """Return a folded table with the coordinates of the design to act on; None if not needed."""
+    trial = data.leading
+    if trial is None or data.domain is None or not _folded(data, pictures):
+        return None
+    named = list(data.values(trial).items())[:_MOST_COORDINATES]
+    rows = tuple((data.label(name), _plain(value)) for name, value in named)
+    kind = "Latent coordinates" if data.domain.latent else "Parameters"
+    more = len(data.axes) - len(rows)
+    return Table(
+        ("name", "value"), rows, f"{kind} of the {data.leading_name} ({trial.number})",
+        notes=(f"and {more} more",) if more > 0 else (),
+    )  # fmt: skip
+
+
+def _solution(study: PlottedStudy, data: StudyData, pictures: bool) -> Table | None:
+    """Return outputs, and unless they are folded away, parameters of the design to act on."""
     trial = data.leading
     if trial is None or trial.y is None:
         return None
     rows: list[tuple[object, ...]] = []
-    named = data.values(trial) if data.domain is not None and data.domain.parameters else {}
+    named = {} if _folded(data, pictures) else data.values(trial)
     rows += [("parameter", data.label(name), _plain(value), "") for name, value in named.items()]
     bounds: dict[str, list[str]] = {name: [] for name in study.outputs}
     for one in data.constraints:
@@ -290,11 +318,19 @@ def _question(study: PlottedStudy, data: StudyData) -> list[Table]:
         rows.append(("judge", "yes: it scores the designs of the result, no search sees it"))
     tables = [Table(("", "value"), tuple(rows), "Objective")]
     if data.domain is not None and data.domain.parameters:
+        conditional = any(one.when for one in data.domain.parameters.values())
         parameters = tuple(
-            (data.label(name), *_range(one)) for name, one in data.domain.parameters.items()
+            (data.label(name), *_range(one), *_condition(one, conditional))
+            for name, one in data.domain.parameters.items()
         )
-        tables.append(Table(("parameter", "type", "range"), parameters, "Search space"))
+        columns = ("parameter", "type", "range", *["exists if"] * conditional)
+        tables.append(Table(columns, parameters, "Search space"))
     return tables
+
+
+def _condition(parameter: Parameter, shown: bool) -> list[str]:
+    """Return the conditions under which a parameter exists as a cell, if the table shows them."""
+    return [" and ".join(map(str, parameter.when))] if shown else []
 
 
 def _range(parameter: Parameter) -> tuple[str, str]:
@@ -306,7 +342,12 @@ def _range(parameter: Parameter) -> tuple[str, str]:
         return "fixed", value_text(parameter.value)
     kind = "integer" if isinstance(parameter, Int) else "real"
     low, high = value_text(parameter.low), value_text(parameter.high)
-    return kind, f"{low} to {high}" + (", logarithmic" if parameter.log else "")
+    parts = [f"{low} to {high}"] + ["logarithmic"] * parameter.log
+    if isinstance(parameter, Float) and parameter.step is not None:
+        parts.append(f"step {value_text(parameter.step)}")
+    if isinstance(parameter, Float) and parameter.digits is not None:
+        parts.append(counted(parameter.digits, "decimal"))
+    return kind, ", ".join(parts)
 
 
 def _details(study: PlottedStudy, data: StudyData) -> list[Table]:

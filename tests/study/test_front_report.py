@@ -134,3 +134,12 @@ def test_designs_outside_of_the_space_are_marked_as_such() -> None:
     assert "outside of the search space" in study.plot.optimization_history().chart.legend
     timeline = study.plot.timeline().chart
     assert "constraint violated" not in timeline.legend
+
+
+def test_comparisons_show_designs_of_the_fronts(study: bi.Study, tmp_path: Path) -> None:
+    comparison = bi.compare(study.problem, ["random", "sobol"], budget=8, seeds=2)
+    assert "median hypervolume of" in comparison.summary()
+    page = comparison.save(tmp_path).joinpath("report.html").read_text()
+    assert "Designs of the Pareto front of each run" in page
+    assert all(len(run.finds) >= 1 for run in comparison.runs)
+    assert any(len(run.finds) > 1 for run in comparison.runs)

@@ -237,6 +237,33 @@ def strokes() -> bi.Problem:
     return bi.Problem(space, lambda image: float(image.sum()), bi.Maximize("ink"), name="strokes")
 
 
+def page_text(study: bi.Study, folder: Path) -> str:
+    return study.report(folder / "text.html").read_text()
+
+
+def test_steps_decimals_and_conditions_are_in_the_report(tmp_path: Path) -> None:
+    space = bi.Box(
+        {
+            "dose": bi.Float(0, 1, step=0.05),
+            "ph": bi.Float(3, 9, digits=1),
+            "acid": bi.Choice("a", "b"),
+            "rate": bi.When("acid", "a", bi.Float(1, 100, log=True)),
+        }
+    )
+    study = bi.Study.create("lab", bi.Problem(space, None, bi.Minimize("y"), outputs=["y"]))
+    text = page_text(study, tmp_path)
+    for words in ("0 to 1, step 0.05", "3 to 9, 1 decimal", "1 to 100, logarithmic", "exists if"):
+        assert words in text
+
+
+def test_many_parameters_are_folded_away(tmp_path: Path) -> None:
+    space = bi.Box({f"p{i}": bi.Float(0, 1) for i in range(40)})
+    problem = bi.Problem(space, lambda p: p["p0"], bi.Minimize("y"), outputs=["y"])
+    text = page_text(bi.Study.create("wide", problem, "random").run(4), tmp_path)
+    assert "<summary>Parameters of the best trial" in text
+    assert "<summary>Search space: 40 parameters</summary>" in text
+
+
 def test_images_of_a_user_are_drawn_without_a_word(strokes: bi.Problem, tmp_path: Path) -> None:
     study = bi.Study.create("strokes", strokes, "random", seed=1).run(8)
     assert study.best is not None
@@ -255,11 +282,17 @@ def test_images_of_a_user_are_drawn_without_a_word(strokes: bi.Problem, tmp_path
     page = page_of(study, tmp_path)
     assert page.images >= 8 + 1  # the best designs, and the map
     assert study.plot.solutions(4).chart.panels[0].picture.shape == (28, 28)
-    assert study.plot.latent_map().chart.panels[1].picture.shape == (7 * 28, 7 * 28)
+    assert study.plot.latent_map().chart.panels[1].picture.shape == (
+        7 * 30,
+        7 * 30,
+    )  # with a line between pictures
     assert "<img" in study._repr_html_()
     comparison = bi.compare(strokes, ["random"], budget=4, seeds=2)
     html = comparison.save(tmp_path / "compared").joinpath("report.html").read_text()
     assert "Best designs of each method" in html
+    assert "image of 28 x 28 pixels" in html
+    # Coordinates are folded away, and no table lists pixels.
+    assert "<summary>Latent coordinates of the best trial" in page_text(study, tmp_path)
 
 
 def test_the_command_line_draws_and_reports(

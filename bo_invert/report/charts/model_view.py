@@ -147,6 +147,10 @@ def others_note(data: StudyData, about: str, groups: Sequence[Sequence[str]]) ->
             f"{notes[0][:-1]}, within the constraints: parts of a sum keep their "
             "ratios (Cox direction), others move as little as possible."
         )
+    elif data.domain is not None and data.domain.floor:
+        notes[0] = (
+            f"{notes[0][:-1]}; where this is implausible, they move towards plausible designs."
+        )
     if base is not None and data.domain is not None:
         for names in groups:
             decided = grid_conditions(data.domain, base, names)
