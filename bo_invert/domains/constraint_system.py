@@ -54,11 +54,15 @@ class ConstraintSystem:
         self.columns = parameter_columns(parameters)
         self.dim = sum(p.width for p in parameters.values())
         constants = {n: p.value for n, p in parameters.items() if isinstance(p, Fixed)}
-        linear = (c.at(constants) for c in constraints if isinstance(c, Linear))
-        counts = (c.at(constants) for c in constraints if isinstance(c, Count))
+        partial = _conditional_constraints(parameters, constraints)
+        always = [c for c in constraints if c not in partial]
+        linear = (c.at(constants) for c in always if isinstance(c, Linear))
+        counts = (c.at(constants) for c in always if isinstance(c, Count))
         self.linear = [c for c in linear if c is not None]
         self.counts = [c for c in counts if c is not None]
-        self.functions = [c for c in constraints if isinstance(c, Feasible)]
+        # Where a parameter of a constraint does not exist, its set is no polytope.
+        self.functions: list[InputConstraint] = [c for c in always if isinstance(c, Feasible)]
+        self.functions += partial
         named = {name for c in (*self.linear, *self.counts) for name in c.names}
         self.axes = [value_axis(parameters, self.columns[n], n) for n in parameters if n in named]
         self.position = {axis.name: i for i, axis in enumerate(self.axes)}
@@ -68,14 +72,6 @@ class ConstraintSystem:
             for name, p in parameters.items()
             if p.width and not _has_text(p)
         } | {name: 0.0 for name, p in parameters.items() if not p.width and not _has_text(p)}
-        for one in (*self.linear, *self.counts):
-            for name in one.names:
-                if parameters[name].when:
-                    raise InvalidInputError(
-                        f"Box: constraint '{one}' names {name!r}, which exists only if "
-                        f"{parameters[name].when[0]}. Write Feasible(fn), whose fn receives NaN "
-                        "where it does not exist"
-                    )
         for count in self.counts:
             for name in count.names:
                 if not 0.0 <= self.axes[self.position[name]].zero <= 1.0:
@@ -252,3 +248,34 @@ class ConstraintSystem:
 def _has_text(parameter: Parameter) -> bool:
     values = getattr(parameter, "values", (getattr(parameter, "value", None),))
     return any(isinstance(value, str) for value in values)
+
+
+def _conditional_constraints(
+    parameters: Mapping[str, Parameter], constraints: Sequence[InputConstraint]
+) -> list[InputConstraint]:
+    """Return the linear inequalities that name conditional parameters.
+
+    Raises:
+        InvalidInputError: an equality or a count does, or a constraint needs numbers.
+    """
+    found: list[InputConstraint] = []
+    for one in constraints:
+        if isinstance(one, Feasible):
+            continue
+        name = next((name for name in one.names if parameters[name].when), None)
+        if name is None:
+            continue
+        if not isinstance(one, Linear) or one.equality:
+            kind = "an equality" if isinstance(one, Linear) else "a count"
+            raise InvalidInputError(
+                f"Box: constraint '{one}' is {kind} and names {name!r}, which exists only if "
+                f"{parameters[name].when[0]}. Only inequalities hold where their parameters exist. "
+                "Write inequalities, or declare the parameter without When"
+            )
+        for other in one.names:
+            if _has_text(parameters[other]):
+                raise InvalidInputError(
+                    f"Box: constraint '{one}' needs numbers, and parameter {other!r} has texts"
+                )
+        found.append(one)
+    return found

@@ -12,7 +12,6 @@ import numpy as np
 from bo_invert.domains.conditions import all_values
 from bo_invert.domains.constrained_box import ConstrainedBox
 from bo_invert.domains.fixed import Fixed
-from bo_invert.domains.input_constraints import Feasible
 from bo_invert.domains.named_points import project_named
 from bo_invert.domains.parameters import Parameter
 from bo_invert.domains.search_domain import Domain
@@ -111,7 +110,7 @@ def _solutions(domain: Domain, point: Array, real: Mask) -> Array | None:
     convex, and the normal cone of a single point is the whole space. Two solutions whose middle is
     a solution, too, belong to a continuum.
     """
-    if any(isinstance(one, Feasible) for one in domain.constraints) or not domain.constraints:
+    if not isinstance(domain, ConstrainedBox) or domain.feasible.functions:
         return None
     starts = np.repeat(point[None], _STARTS, axis=0)
     starts[:, real] = np.random.default_rng(0).random((_STARTS, int(real.sum())))

@@ -14,6 +14,9 @@ from bo_invert.types import Array, Mask
 _ROUNDS = 24
 """Largest number of moves of a discrete parameter by one value in a repair. Engineering choice: a
 rounded mixture of 20 parts needs at most 10."""
+_TIGHT = 0.1
+"""Part of the tolerances of conditional constraints in projections, dimensionless. Engineering
+choice: above rounding."""
 _BISECTIONS = 30
 """Number of bisections between a point and a feasible one. Engineering choice: an error of 1e-9 of
 their distance."""
@@ -65,7 +68,9 @@ class FeasibleSet(ConstraintSystem):
         mask = np.ones(len(points), dtype=bool) if among is None else among.copy()
         if self.functions and mask.any():
             values = self.values(points[mask])
-            found = [one.holds(values, self.widths) for one in self.functions]
+            # Bisections end at the edge, so that a part of the tolerance must be left.
+            widths = {name: _TIGHT * width for name, width in self.widths.items()}
+            found = [one.holds(values, widths) for one in self.functions]
             mask[mask] = np.all(found, axis=0)
         return mask
 

@@ -61,6 +61,8 @@ class InputConstraint(ABC):
 class Linear(InputConstraint):
     """Linear constraint ``lower <= sum_i c_i x_i <= upper``; an equality if both are equal.
 
+    It holds in designs that lack one of its conditional parameters.
+
     Args:
         coefficients: coefficient ``c_i`` of each parameter, not 0.
         lower: lower bound, -inf for none.
@@ -119,7 +121,8 @@ class Linear(InputConstraint):
         left = self.left_side(values)
         reach = sum(abs(c) * widths[name] for name, c in self.coefficients.items())
         slack = (EQUALITY_TOLERANCE if self.equality else TOLERANCE) * reach
-        return np.asarray((left >= self.lower - slack) & (left <= self.upper + slack))
+        inside = (left >= self.lower - slack) & (left <= self.upper + slack)
+        return np.asarray(inside | np.isnan(left))  # NaN: a parameter does not exist here
 
     def state(self, values: Columns) -> str:
         return f"the left side is {self.left_side(values)[0]:.9g}"
@@ -214,7 +217,7 @@ class Count(InputConstraint):
         return np.asarray((count >= self.least) & (count <= self.most) & ~small)
 
     def state(self, values: Columns) -> str:
-        used = [name for name in self.of if float(values[name][0]) != 0.0]
+        used = [name for name in self.of if abs(float(values[name][0])) > 0.0]  # not NaN
         return f"non-zero are {', '.join(used) or 'none'}"
 
     def to_json(self) -> JSON:

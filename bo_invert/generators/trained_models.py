@@ -66,7 +66,8 @@ def decoding(model: object, codes: Array, device: str | torch.device | None) -> 
     failures: list[Exception] = []
     parts = [_method(model, "decode"), _itself(model), *_attributes(model, _DECODERS)]
     parts += [_method(model, "inverse_transform"), _method(model, "predict")]
-    for network in _forms(parts, "Latent: the decoder", device):
+    networks = list(_forms(parts, "Latent: the decoder", device))
+    for network in networks:
         for shape in None, (codes.shape[1], 1, 1):
             called = network.at((), shape)
             output, failure = attempted(partial(called.raw, codes))
@@ -76,8 +77,8 @@ def decoding(model: object, codes: Array, device: str | torch.device | None) -> 
     cause = _informative(failures)
     raise InvalidInputError(
         f"Latent: the decoder fails on {len(codes)} rows of shape {codes.shape[1:]}: "
-        f"{type(cause).__name__}: {cause}. {_advice(model, codes.shape[1], failures)}Check that "
-        "dim is the length of a code."
+        f"{type(cause).__name__}: {cause}. {_advice(model, codes, networks, failures)}Check "
+        "that dim is the length of a code."
     ) from cause
 
 
@@ -315,31 +316,78 @@ def _informative(failures: Sequence[Exception]) -> Exception:
     return min(failures, key=rank)
 
 
-def _advice(model: object, dim: int, failures: Sequence[Exception]) -> str:
-    """Return a sentence that says what to write instead; empty if the cause is unknown."""
+def _advice(
+    model: object, codes: Array, networks: Sequence[Network], failures: Sequence[Exception]
+) -> str:
+    """Return a sentence that says what to write instead; empty if the cause is unknown.
+
+    Args:
+        model: model of the user.
+        codes: codes that it does not accept, shape ``(n, dim)``.
+        networks: calls of the model and of its parts.
+        failures: failures of these calls.
+    """
     text = " ".join(map(str, failures))
     if re.search(r"missing \d+ required positional argument", text):
         return (
             "It needs more inputs than the code. Write decoder=lambda z: model.decode(z, label) "
             "with fixed values. "
         )
-    sizes = [getattr(model, name, None) for name in _SIZES]
-    layer = re.search(r"shapes cannot be multiplied \(\d+x\d+ and (\d+)x\d+\)", text)
-    length = next((one for one in sizes if isinstance(one, int)), layer and int(layer[1]))
-    if length and length != dim:
-        children = [name for name, _ in model.named_children()] if is_torch_module(model) else []
-        if children and _method(model, "decode") is None and length not in sizes:
-            return (
-                f"If it is a decoder, its codes have length {length}: write dim={length}. If it is "
-                f"a whole autoencoder, pass the part that decodes; {children} are its parts. "
-            )
-        return f"It takes codes of length {length}: write dim={length}. "
+    children = [name for name, _ in model.named_children()] if is_torch_module(model) else []
+    lengths = _code_lengths(model, text)
+    whole = 0
+    for length in lengths:
+        accepted = _accepting(networks, codes, length)
+        if accepted and not all(accepted):
+            return f"It takes codes of length {length}: write dim={length}. "
+        whole = whole or (length if accepted else 0)
+    if whole and children:
+        return (
+            f"It takes and returns rows of length {whole}, like a whole autoencoder: pass the part "
+            f"that decodes; {children} are its parts. "
+        )
+    if whole:
+        return f"It takes codes of length {whole}: write dim={whole}. "
     if re.search(r"[Ee]xpected .*(3D|4D)|expected .* to have \d+ channels", text):
         return (
             "Its codes are images. Write decoder=lambda z: model.decode(z.reshape(-1, c, h, w)) "
             "and dim=c*h*w. "
         )
-    if is_torch_module(model) and _method(model, "decode") is None:
-        children = [name for name, _ in model.named_children()]
+    if children and _method(model, "decode") is None:
         return f"Pass the part that decodes, or a function of it; {children} are its parts. "
     return ""
+
+
+_LENGTHS = (
+    r"shapes cannot be multiplied \(\d+x\d+ and (\d+)x\d+\)",
+    r"size (\d+) is different from \d+",
+    r"shape '\[-1, (\d+)(?:, 1)*\]'",
+    r"Provided sizes \[(\d+)(?:, 1)*\]",
+    r"is expecting (\d+) features",
+)
+"""Lengths of rows in messages of torch, numpy and scikit-learn."""
+
+
+def _code_lengths(model: object, text: str) -> list[int]:
+    """Return lengths of codes that a model may take: its attributes, then those in messages."""
+    known = [getattr(model, name, None) for name in _SIZES]
+    sizes = [one for one in known if isinstance(one, int)]
+    sizes += [int(found) for pattern in _LENGTHS for found in re.findall(pattern, text)]
+    return list(dict.fromkeys(sizes))
+
+
+def _accepting(networks: Sequence[Network], codes: Array, length: int) -> list[bool]:
+    """Return an entry for each call that accepts codes of a length: True if it returns rows of it.
+
+    A whole autoencoder accepts designs and returns designs.
+    """
+    found = []
+    for network in networks:
+        for shape in None, (length, 1, 1):
+            called = network.at((), shape)
+            output, failure = attempted(partial(called.raw, np.zeros((len(codes), length))))
+            if failure is None:
+                designs = as_array(at(output, design_path(output, len(codes))))
+                found.append(getattr(designs, "shape", ())[1:] == (length,))
+                break
+    return found

@@ -18,7 +18,7 @@ from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.single_output import Maximize, Minimize
 from bo_invert.problems.problem import Problem
 from bo_invert.spaces.box import Box
-from bo_invert.strategies.base import Strategy
+from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.study.study import Study
 from bo_invert.types import JSON, Trial
 
@@ -78,6 +78,7 @@ class BoInvertSampler(BaseSampler):
         independent_sampler: BaseSampler | None = None,
         **options: JSON,
     ) -> None:
+        from_spec(strategy, **options)  # fails for an unknown name or option
         self._strategy, self._options = strategy, options
         fresh = np.random.SeedSequence().generate_state(1)
         self._seed = int(fresh[0]) if seed is None else seed

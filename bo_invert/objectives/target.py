@@ -113,10 +113,15 @@ class Target(Objective):
         wanted = self.entries.wanted
         unnamed = wanted - (len(self.outputs) - (self.entries.count - wanted))
         if unnamed and wanted != len(outputs):
+            remedy = (
+                "give one value per output, or name the outputs you mean: Target({'name': value})"
+            )
+            if wanted == 2 and len(outputs) == 1:
+                given = {outputs[0]: self.entries.lower}
+                remedy = f"write a range of one output with its name: Target({given})"
             raise InvalidInputError(
                 f"{self}: the target has {wanted} value{'s' * (wanted != 1)}, "
-                f"the oracle has outputs {list(outputs)}; give one value per output, or name the "
-                "outputs you mean: Target({'name': value})"
+                f"the oracle has outputs {list(outputs)}; {remedy}"
             )
         bound = copy.copy(self)  # ``replace`` fails, because fields differ from arguments
         named = tuple(output_position(name, outputs, str(self)) for name in self.outputs)

@@ -18,6 +18,11 @@ MISMATCH = "mismatch with the problem: "
 #: Prefixes of such reasons in logs; version 0.1 wrote the second one.
 MISMATCHES = (MISMATCH, "it does not fit the problem: ")
 
+RANGE_HINT = (
+    "Two numbers in a Target are values of two outputs. Write a range of one output with its name: "
+    "Target({'y': (low, high)})"
+)
+"""Remedy for a range that was read as two outputs."""
 
 Tensor = Any
 """Array of numpy or tensor of torch."""
@@ -136,6 +141,8 @@ def shaped_outputs(raw: object, outputs: Sequence[str], own: Sequence[str] | Non
             listed = ", ".join(map(repr, names)) + (", ..." if len(y) > len(names) else "")
             hint = f". Name all {len(y)} in Problem(outputs=[{listed}]). "
             hint += _naming(names, len(outputs))
+        elif y.size == 1 and tuple(outputs) == ("y0", "y1"):  # names of ``Target((low, high))``
+            hint = f". {RANGE_HINT}"
         raise FailedError(
             f"{MISMATCH}outputs must have shape ({width},) for {list(own or outputs)}, "
             f"got {y.shape}{hint}"

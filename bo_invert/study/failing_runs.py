@@ -5,6 +5,7 @@ from __future__ import annotations
 from bo_invert.errors import warn_user
 from bo_invert.history import History
 from bo_invert.oracles.base import MISMATCHES
+from bo_invert.oracles.raw_outputs import RANGE_HINT
 from bo_invert.report.table import counted
 from bo_invert.storage.journal_base import JournalBase
 
@@ -36,7 +37,13 @@ def failure_reasons(journal: JournalBase) -> list[str] | None:
 def is_hopeless(journal: JournalBase) -> bool:
     """Return True if the answers of the oracle do not fit the problem and never did."""
     reasons = failure_reasons(journal) or []
-    return sum(reason.startswith(MISMATCHES) for reason in reasons) >= MISMATCH_LIMIT
+    return _is_mistake([reason for reason in reasons if reason.startswith(MISMATCHES)])
+
+
+def _is_mistake(mismatches: list[str]) -> bool:
+    """Return True if answers that do not fit are a mistake in the problem."""
+    several = len(mismatches) >= MISMATCH_LIMIT
+    return several or any(RANGE_HINT in reason for reason in mismatches)
 
 
 class Watchdog:
@@ -64,10 +71,11 @@ class Watchdog:
         mismatches = [reason for reason in reasons or () if reason.startswith(MISMATCHES)]
         if reasons is None:
             self._silent = True
-        elif len(mismatches) >= MISMATCH_LIMIT:
+        elif _is_mistake(mismatches):
             self.hopeless = True
             advice = "The run ends here, because more calls cannot help. Correct the problem."
-            self._warn(f"the first {len(reasons)} trials failed", mismatches[-1], advice)
+            first = f"first {len(reasons)} trials" if len(reasons) > 1 else "first trial"
+            self._warn(f"the {first} failed", mismatches[-1], advice)
         elif len(reasons) >= FAILURE_LIMIT:
             advice = "The run continues; stop it if the oracle is broken."
             self._warn(f"the first {len(reasons)} trials failed", reasons[-1], advice)

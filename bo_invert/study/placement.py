@@ -153,14 +153,20 @@ def conditions(
         for name, value in given.items():
             point[axes.index(name)] = number(value)
         return Place(point).compared(trial)
+    # A changed condition may activate parameters that the suggestion lacks, and vice versa.
+    row = {**trial_values(known, domain), **given}
     try:
-        # A changed condition may activate parameters that the suggestion lacks, and vice versa.
-        found = place(space, {**trial_values(known, domain), **given}, outside == "model")
-        return found.compared(trial)
+        return place(space, row, outside == "model").compared(trial)
     except InvalidInputError as error:
-        raise InvalidInputError(
-            f"at: {error}. Write outside='model' to record it for the models only"
-        ) from None
+        hint = ". Write outside='model' to record it for the models only"
+        raise InvalidInputError(f"at: {error}{hint if lies_outside(space, row) else ''}") from None
+
+
+def lies_outside(space: Space, row: Mapping[str, Any]) -> bool:
+    """Return True if a design can be recorded, but lies outside the search domain."""
+    with suppress(InvalidInputError):
+        return place(space, row, True).outside
+    return False
 
 
 def outside_observations(

@@ -24,7 +24,7 @@ from bo_invert.registry import did_you_mean
 from bo_invert.report.dataframe import trial_record
 from bo_invert.study.csv_table import Row, Table
 from bo_invert.study.pending import TRIAL
-from bo_invert.study.placement import Outside, Place, place, read_extra
+from bo_invert.study.placement import Outside, Place, lies_outside, place, read_extra
 from bo_invert.types import JSON, Query, State, Trial
 from bo_invert.user_data import number, scalar
 
@@ -168,19 +168,13 @@ class RowReader:
         try:
             return place(self._problem.space, given, self._outside == "model")
         except InvalidInputError as error:
-            if not self._recordable(given):
+            if not lies_outside(self._problem.space, given):
                 raise
             if self._outside == "skip":
                 raise _OutsideError(str(error)) from None
             raise InvalidInputError(
                 f"{error}. Use outside='model' to record it for the models only"
             ) from None
-
-    def _recordable(self, given: dict[str, Any]) -> bool:
-        """Return True if the design only lies outside the search domain."""
-        with suppress(InvalidInputError):
-            return place(self._problem.space, given, True).outside
-        return False
 
     def _value(self, name: str, cell: object) -> object:
         """Return the value of a parameter in a cell, text as a number if the parameter has none."""

@@ -211,7 +211,7 @@ def test_other_wrong_boxes() -> None:
     with pytest.raises(bi.InvalidInputError, match="exists only if"):
         bi.Box(
             {"s": bi.Choice("u", "v"), "w": bi.When("s", "u", {"p": bi.Float(0, 1)}), **reals(1)},
-            constraints="p + x0 <= 1",
+            constraints="p + x0 == 1",
         )
 
 
@@ -289,3 +289,36 @@ def test_designs_of_the_user_need_no_fixed_values() -> None:
     )
     with pytest.raises(bi.InvalidInputError, match="'oil' is not the fixed value 'water'"):
         study.enqueue({"x": 0.5, "solvent": "oil"})
+
+
+CONDITIONAL = {
+    "kind": bi.Choice("x", "y", "z"),
+    "d": bi.When("kind", ["x", "z"], bi.Float(0, 1)),
+    "e": bi.Float(0, 1),
+    "g": bi.When("kind", "y", bi.Float(0, 1)),
+}
+
+
+@pytest.mark.parametrize("strategy", ["random", "gp", "cmaes", "forest"])
+def test_inequalities_hold_where_their_parameters_exist(strategy: str) -> None:
+    space = bi.Box(CONDITIONAL, constraints=["d + e <= 0.7", "g <= e", "0.2 <= e"])
+    problem = bi.Problem(space, lambda v: v["e"] - v.get("d", 0.4), bi.Minimize())
+    study = bi.Study.create("c", problem, strategy, seed=0).run(14)
+    designs = [trial.design for trial in study.trials]
+    assert {design["kind"] for design in designs} >= {"x", "y"}
+    for design in designs:
+        assert design["e"] >= 0.2 - 1e-9
+        assert "d" not in design or design["d"] + design["e"] <= 0.7 + 1e-9
+        assert "g" not in design or design["g"] <= design["e"] + 1e-9
+    with pytest.raises(bi.InvalidInputError, match=r"d \+ e <= 0\.7"):
+        study.enqueue({"kind": "x", "d": 0.5, "e": 0.3})
+    study.enqueue({"kind": "y", "g": 0.1, "e": 0.9})  # without d
+    stored = stored_domain(study.journal.header["problem"])
+    assert stored is not None
+    assert not stored.satisfied(space.encode([{"kind": "x", "d": 0.5, "e": 0.3}]))[0]
+
+
+@pytest.mark.parametrize("constraint", ["d + e == 1", "at most 1 of d, e", "d + kind <= 1"])
+def test_other_constraints_on_conditional_parameters_are_explained(constraint: str) -> None:
+    with pytest.raises(bi.InvalidInputError, match=r"without When|has texts"):
+        bi.Box(CONDITIONAL, constraints=constraint)

@@ -495,3 +495,46 @@ def test_what_cannot_be_used_is_an_error_with_advice(
 ) -> None:
     with pytest.raises(bi.InvalidInputError, match=message):
         make()
+
+
+class TwoParts(nn.Module):
+    """Autoencoder of 64 pixels with codes of length 5, without a method ``decode``."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
+        setattr(self, names[0], nn.Linear(64, 5))
+        setattr(self, names[1], nn.Linear(5, 64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = (getattr(self, name) for name in self.names)
+        return second(first(x))
+
+
+class Reshaping(TwoParts):
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self.decoder(z.view(-1, 5))
+
+
+@pytest.mark.parametrize(
+    ("model", "advice"),
+    [
+        (TwoParts("encoder", "decoder"), "It takes codes of length 5: write dim=5"),
+        (Reshaping("encoder", "decoder"), "write dim=5"),
+        (
+            TwoParts("enc", "dec"),
+            r"rows of length 64, like a whole autoencoder: .*\['enc', 'dec'\]",
+        ),
+        (nn.Sequential(nn.Linear(5, 9), nn.Linear(9, 64)), "write dim=5"),
+        (nn.Sequential(nn.Unflatten(1, (5, 1, 1)), nn.ConvTranspose2d(5, 1, 8)), "write dim=5"),
+        (PCA(5).fit(np.random.default_rng(0).random((9, 6))), "write dim=5"),
+    ],
+)
+def test_the_advised_length_of_a_code_is_one_that_the_decoder_accepts(
+    model: Any, advice: str
+) -> None:
+    with pytest.raises(bi.InvalidInputError, match=advice) as refused:
+        bi.Latent(model, dim=7)
+    assert "write dim=64" not in str(refused.value)
+    if "dim=5" in advice:
+        assert bi.Latent(model, dim=5).domain.dim == 5

@@ -209,3 +209,10 @@ def test_several_objectives() -> None:
 def test_every_registered_name_is_accepted() -> None:
     for name in registry.names("strategies"):
         assert BoInvertSampler(name) is not None
+
+
+def test_an_unknown_strategy_or_option_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"no strategies named 'nope'"):
+        BoInvertSampler("nope")
+    with pytest.raises(ValueError, match="no option kernl"):
+        BoInvertSampler("gp", kernl="matern")

@@ -148,3 +148,29 @@ def test_every_model_of_targets_reaches_ranges(strategy: str) -> None:
     assert best is not None
     assert best.loss == 0.0
     assert len(study.trials) < 60  # the run ends at the first trial within all ranges
+
+
+def test_two_numbers_for_one_output_are_refused_with_the_range() -> None:
+    box = Box([0.0], [1.0])
+    with pytest.raises(InvalidInputError, match=r"Target\({'y': \(0\.4, 0\.6\)}\)"):
+        Problem(box, None, Target((0.4, 0.6)), outputs=["y"])
+    calls: list[float] = []
+
+    def single(x: np.ndarray) -> float:
+        calls.append(float(x[0]))
+        return float(x[0])
+
+    study = Study.create("one", Problem(box, single, Target((0.4, 0.6))), "random")
+    with pytest.warns(UserWarning, match=r"range of one output.*Target\({'y': \(low, high\)}\)"):
+        study.run(20)
+    assert len(calls) == 1
+    hand = Study.create("hand", Problem(box, None, Target((0.4, 0.6))), "random")
+    with pytest.raises(InvalidInputError, match="range of one output"):
+        hand.tell(hand.ask()[0], 0.5)
+
+
+def test_two_numbers_are_values_of_two_outputs() -> None:
+    problem = Problem(Box([0.0], [1.0]), lambda x: [x[0], 1 - x[0]], Target((0.4, 0.6)))
+    study = Study.create("two", problem, "random").run(5)
+    assert study.best is not None
+    assert len(study.best.y) == 2
