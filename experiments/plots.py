@@ -2,8 +2,9 @@
 
     python experiments/plots.py [--out docs/images]
 
-The study has 8 past observations and 40 calls (seed 0); it takes half a minute. Screenshots of the
-report need Playwright and Chromium.
+The study has 8 past observations and 40 calls (seed 0). A mixture of four parts and a beam with two
+criteria have 24 calls each (seed 0). All take about a minute. Screenshots of the reports need
+Playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,47 @@ def reactor_study() -> bi.Study:
     return study.run(40)
 
 
+def mixture_study() -> bi.Study:
+    """Return a study of a detergent whose parts sum to one."""
+    space = bi.Box(
+        {**dict.fromkeys(("water", "oil", "soap"), bi.Float(0, 1)), "salt": bi.Float(0, 0.3),
+         "temperature": bi.Float(20, 80)},
+        constraints=["water + oil + soap + salt == 1", "soap <= 0.6"],
+    )  # fmt: skip
+    problem = bi.Problem(
+        space,
+        lambda p: {
+            "foam": 100 * p["soap"] * p["water"] - 20 * p["oil"] ** 2
+            + p["salt"] * p["temperature"] / 20,
+            "cost": 3 * p["soap"] + p["oil"],
+        },
+        bi.Maximize("foam"), outputs=["foam", "cost"], constraints=["cost <= 1.6"],
+        units={"temperature": "°C", "foam": "mm", "cost": "€/kg"},
+    )  # fmt: skip
+    return bi.Study.create("detergent", problem, seed=0).run(24)
+
+
+def beam_study() -> bi.Study:
+    """Return a study of a beam that should be light and stiff."""
+    space = bi.Box(
+        {"height": bi.Float(1, 10), "width": bi.Float(1, 5), "material": bi.Choice("steel", "wood")}
+    )
+
+    def beam(p: dict[str, Any]) -> dict[str, float]:
+        density, modulus = (7.8, 210.0) if p["material"] == "steel" else (0.6, 11.0)
+        return {
+            "mass": density * p["height"] * p["width"],
+            "stiffness": modulus * p["width"] * p["height"] ** 3 / 12.0,
+        }
+
+    problem = bi.Problem(
+        space, beam, bi.Pareto(bi.Minimize("mass"), bi.Maximize("stiffness")),
+        outputs=["mass", "stiffness"], constraints=["mass <= 200"],
+        units={"height": "cm", "width": "cm", "mass": "g/cm", "stiffness": "kN cm²"},
+    )  # fmt: skip
+    return bi.Study.create("beam", problem, seed=0).run(24)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
@@ -70,22 +113,26 @@ def main() -> None:
         getattr(study.plot, name)().save(out / f"plot_{name}.png", width=1100, scale=1.0)
     front = study.plot.pareto_front({"cost": "minimize", "yield": "maximize"})
     front.save(out / "plot_pareto_front.png", width=1100, scale=1.0)
-    screenshots(study, out)
+    mixture = mixture_study()
+    for name in ("contour", "slice", "param_importances"):
+        getattr(mixture.plot, name)().save(out / f"mixture_{name}.png", width=1100, scale=1.0)
+    screenshots(study, out, "report", WIDTHS)
+    screenshots(beam_study(), out, "front_report", WIDTHS[:1])
 
 
-def screenshots(study: bi.Study, out: Path) -> None:
-    """Write pictures of the report at the widths of ``WIDTHS``."""
+def screenshots(study: bi.Study, out: Path, name: str, widths: Sequence[int]) -> None:
+    """Write pictures ``name_width.png`` of the report of a study."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         page_file = study.report(Path(folder) / "report.html")
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for width in WIDTHS:
+        for width in widths:
             page = browser.new_page(viewport={"width": width, "height": 1600})
             page.goto(page_file.as_uri())
             page.wait_for_timeout(3000)
-            page.screenshot(path=out / f"report_{width}.png")
+            page.screenshot(path=out / f"{name}_{width}.png")
 
 
 if __name__ == "__main__":

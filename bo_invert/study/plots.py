@@ -127,6 +127,8 @@ class StudyPlots:
     def slice(self, params: Sequence[str] | None = None, target: str | None = None) -> Plot:
         """Plot values over each parameter, with the model through the trial to act on.
 
+        Inside of constraints, the other parameters follow; see ``docs/plots.md``.
+
         Args:
             params: Names of parameters. Default: all, at most 12.
             target: Output to show. Default: the value that the objective rates.
@@ -134,7 +136,7 @@ class StudyPlots:
         return self._made(lambda data: slice_chart(data, params, target))
 
     def contour(self, params: Sequence[str] | None = None, target: str | None = None) -> Plot:
-        """Plot the model over pairs of parameters, with excluded regions.
+        """Plot the model over pairs of parameters, and three parts of a mixture as a triangle.
 
         Args:
             params: Names of two or more parameters. Default: the four most important ones.
@@ -160,6 +162,8 @@ class StudyPlots:
         self, params: Sequence[str] | None = None, target: str | None = None
     ) -> Plot:
         """Plot the importance of each parameter: Sobol indices of the model with intervals.
+
+        Inside of constraints, they are Shapley effects.
 
         Args:
             params: Names of parameters. Default: the 20 most important ones.

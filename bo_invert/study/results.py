@@ -154,6 +154,8 @@ class StudyResults:
     def solutions(self, count: int = 1) -> Solutions:
         """Return the best ``count`` different designs with verdicts of the judge and plausibility.
 
+        For a ``Pareto`` objective, they are spread over the front.
+
         The judge of the problem is called once for each. The result counts these calls; no
         ledger does, because no strategy sees the answers. For a noisy oracle, the recommended
         trial comes first.

@@ -83,7 +83,9 @@ def ternary_panel(view: ModelView, mixture: Mixture, names: Sequence[str]) -> Pa
     others = [name for name in mixture.weights if name not in names]
     at = data.domain.values(base[None])[0]
     size = mixture.total - sum(mixture.weights[n] * at[n] for n in others) - float(lows.sum())
-    title = f"{', '.join(names)}" + "".join(f"; {name} = {float(at[name]):.3g}" for name in others)
+    title = f"{', '.join(names)}" + "".join(
+        f"; {name} = {_amount(float(at[name]), mixture.total)}" for name in others
+    )
     bare = Axis(ticks=(), bounds=(-0.16, 1.16)), Axis(ticks=(), bounds=(-0.17, _HIGH + 0.12))
     if size <= _LEAST * max(abs(mixture.total), 1e-300):
         return Panel(
@@ -121,6 +123,11 @@ def ternary_panel(view: ModelView, mixture: Mixture, names: Sequence[str]) -> Pa
         *bare, tuple(layers), title=title, bare=True, equal=True, height=370,
         reason=outside_reason(data, names),
     )  # fmt: skip
+
+
+def _amount(value: float, total: float) -> str:
+    """Return an amount with three digits; rounding errors are 0."""
+    return f"{value:.3g}" if abs(value) > _LEAST * abs(total) else "0"
 
 
 def _place(shares: Array) -> Array:
