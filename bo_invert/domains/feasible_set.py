@@ -15,8 +15,7 @@ _ROUNDS = 24
 """Largest number of moves of a discrete parameter by one value in a repair. Engineering choice: a
 rounded mixture of 20 parts needs at most 10."""
 _TIGHT = 0.1
-"""Part of the tolerances of conditional constraints in projections, dimensionless. Engineering
-choice: above rounding."""
+"""Part of a tolerance that projections use, dimensionless. Engineering choice: above rounding."""
 _BISECTIONS = 30
 """Number of bisections between a point and a feasible one. Engineering choice: an error of 1e-9 of
 their distance."""
