@@ -75,9 +75,10 @@ def polish(
     settings: Settings = None,
     how: Shape = "table",
     quiet: Quiet = False,
+    token: Token = None,
 ) -> None:
     """Refine the best point of a study by further calls."""
-    study = opened(name, storage, problem, settings, None)
+    study = opened(name, storage, problem, settings, token)
     study.polish(budget, batch=batch, executor=executor, progress=not quiet)
     best = study.best
     emit(study_record(study.journal, best, how) | best_record(study.journal, best), how)

@@ -25,6 +25,7 @@ class ProposalRequest:
         count: number of queries.
         budget: largest number of calls of the study; None for no limit.
         fixed: names and values of the fixed parameters.
+        refine: refine the best point.
     """
 
     study: str
@@ -32,6 +33,7 @@ class ProposalRequest:
     count: int
     budget: int | None
     fixed: FixedValues = ()
+    refine: bool = False
 
 
 _studies = LRUCache[tuple[str | Path, str], Study](lambda study: journal_bytes(study.journal))
@@ -64,7 +66,8 @@ def propose(
             study = _studies.store(key, Study.open(request.study, store, problem))
         view = study.journal.view(request.budget)
         count = int(min(request.count, view.room))
-        propose = partial(study.propose, fixed=request.fixed)
+        noisy = study.refined_noise() if request.refine else None
+        propose = partial(study.propose, fixed=request.fixed, noisy=noisy)
         return propose(request.budget, view, count) if count > 0 else None
     except BoInvertError:
         _studies.pop(key, None)

@@ -90,8 +90,8 @@ class AskProcesses:
         return reply
 
 
-Plan = tuple[int | None, FixedValues]
-"""Budget and fixed values of an ask."""
+Plan = tuple[int | None, FixedValues, bool]
+"""Budget and fixed values of an ask, and True if it refines the best point."""
 
 
 @dataclass
@@ -105,8 +105,9 @@ class _PendingAsk:
 
     @property
     def plan(self) -> Plan:
-        """Budget and fixed values; one call of the strategy serves asks with the same ones."""
-        return self.budget, self.request.assignment.fixed
+        """Basis of the proposals; one call of the strategy serves asks with the same plan."""
+        assignment = self.request.assignment
+        return self.budget, assignment.fixed, assignment.refine
 
     def resolve(self, trials: list[Trial]) -> None:
         if not self.future.done():
@@ -166,7 +167,7 @@ class AskQueue:
 
     async def _resolve(self, plan: Plan, group: list[_PendingAsk]) -> None:
         """Resolve asks with ready trials, and the others with one call of the strategy."""
-        budget, _ = plan
+        budget, *_ = plan
         incomplete: list[tuple[_PendingAsk, list[Trial]]] = []
         for ask in group:
             trials, complete = await self.thread(self.journal.take_ready, ask.request, budget)

@@ -129,6 +129,13 @@ class AskRequest(
             '`{"solvent": "water"}`. Waiting trials with other values are left out.',
         ),
     ] = {}
+    refine: Annotated[
+        bool,
+        Field(
+            description="Refine the best point by descents, Gauss-Newton steps or a local model, "
+            "instead of a proposal of the strategy; needs an observation."
+        ),
+    ] = False
     under_way: Annotated[
         Annotated[list[Count], Field(max_length=BATCH)],
         Field(

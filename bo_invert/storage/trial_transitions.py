@@ -54,6 +54,8 @@ class Assignment:
         fixed: Names and values of parameters that do not vary in this ask.
         suits: Function that is True of points with the fixed values. Waiting trials at other points
             are not started. None for all points.
+        refine: Proposals refine the best point, instead of those of the strategy; see
+            ``Study.polish``.
     """
 
     worker: str | None = None
@@ -63,6 +65,7 @@ class Assignment:
     under_way: Collection[int] = ()
     fixed: tuple[tuple[str, str | bool | int | float], ...] = ()
     suits: Callable[[Array], bool] | None = None
+    refine: bool = False
 
 
 def start(log: Log, numbers: Sequence[int], assignment: Assignment) -> list[JSON]:

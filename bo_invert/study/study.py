@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from bo_invert.domains.constrained_box import FixedValues, fix_values
-from bo_invert.errors import InvalidInputError, StudyExistsError, blank, require
+from bo_invert.errors import StudyExistsError, blank, require
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import warn_of_changes
@@ -38,7 +38,6 @@ from bo_invert.study.header import (
 from bo_invert.study.proposals import assignment_of, proposal_of
 from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.records import StudyRecords
-from bo_invert.study.refinement import refining_strategies
 from bo_invert.study.repeated_designs import RepeatedDesigns
 from bo_invert.study.run_options import RunOptions
 from bo_invert.study.runner import run
@@ -306,20 +305,12 @@ class Study(CopiedByReopening, StudyRecords):
             This study.
 
         Raises:
-            InvalidInputError: There is no observation, the problem has no oracle, or the study is
-                on a server, whose strategy proposes all trials.
+            InvalidInputError: There is no observation, or the problem has no oracle.
         """
         budget = whole_number("polish", "budget", budget)
-        if not isinstance(self.journal, Journal):
-            raise InvalidInputError(
-                f"polish: study {self.name!r} is on a server, which asks the strategy of the "
-                "study. Create the study with strategy='polish'"
-            )
-        statement, history = self.statement, self.history
-        noisy = self._model_noise(statement, history)
-        refining_strategies(statement, history, noisy)  # fails without an observation
+        noisy = self.refined_noise()
         options = RunOptions(
-            budget=history.calls + budget, batch=batch, executor=executor, timeout=timeout,
+            budget=self.history.calls + budget, batch=batch, executor=executor, timeout=timeout,
             label=self.name if progress else "",
         )  # fmt: skip
         run(self._require_problem(), self.journal, partial(self.take, noisy=noisy), options)
@@ -342,6 +333,8 @@ class Study(CopiedByReopening, StudyRecords):
         count = whole_number("ask", "count", count)
         budget = None if budget is None else whole_number("ask", "budget", budget)
         self._require_problem()
+        if noisy is not None:
+            assignment = replace(assignment, refine=True)
 
         def start(wanted: int) -> list[Trial]:
             propose = partial(self.propose, budget, fixed=assignment.fixed, noisy=noisy)

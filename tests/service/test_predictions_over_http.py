@@ -76,5 +76,34 @@ def test_the_outlook_and_the_end_of_a_run_are_on_the_server(
     assert study.ended.endswith("calls are billed")
     answer = httpx.get(f"{served.url}/v1/studies/costs/outlook", headers=headers).json()
     assert answer["ended"] == study.ended
-    with pytest.raises(InvalidInputError, match="is on a server"):
+
+
+def test_a_study_on_a_server_is_polished(served: Served) -> None:
+    study = bi.Study.create("polish", problem(), "random", storage=served.url, token=served.token)
+    with pytest.raises(InvalidInputError, match="no observation to refine"):
         study.polish(3)
+    study.run(12)
+    best = study.best
+    study.polish(6)
+    assert len(study.trials) == 18
+    assert study.best.loss <= best.loss
+    assert all(t.query.meta["why"].startswith("polish:") for t in study.trials[12:])
+    study.run(20)
+    assert study.trials[-1].origin == "random"
+
+
+def test_a_reader_may_predict_and_may_not_write(served: Served, study: bi.Study) -> None:
+    """A prediction is a read, although its designs are sent in a POST request."""
+
+    def send(path: str, body: object) -> int:
+        headers = {"Authorization": f"Bearer {served.reader}"}
+        url = f"{served.url}/v1/studies/costs/{path}"
+        return httpx.post(url, json=body, headers=headers).status_code
+
+    count = len(study.trials)
+    assert send("predict", {"parameters": DESIGNS}) == 200
+    for path in ("ask", "table", "results", "observations", "enqueue", "trials/0/amend", "end"):
+        assert send(path, {}) == 403
+    assert len(bi.Study.open("costs", served.url, token=served.reader).trials) == count
+    reader = bi.Study.open("costs", served.url, token=served.reader)
+    assert reader.predict(DESIGNS).loss.mean.shape == (2,)
