@@ -76,7 +76,7 @@ def judged(study: bi.Study, name: str, seed: int, storage: str) -> JSON:
         seen = count
         noisy = history.noise_observed
         predictor = fit_predictor(statement, history, noisy=noisy)
-        found = outlook(predictor, history, noisy, goal)
+        found = outlook(predictor, history, noisy, goal, best_so_far(history.trials))
         rows.append(found.to_json())
     calls, losses = best_so_far(study.trials)
     falls = np.flatnonzero(losses < np.concatenate([[np.inf], losses[:-1]]))

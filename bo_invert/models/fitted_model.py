@@ -175,6 +175,8 @@ def fit_model(
         outputs.warp_directions if warp else None,
         column_structure(statement.domain) if points else None,
     )
+    if isinstance(statement.objective, Pareto):
+        search_space = search_space.for_several_criteria()
     surrogate = fit_surrogate(
         inputs[rows], outputs.values, memo, search_space, device=device, total=len(inputs)
     )

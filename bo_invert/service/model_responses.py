@@ -37,7 +37,7 @@ class PredictionsResponse(ResponseBody):
 
 
 class OutlookResponse(ResponseBody):
-    """Gain that further calls can bring, in units of the loss."""
+    """Gain that further calls can bring, in units of the loss, or hypervolume for `pareto`."""
 
     decided: Annotated[bool, Field(description="False if no model predicts the outputs.")]
     why: Annotated[str, Field(description="Reason if it is not decided.")]

@@ -144,13 +144,11 @@ class GP(SurrogateStrategy):
         )
         note["permission"] = labels
         pareto = isinstance(statement.objective, Pareto)
-        duplicates = (
-            DuplicateFilter(domain)
-            if self.noisy
-            else duplicate_filter(
-                statement, history, subset, least_share=_PLATEAUS if pareto else 0.0
-            )
-        )
+        duplicates = DuplicateFilter(domain)
+        if not self.noisy:
+            rows = _varying(statement, history, inputs, subset) if pareto else subset
+            least = _PLATEAUS if pareto else 0.0
+            duplicates = duplicate_filter(statement, history, rows, least_share=least)
         ranked = history.ranked_points
         constrain: Callable[[Score], Score] = partial(
             feasibility.with_feasibility, log_feasible=permission
@@ -250,6 +248,21 @@ def _ranking(statement: ProblemStatement, history: History) -> Indices:
         return history.order
     ranks = dominance_order(np.asarray(objective.losses(history.y)))
     return np.lexsort((history.losses, ranks, np.maximum(history.violations, 0.0)))
+
+
+def _varying(
+    statement: ProblemStatement, history: History, inputs: Array, rows: Indices
+) -> Indices:
+    """Return the rows ``(k,)`` that lie on no face of constant criteria, which is no plateau."""
+    from bo_invert.models.acquisition.constant_faces import constant_faces
+
+    assert isinstance(statement.objective, Pareto)
+    if not statement.domain.continuous:
+        return rows
+    losses = np.asarray(statement.objective.losses(history.y[rows]))
+    faces = constant_faces(inputs[rows], losses, range(losses.shape[1]))
+    constant = [face.holds(inputs[rows]) for face in faces]
+    return rows[~np.any(constant, axis=0)] if faces else rows
 
 
 def _front_incumbents(

@@ -1,4 +1,4 @@
-"""Outlook of a study: gain that further calls can bring."""
+"""Outlook of a study: gain that further calls can bring, in the loss or in the hypervolume."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bo_invert.errors import printable
-from bo_invert.history import History, best_so_far
+from bo_invert.history import History
 from bo_invert.report.objective_view import Goal
 from bo_invert.types import JSON, Array
 
 if TYPE_CHECKING:
     from bo_invert.models.prediction.predictor import Predictor
+    from bo_invert.models.prediction.remaining_gain import RemainingGain
 
 MIN_OBSERVATIONS = 12
 """Least number of observations of an outlook. Engineering choice: fewer do not judge a model."""
@@ -28,7 +29,7 @@ Engineering choice: experiments/stopping.py measured the share of wrong bounds."
 
 @dataclass(frozen=True)
 class Outlook:
-    """Gain that further calls can bring, in units of the loss.
+    """Gain that further calls can bring, in units of the loss, or hypervolume for ``Pareto``.
 
     The bound is the larger one of two: the 95 % quantile of the gain under the model, and the gain
     of the second half of the calls, at least 25. A model alone misses optima that it cannot
@@ -39,12 +40,12 @@ class Outlook:
             and bound are infinite.
         why: Reason if it is not decided.
         calls: Calls so far.
-        best: Lowest loss so far; None without a feasible observation.
+        best: Lowest loss so far, or hypervolume; None without a feasible observation.
         expected: Expected remaining gain.
         bound: Upper bound of the remaining gain with a probability of 95 %.
         chance: Probability under the model that some design is better than the best one.
         rate: Share of the recent calls that improved the best value.
-        scale: Difference of the median of the first observations and the best loss.
+        scale: Difference of the median of the first observations and the best loss, or hypervolume.
         goal: Goal of the objective.
     """
 
@@ -83,6 +84,8 @@ class Outlook:
         if not self.decided:
             return f"undecided after {self.calls} calls: {self.why}"
         best = "" if self.best is None else f"best {self.goal.text(self.best)}; "
+        if self.goal.kind == "pareto":
+            best = f"hypervolume {self.best:.4g}; "
         return (
             f"after {self.calls} calls: {best}expected further gain {self.expected:.3g}, "
             f"at most {self.bound:.3g} with a probability of 95 %; the next 10 calls improve with "
@@ -96,7 +99,13 @@ class Outlook:
 _NUMBERS = ("best", "expected", "bound", "chance", "rate", "scale")
 
 
-def outlook(predictor: Predictor | None, history: History, noisy: bool, goal: Goal) -> Outlook:
+def outlook(
+    predictor: Predictor | None,
+    history: History,
+    noisy: bool,
+    goal: Goal,
+    improvements: tuple[Array, Array],
+) -> Outlook:
     """Estimate the remaining gain.
 
     Args:
@@ -104,33 +113,47 @@ def outlook(predictor: Predictor | None, history: History, noisy: bool, goal: Go
         history: Trials.
         noisy: Repeated calls at a point differ.
         goal: Goal of the objective.
+        improvements: Rising numbers of calls ``(k,)`` and the best loss after each ``(k,)``, minus
+            the hypervolume for ``Pareto``; infinite before the first feasible observation.
     """
-    calls, losses = best_so_far(history.trials)
-    best, spent = history.best, int(calls[-1])
+    calls, losses = improvements
+    leading, spent = history.best, int(calls[-1])
     rate, recent = _trend(calls, losses)
-    count = len(history.completed)
+    count, pareto = len(history.completed), goal.kind == "pareto"
+    known = None if leading is None else leading.loss
+    scale = 0.0 if known is None else max(float(np.median(history.losses[:20])) - known, 0.0)
+    if pareto and known is not None:
+        known = scale = float(-losses[-1]) if math.isfinite(losses[-1]) else 0.0
     why = ""
-    if goal.kind == "pareto":
-        why = "there are several criteria; study.hypervolume shows their progress"
-    elif best is None or best.loss is None:
+    if known is None:
         why = "no observation is feasible"
+    elif pareto and not known:
+        why = "no feasible observation is better than the reference point in all criteria"
     elif predictor is None or count < MIN_OBSERVATIONS:
         why = f"{count} observations, at least {MIN_OBSERVATIONS} are needed"
     elif predictor.explained < _MIN_EXPLAINED:
         why = f"left-out predictions explain {max(predictor.explained, 0.0):.0%} of the variance"
     elif not math.isfinite(recent):
         why = f"{spent} calls, more than {_MIN_RECENT} are needed to see a trend"
-    known = None if best is None else best.loss
-    scale = 0.0 if known is None else max(float(np.median(history.losses[:20])) - known, 0.0)
     if why or predictor is None:
         return Outlook(False, why, spent, known, math.inf, math.inf, 1.0, rate, scale, goal)
-    from bo_invert.models.prediction.remaining_gain import remaining_gain
-
-    gain = remaining_gain(predictor, history, noisy)
+    gain = (_remaining_hypervolume if pareto else _remaining_gain)(predictor, history, noisy)
     expected = max(gain.expected, 0.5 * recent)
     # Rare large gains can raise the mean above the quantile.
     bound = max(gain.bound, recent, expected)
     return Outlook(True, "", spent, known, expected, bound, gain.probability, rate, scale, goal)
+
+
+def _remaining_gain(predictor: Predictor, history: History, noisy: bool) -> RemainingGain:
+    from bo_invert.models.prediction.remaining_gain import remaining_gain
+
+    return remaining_gain(predictor, history, noisy)
+
+
+def _remaining_hypervolume(predictor: Predictor, history: History, noisy: bool) -> RemainingGain:
+    from bo_invert.models.prediction.remaining_hypervolume import remaining_hypervolume
+
+    return remaining_hypervolume(predictor, history, noisy)
 
 
 def _trend(calls: Array, losses: Array) -> tuple[float, float]:

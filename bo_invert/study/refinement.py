@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
+from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Request, from_spec
@@ -28,8 +29,14 @@ def refining_strategies(
         noisy: Repeated calls at a point differ.
 
     Raises:
-        InvalidInputError: There is no observation.
+        InvalidInputError: There is no observation, or the objective has several criteria.
     """
+    if isinstance(statement.objective, Pareto):
+        raise InvalidInputError(
+            f"polish: problem {statement.name!r} has several criteria and no single best point. "
+            "study.run(...) extends the front. To refine one compromise, create a study with a "
+            "single objective, such as bi.Target or bi.Composite, and add the known trials"
+        )
     if not history.completed:
         raise InvalidInputError(
             f"polish: problem {statement.name!r} has no observation to refine. Run the study first"

@@ -157,12 +157,14 @@ def _findings(data: StudyData, found: Solutions | None, explained: float | None)
 
 def _outlook(study: PlottedStudy) -> str:
     """Return a sentence about the gain that further calls can bring; empty if it is undecided."""
-    if study.problem is None or study.journal.header["problem"]["objective"]["type"] == "pareto":
+    if study.problem is None:
         return ""
     found = study.outlook()
     if not found.decided:
         return ""
-    unit = "of the loss" if not found.goal.is_output else f"of {found.goal.label}"
+    unit = "of the hypervolume" if found.goal.kind == "pareto" else "of the loss"
+    if found.goal.is_output:
+        unit = f"of {found.goal.label}"
     return (
         f"Outlook: expected further gain {found.expected:.3g} in units {unit}, at most "
         f"{found.bound:.3g} with a probability of 95 %; the next 10 calls improve the result with "

@@ -171,7 +171,8 @@ class StudyResults:
     def outlook(self) -> Outlook:
         """Estimate the gain that further calls can bring, with a 95 % bound, without a call.
 
-        Without enough observations, or if no model predicts the outputs, it is undecided.
+        For ``Pareto`` objectives, it is a gain of hypervolume. Without enough observations, or if
+        no model predicts the outputs, it is undecided.
 
         Raises:
             InvalidInputError: The study was opened without its problem.
@@ -181,7 +182,7 @@ class StudyResults:
         noisy = self._model_noise(statement, history)
         enough = len(history.completed) >= MIN_OBSERVATIONS
         predictor = self._predictors.get(statement, history, noisy) if enough else None
-        return outlook(predictor, history, noisy, goal)
+        return outlook(predictor, history, noisy, goal, self.improvements())
 
     @own_settings()
     def improvements(self) -> tuple[Array, Array]:

@@ -195,7 +195,7 @@ class _Gain(StopRule):
     """Remaining gain below a limit.
 
     Args:
-        least: Limit in units of the loss, or share of the scale of the losses.
+        least: Limit in units of the loss or hypervolume, or share of the scale of the outlook.
         relative: The limit is a share.
         quantity: Number of the outlook that is compared: ``"expected"`` or ``"bound"``.
     """
@@ -240,7 +240,8 @@ def gain(least: float | str) -> StopRule:
 
     Args:
         least: Number in units of the loss, or a share such as ``"1%"`` of the difference between
-            the median of the first 20 observations and the best loss.
+            the median of the first 20 observations and the best loss. For several criteria, the
+            gain is hypervolume, and the share is one of the present hypervolume.
     """
     return _Gain(*_limit("gain", least), "expected")
 

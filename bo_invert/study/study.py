@@ -305,7 +305,7 @@ class Study(CopiedByReopening, StudyRecords):
             This study.
 
         Raises:
-            InvalidInputError: There is no observation, or the problem has no oracle.
+            InvalidInputError: There is no observation, several criteria, or no oracle.
         """
         budget = whole_number("polish", "budget", budget)
         noisy = self.refined_noise()

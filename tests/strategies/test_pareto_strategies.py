@@ -29,6 +29,10 @@ FAST: dict[str, JSON] = {
     "ax": {"name": "ax", "options": {"initialization_budget": 5}},
     "botorch": {"name": "botorch", "options": {"num_restarts": 1, "raw_samples": 8}},
 }
+#: Calls of each run, where 8 would be slow.
+BUDGETS = {"ax": 6, "botorch": 4, "gp, noisy": 6, "gp": 6, "then": 6}
+#: Strategies that search the mixed space of three criteria; a target is sampled there.
+MIXED = ("auto", "random", "sobol", "prior", "optuna, tpe", "optuna, nsga2")
 SEARCHING = sorted({spec["name"] for spec in FAST.values()})
 
 
@@ -43,6 +47,17 @@ def problem() -> bi.Problem:
     space = bi.Box({"a": (0.0, 1.0), "b": (0.0, 1.0), "acid": bi.Choice("x", "y")})
     criteria = bi.Pareto(bi.Minimize("cost"), bi.Maximize("yield"), bi.Target({"ph": (5.9, 6.2)}))
     return bi.Problem(space, outputs, criteria, constraints=["cost <= 1.6"], name="recipe")
+
+
+def plain() -> bi.Problem:
+    """Return two criteria of two real parameters, with a constraint."""
+    criteria = bi.Pareto(bi.Minimize("cost"), bi.Maximize("yield"))
+    space = bi.Box({"a": (0.0, 1.0), "b": (0.0, 1.0)})
+    rules = ["cost <= 1.6"]
+    return bi.Problem(
+        space, lambda p: outputs({**p, "acid": "y"}), criteria, outputs=["cost", "yield", "ph"],
+        constraints=rules, name="plain",
+    )  # fmt: skip
 
 
 def points(study: bi.Study) -> list[list[float]]:
@@ -64,9 +79,10 @@ def test_strategies_of_one_loss_refuse_with_a_remedy(name: str) -> None:
 
 @pytest.mark.parametrize("label", FAST)
 def test_a_search_has_a_front_and_resumes_exactly(label: str) -> None:
-    spec, budget = FAST[label], {"ax": 6, "botorch": 4}.get(label, 8)
+    spec, budget = FAST[label], BUDGETS.get(label, 8)
+    make = problem if label in MIXED else plain
     store = MemoryStore()
-    study = bi.Study.create("whole", problem(), spec, seed=3, storage=store).run(budget)
+    study = bi.Study.create("whole", make(), spec, seed=3, storage=store).run(budget)
     found = study.front
     losses = found.losses
     assert len(found) > 0
@@ -84,10 +100,10 @@ def test_a_search_has_a_front_and_resumes_exactly(label: str) -> None:
     assert (np.diff(curve.volumes) >= 0.0).all()
     assert curve.volumes[-1] == pytest.approx(found.hypervolume)
     # The same search in two parts, with another object for each
-    first = bi.Study.create("parts", problem(), spec, seed=3, storage=store)
+    first = bi.Study.create("parts", make(), spec, seed=3, storage=store)
     first.run(budget, stop=lambda: len(first.trials) > budget - 2)
     assert len(first.trials) < budget
-    parts = bi.Study.open("parts", store, problem()).run(budget)
+    parts = bi.Study.open("parts", store, make()).run(budget)
     assert points(parts) == points(study)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.acquisition.acquisition_data import AcquisitionData, added_variance
+from bo_invert.models.acquisition.constant_faces import FaceMoments, constant_faces
 from bo_invert.models.acquisition.hypervolume_head import (
     AnalyticHypervolumeHead,
     Boxes,
@@ -108,9 +109,14 @@ def log_hypervolume_improvement(
     else:
         bounds = [(i, sense, float(b)) for i, sense, b in surrogate.standardized_bounds(outputs)]
         head = AnalyticHypervolumeHead(linear, boxes, bounds, as_array(misfit))
-    if front.known is None or not on_host(gp.inputs):
+    if not on_host(gp.inputs):
         return moment_score(gp, head, varying)
-    moments = KnownMoments.replacing(gp.array_moments, front.known)
+    moments = gp.array_moments
+    if front.known is not None:
+        moments = KnownMoments.replacing(moments, front.known)
+    elif coordinates.columns is not None and not data.noisy:
+        observed = as_array(surrogate.gp.inputs), as_array(surrogate.gp.values[..., 0].mT)
+        moments = FaceMoments.of(moments, constant_faces(*observed, coordinates.columns))
     return MomentScore(moments, head, None if varying is None else varying.on_host())
 
 

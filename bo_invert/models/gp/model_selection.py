@@ -40,6 +40,9 @@ _MARGIN = 2.0
 _WARP_MARGIN = 4.0
 """Lead in nats that a warp needs. Engineering choice: of few observations, warps follow the lowest
 one, which leave-one-out does not see. experiments/small_samples.py measured 0 and 4."""
+_CRITERIA_RESOLUTION = 0.01
+"""``ModelSearchSpace.resolution`` for several criteria. Engineering choice: compared with 0 on 22
+test functions other than those of experiments/pareto.py."""
 _MAX_AVERAGED = 60
 """Largest number of observations in an average over components; beyond, it predicts little better
 (experiments/small_samples.py)."""
@@ -61,6 +64,8 @@ class ModelSearchSpace:
         structure: Columns of the inputs that encode unordered choices; None without choices.
         averaged: Average over output scales and shared or separate lengthscales, if there are few
             observations and outputs.
+        resolution: Standard deviation, in units of that of an output, below which predictions count
+            as equally good.
     """
 
     kernels: tuple[str, ...] = ("rbf",)
@@ -69,6 +74,7 @@ class ModelSearchSpace:
     shared_lengthscales: tuple[bool, ...] = (False,)
     structure: ColumnStructure | None = None
     averaged: bool = False
+    resolution: float = 0.0
 
     @classmethod
     def of(
@@ -81,6 +87,17 @@ class ModelSearchSpace:
         """Return the search space of a strategy's options; ``kernel`` is a key of ``KERNELS``."""
         priors = (NOISY, MEASURED if noisy else EXACT)
         return cls(KERNELS[kernel], priors, warp_directions, (True, False), structure, True)
+
+    def for_several_criteria(self) -> ModelSearchSpace:
+        """Return the candidates for the outputs of several criteria, which share one specification.
+
+        An output that is predicted to many digits, such as a criterion that is one parameter, must
+        not choose the model of the others. The points of a search of a front are clustered, and
+        cross-validation then misjudges shared lengthscales.
+        """
+        return replace(
+            self, shared_lengthscales=(False,), averaged=False, resolution=_CRITERIA_RESOLUTION
+        )
 
     def kernel(self, name: str) -> Kernel:
         """Return the kernel of that name for the columns of the inputs."""
@@ -286,7 +303,9 @@ def _best_by_leave_one_out(
     for i, (spec, warp, (scores, weights, _)) in enumerate(zip(specs, warps, bases, strict=True)):
         logs = found[i * k : (i + 1) * k]
         gp = condition(kernel, logs[:, :-1], logs[:, -1].exp(), x, scores)
-        density = float(log_densities(scores, *gp.leave_one_out()).sum())
+        mean, variance = gp.leave_one_out()
+        floor = search_space.resolution**2
+        density = float(log_densities(scores, mean, variance + floor).sum())
         # Change of variables, so that densities of different warps are comparable.
         if warp is not None:
             density += float(warp.log_slope(raw).sum())

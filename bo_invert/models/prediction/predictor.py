@@ -168,22 +168,50 @@ class Predictor:
             points: Points of the domain, shape ``(b, d)``.
             count: Number of samples S.
         """
-        block = self.blocks[0]
-        values = block.joint_samples(points, count)
+        values = self.blocks[0].joint_samples(points, count)
         losses = self.modelled.loss(values).nan_to_num(torch.inf)
+        return losses.numpy(), self._allowed(points, values, losses < torch.inf).numpy()
+
+    @torch.no_grad()
+    def joint_criteria(self, points: Array, count: int) -> tuple[Array, Mask]:
+        """Sample the criteria of ``Pareto`` jointly, ``(S, b, q)``, and feasibility ``(S, b)``.
+
+        Arguments are those of ``joint_losses``.
+        """
+        values = self.blocks[0].joint_samples(points, count)
+        losses = self.modelled.criteria(values).nan_to_num(torch.inf)
+        finite = (losses < torch.inf).all(-1)
+        return losses.numpy(), self._allowed(points, values, finite).numpy()
+
+    @one_thread()
+    @torch.no_grad()
+    def low_criteria(self, points: Array, level: float) -> tuple[Array, Array]:
+        """Return quantiles of the criteria of ``Pareto``, and the probability of feasibility.
+
+        Args:
+            points: Points of the domain, shape ``(b, d)``.
+            level: Level of the quantiles.
+
+        Returns:
+            Quantiles of the losses, shape ``(b, q)``, and probabilities, shape ``(b,)``.
+        """
+        parts = [
+            self.modelled.criteria(values).nan_to_num(torch.inf).quantile(level, dim=0)
+            for values in self._samples(points, noise=False)
+        ]
+        return torch.cat(parts).numpy(), self.feasibility(points)
+
+    def _allowed(self, points: Array, values: Tensor, finite: Tensor) -> Tensor:
+        """Return the mask ``(S, b)`` of samples ``(S, b, c)`` that are feasible."""
         excesses = self.modelled.constraint_excesses(values)
-        allowed = (
-            torch.stack([excess <= 0.0 for excess in excesses]).all(0)
-            if excesses
-            else losses < torch.inf
-        )
+        allowed = torch.stack([excess <= 0.0 for excess in excesses]).all(0) if excesses else finite
         if self.log_feasible is not None:
             probability = self.log_feasible(
                 torch.as_tensor(to_unit(self.statement.domain, points))
             ).exp()
-            uniform = torch.rand(losses.shape, generator=torch.Generator().manual_seed(0))
+            uniform = torch.rand(allowed.shape, generator=torch.Generator().manual_seed(0))
             allowed = allowed & (uniform < probability)
-        return losses.numpy(), allowed.numpy()
+        return allowed
 
     @property
     def explained(self) -> float:

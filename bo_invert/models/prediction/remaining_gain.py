@@ -94,7 +94,7 @@ def _promising(predictor: Predictor, history: History, rng: np.random.Generator)
     scores = _scores(predictor, pool)
     for _ in range(_ROUNDS):
         parents = pool[np.argsort(scores, kind="stable")[:_PARENTS]]
-        fresh = _moved(domain, parents, rng)
+        fresh = moved_points(domain, parents, rng)
         pool = np.concatenate([pool, fresh])
         scores = np.concatenate([scores, _scores(predictor, fresh)])
     return pool[np.argsort(scores, kind="stable")[:_JOINT]]
@@ -107,7 +107,7 @@ def _scores(predictor: Predictor, points: Array) -> Array:
     return np.where(found.feasible >= 1.0 - _QUANTILE, low, np.inf)
 
 
-def _moved(domain: Domain, parents: Array, rng: np.random.Generator) -> Array:
+def moved_points(domain: Domain, parents: Array, rng: np.random.Generator) -> Array:
     """Return parents moved by normal steps in some coordinates, shape ``(b, d)``."""
     rows = parents[rng.integers(len(parents), size=_OFFSPRING)]
     steps = rng.choice(_SIGMAS, size=(_OFFSPRING, 1)) * rng.standard_normal(rows.shape)
