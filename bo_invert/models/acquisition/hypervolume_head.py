@@ -27,6 +27,9 @@ from bo_invert.types import Array, Indices
 
 _CONSTRAINT_WIDTH = 1e-5
 """Width of a smoothed constraint in standard deviations. Engineering choice: wider misleads."""
+_MIN_VARIANCE = 1e-8
+"""Variance that is added to standardised outputs. Engineering choice: an output that is known to
+more than four digits makes the score a cliff, which gradient ascent cannot climb."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,7 @@ class AnalyticHypervolumeHead(Head):
     def _slopes(self, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
         """Return scores ``(b,)`` and slopes in means ``(b, k, F)`` and variances ``(b, k)``."""
         columns, slopes = self.criteria.columns, self.criteria.slopes
-        variance = variance + self.misfit
+        variance = variance + self.misfit + _MIN_VARIANCE
         std = np.sqrt(variance)
         centre = self.criteria.losses(mean.swapaxes(1, 2))[:, :, None]  # (b, F, 1, q)
         own = (std[:, columns] * np.abs(slopes))[:, None, None]  # (b, 1, 1, q)

@@ -41,8 +41,8 @@ _WARP_MARGIN = 4.0
 """Lead in nats that a warp needs. Engineering choice: of few observations, warps follow the lowest
 one, which leave-one-out does not see. experiments/small_samples.py measured 0 and 4."""
 _CRITERIA_RESOLUTION = 0.01
-"""``ModelSearchSpace.resolution`` for several criteria. Engineering choice: compared with 0 on 22
-test functions other than those of experiments/pareto.py."""
+"""``ModelSearchSpace.resolution`` for several criteria, in standard deviations of an output.
+Engineering choice: compared with 0 on 22 functions other than those of experiments/pareto.py."""
 _MAX_AVERAGED = 60
 """Largest number of observations in an average over components; beyond, it predicts little better
 (experiments/small_samples.py)."""
@@ -92,8 +92,8 @@ class ModelSearchSpace:
         """Return the candidates for the outputs of several criteria, which share one specification.
 
         An output that is predicted to many digits, such as a criterion that is one parameter, must
-        not choose the model of the others. The points of a search of a front are clustered, and
-        cross-validation then misjudges shared lengthscales.
+        not choose the model of the others. The points of the search of a front are clustered, and
+        cross-validation then misjudges shared lengthscales, so separate ones are used.
         """
         return replace(
             self, shared_lengthscales=(False,), averaged=False, resolution=_CRITERIA_RESOLUTION

@@ -21,15 +21,15 @@ _ROUNDS, _PARENTS = 6, 48
 """Numbers of rounds of the search for good points, and of points that are moved in a round.
 Engineering choice."""
 _JOINT, _ANCHORS = 96, 48
-"""Numbers of candidates, and of observed points of a noisy oracle, with joint samples. Engineering
-choice: a joint sample costs O(n^3)."""
+"""Numbers of candidates, and of observed points of a noisy oracle, with joint samples.
+Engineering choice: a joint sample costs O(n^3)."""
 _SAMPLES = 200
 """Number of joint samples. Engineering choice: 10 of them lie beyond a 95 % quantile."""
 _DRAWS = 2000
 """Number of points that estimate a volume of more than two criteria. Engineering choice: a standard
 error of 2 % of half of the volume."""
 _LOW, _QUANTILE = 0.05, 0.95
-"""Levels of optimistic losses and of the bound, by definition."""
+"""Levels of optimistic losses and of the bound, dimensionless, by definition."""
 _NEGLIGIBLE = 1e-6
 """Gain that counts as none, as a share of the volume of all samples. Engineering choice."""
 

@@ -79,7 +79,11 @@ def test_the_analytic_form_agrees_with_samples_and_differences(
     values, slopes = score.gradient(x, np.zeros(60, dtype=int))
     steps = 1e-6 * np.eye(3)
     numeric = np.stack([(score.values(x + e) - score.values(x - e)) / 2e-6 for e in steps], 1)
-    assert (np.abs(slopes - numeric) <= 1e-3 * (1.0 + np.abs(numeric).max(1))[:, None]).all()
+    # Far below, rounding errors of the differences exceed the tolerance.
+    near = values > -1e4
+    assert near.sum() >= 10
+    allowed = 1e-3 * (1.0 + np.abs(numeric).max(1))[:, None]
+    assert (np.abs(slopes - numeric) <= allowed)[near].all()
     # Samples are exact where the improvement is likely.
     monkeypatch.setattr(hypervolume_improvement._Coordinates, "linear", lambda *_: None)
     monkeypatch.setattr(hypervolume_improvement, "_SAMPLES", {2: 256, 3: 128})
