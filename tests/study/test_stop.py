@@ -195,9 +195,83 @@ def test_several_criteria_must_improve_the_hypervolume() -> None:
     assert study.ended == "no improvement in 10 calls"
     volumes = study.hypervolume.volumes
     assert volumes[-1] == volumes[-11] > volumes[-12]
-    assert not study.outlook().decided
-    assert "several criteria" in str(study.outlook())
     assert len(study.predict([[0.5, 0.5]])) == 1
+
+
+def _quarter(x: np.ndarray) -> list[float]:
+    """Return two criteria whose front is b = (1 - sqrt(a))^2, of hypervolume 5/6 below (1, 1)."""
+    first, second = float(x[0] ** 2 + x[1]), float((x[0] - 1.0) ** 2 + x[1])
+    return [first, second]
+
+
+def _both(**options: object) -> bi.Problem:
+    criteria = bi.Pareto(bi.Minimize("a"), bi.Minimize("b"), reference=[1.0, 1.0])
+    box = bi.Box([0.0, 0.0], [1.0, 1.0])
+    return bi.Problem(box, _quarter, criteria, outputs=["a", "b"], **options)  # type: ignore[arg-type]
+
+
+def test_the_outlook_of_several_criteria_is_a_gain_of_hypervolume() -> None:
+    study = bi.Study.create("front", _both(), seed=0).run(52)
+    found, volume = study.outlook(), study.hypervolume.volumes[-1]
+    assert found.decided
+    assert found.best == pytest.approx(volume)
+    assert found.scale == pytest.approx(volume)
+    missing = 5.0 / 6.0 - volume
+    assert 0.0 < missing <= found.bound
+    assert 0.0 < found.expected <= found.bound < 0.05
+    assert f"hypervolume {volume:.4g}; expected further gain" in str(found)
+    assert found.to_json()["best"] == pytest.approx(volume)
+    # The rules compare with it: a share is one of the hypervolume.
+    stopped = bi.Study.create("stop", _both(), seed=0).run(80, stop=bi.stop.regret("5%"))
+    assert 25 < len(stopped.trials) < 80
+    assert f"limit {0.05 * stopped.hypervolume.volumes[-1]:.3g}" in stopped.ended
+    assert 5.0 / 6.0 - stopped.hypervolume.volumes[-1] <= 0.05 * stopped.hypervolume.volumes[-1]
+
+
+def test_the_outlook_of_three_criteria_is_estimated() -> None:
+    def three(x: np.ndarray) -> list[float]:
+        return [float(x[0]), float(x[1]), float(2.0 - x[0] - x[1])]
+
+    criteria = bi.Pareto(*map(bi.Minimize, "abc"), reference=[1.0, 1.0, 2.0])
+    problem = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), three, criteria, outputs=list("abc"))
+    found = bi.Study.create("three", problem, "sobol").run(40).outlook()
+    assert found.decided
+    assert 0.0 < found.expected <= found.bound < 2.0
+
+
+def test_the_outlook_needs_a_point_better_than_the_reference() -> None:
+    criteria = bi.Pareto(bi.Minimize("a"), bi.Minimize("b"), reference=[-1.0, -1.0])
+    box = bi.Box([0.0, 0.0], [1.0, 1.0])
+    problem = bi.Problem(box, _quarter, criteria, outputs=["a", "b"])
+    found = bi.Study.create("none", problem, "random").run(30).outlook()
+    assert not found.decided
+    assert "better than the reference point" in found.why
+
+
+_NOISY = {"name": "gp", "options": {"noisy": True, "initial": 25}}
+
+
+def test_the_outlook_of_noisy_criteria_uses_expected_values() -> None:
+    rng = np.random.default_rng(0)
+
+    def noisy(x: np.ndarray) -> list[float]:
+        return [value + 0.02 * rng.standard_normal() for value in _quarter(x)]
+
+    criteria = bi.Pareto(bi.Minimize("a"), bi.Minimize("b"), reference=[1.0, 1.0])
+    box = bi.Box([0.0, 0.0], [1.0, 1.0])
+    problem = bi.Problem(box, noisy, criteria, outputs=["a", "b"])
+    study = bi.Study.create("noisy", problem, _NOISY, seed=0)
+    found = study.run(27).outlook()
+    assert found.decided
+    assert found.best == pytest.approx(study.hypervolume.volumes[-1])
+    assert 0.0 < found.expected <= found.bound < 0.9
+
+
+def test_a_front_cannot_be_polished() -> None:
+    study = bi.Study.create("front", _both(), "random").run(5)
+    with pytest.raises(bi.InvalidInputError, match=r"several criteria.*study\.run"):
+        study.polish(3)
+    assert len(study.trials) == 5
 
 
 def test_an_outlook_without_a_trend_is_undecided() -> None:
