@@ -173,14 +173,14 @@ def table(calls: int) -> tuple[Table, Table]:
     )
 
 
-def ask_times() -> Table:
-    """Return median seconds of the last 20 asks."""
+def times(value: Callable[[dict[str, Any]], float]) -> Table:
+    """Return medians over the seeds of a number of each row."""
     known = rows()
     methods = [name for name in METHODS if any(row["method"] == name for row in known)]
     lines = []
     for problem in PROBLEMS:
         cells = [
-            [row["ask_seconds"] for row in known if (row["problem"], row["method"]) == (problem, m)]
+            [value(row) for row in known if (row["problem"], row["method"]) == (problem, m)]
             for m in methods
         ]
         lines.append((problem, *(f"{np.median(own):.2g}" if own else None for own in cells)))
@@ -204,7 +204,10 @@ def main() -> None:
     for calls in CALLS:
         volumes, tests = table(calls)
         parts += [f"After {calls} calls:", volumes.markdown(), tests.markdown()]
-    parts += ["Seconds of one ask (median of the last 20):", ask_times().markdown()]
+    wall = times(lambda row: row["ask_seconds"])
+    processor = times(lambda row: row["cpu_seconds"] / row["calls"])
+    parts += ["Wall-clock seconds of one ask (median of the last 20):", wall.markdown()]
+    parts += ["Processor seconds of one call, the ask and all else:", processor.markdown()]
     replace_marked(ROOT / "docs" / "pareto.md", "pareto", "\n\n".join(parts))
 
 

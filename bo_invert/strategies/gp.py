@@ -60,7 +60,8 @@ class GP(SurrogateStrategy):
     continues, up to ``2 d`` points, at least 5 and at most 20.
 
     For ``Pareto`` objectives it is the expected improvement of the hypervolume (qLogNEHVI; Daulton
-    et al. 2021, Ament et al. 2023), in closed form if all criteria are outputs.
+    et al. 2021, Ament et al. 2023), in closed form if all criteria are outputs. Lengthscales are
+    separate, and a face of the box on which all criteria are constant counts as known.
 
     Leave-one-out predictions choose the kernel, shared or separate lengthscales, and a noise
     model. Up to 60 observations of at most three outputs, the surrogate is an average over shared
