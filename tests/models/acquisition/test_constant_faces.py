@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 import bo_invert as bi
 from bo_invert.models.acquisition.constant_faces import FaceMoments, constant_faces
@@ -78,10 +77,15 @@ def test_moments_equal_those_of_an_observation_at_the_projection() -> None:
 
 
 def test_a_search_does_not_return_to_a_constant_face() -> None:
-    torch.manual_seed(0)
-    criteria = bi.Pareto(bi.Minimize("dose"), bi.Minimize("effect"), reference=[1.1, 0.1])
-    box = bi.Box([0.0] * 4, [1.0] * 4)
-    problem = bi.Problem(box, dose, criteria, outputs=["dose", "effect"])
-    study = bi.Study.create("dose", problem, seed=0).run(30)
+    # Without this knowledge, 10 to 18 of the 40 points have dose 0.
+    def six(x: np.ndarray) -> list[float]:
+        centre = np.array([0.2, 0.5, 0.8, 0.3, 0.6])
+        gain = np.exp(-4.0 * ((x[1:] - centre) ** 2).sum())
+        return [float(x[0]), float(1.0 - 1.3 * x[0] / (x[0] + 0.3) * (0.1 + 0.9 * gain))]
+
+    criteria = bi.Pareto(bi.Minimize("dose"), bi.Minimize("rest"), reference=[1.1, 1.1])
+    box = bi.Box([0.0] * 6, [1.0] * 6)
+    problem = bi.Problem(box, six, criteria, outputs=["dose", "rest"])
+    study = bi.Study.create("dose", problem, seed=0).run(40)
     at_zero = [trial for trial in study.trials if trial.point[0] < 1e-9]
-    assert len(at_zero) <= 8
+    assert len(at_zero) <= 6
