@@ -1,0 +1,1 @@
+"""Posterior of designs given a target: particles, information of calls, branches."""

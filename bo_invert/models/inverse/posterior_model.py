@@ -1,0 +1,112 @@
+"""Probability that designs meet a target, under a surrogate of the outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bo_invert.domains.search_domain import Domain
+from bo_invert.models.base import Z_90, to_unit
+from bo_invert.models.gp.posterior import GPPosterior
+from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.inverse.target_region import TargetRegion
+from bo_invert.models.optim.score import Score
+from bo_invert.types import Array
+
+_WIDEN = 0.5
+"""Half-width of a target interval in posterior standard deviations, from which calls inform about
+it. Engineering choice: far narrower intervals have acceptances near 0 everywhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class TargetModel:
+    """Probability a(x) that the outputs of a point meet the target and the outcome constraints.
+
+    Args:
+        domain: Search domain.
+        surrogate: Surrogate of the modelled outputs, without an output warp.
+        region: Intervals of the modelled outputs.
+        log_feasible: Log probability that the oracle returns outputs, at unit inputs; None for 1.
+        gp: Posterior of the scores, given pending points if there are any; default that of the
+            surrogate.
+    """
+
+    domain: Domain
+    surrogate: Surrogate
+    region: TargetRegion
+    log_feasible: Score | None = None
+    gp: GPPosterior | None = None
+
+    @torch.no_grad()
+    def log_acceptance(self, points: Array) -> Array:
+        """Return log a ``(n,)`` of points ``(n, d)``."""
+        return self.log_acceptance_of(self.unit(points)).cpu().numpy()
+
+    def unit(self, points: Array) -> Tensor:
+        """Return the unit inputs of points, on the device of the surrogate."""
+        return torch.as_tensor(to_unit(self.domain, points)).to(self.surrogate.offset)
+
+    def log_acceptance_of(self, inputs: Tensor, widen: Tensor | None = None) -> Tensor:
+        """Return log a ``(n,)`` of unit inputs ``(n, d)``; see ``TargetRegion.log_acceptance``."""
+        mean, std = self.surrogate.warped_moments(*self.scores(inputs))
+        log = self.share * self.region.log_acceptance(mean, std, widen)
+        return log if self.log_feasible is None else log + self.log_feasible(inputs)
+
+    def scores(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and widened variance of the scores, ``(n, k)`` each, with the misfit."""
+        mean, variance = self.process(inputs)
+        return mean, variance * self.inflation + self.surrogate.misfit_variance
+
+    @property
+    def process(self) -> GPPosterior:
+        """Posterior of the scores, given pending points."""
+        return self.surrogate.gp if self.gp is None else self.gp
+
+    @property
+    def share(self) -> float:
+        """Share of independent outputs: k principal components are less than c outputs."""
+        k, c = self.surrogate.weights.shape
+        return min(1.0, k / c)
+
+    @cached_property
+    def inflation(self) -> Tensor:
+        """Factors ``(k,)`` >= 1 of variances, by which left-out observations are covered.
+
+        The 90 % quantile of the left-out errors in standard deviations, over that of a normal
+        distribution (split conformal prediction).
+        """
+        gp = self.surrogate.gp
+        mean, variance = gp.leave_one_out()
+        errors = (gp.values[..., 0].mT - mean).abs() / variance.sqrt()
+        level = min(1.0, 0.9 * (1.0 + 1.0 / len(errors)))
+        return (errors.quantile(level, dim=0) / Z_90).clamp(min=1.0).square()
+
+    def widening(self, inputs: Tensor) -> Tensor:
+        """Return amounts ``(e,)`` by which intervals grow, so that calls inform about them."""
+        _, std = self.surrogate.warped_moments(*self.scores(inputs))
+        typical = std.median(0).values[self.region.columns]
+        half = 0.5 * (self.region.upper - self.region.lower)
+        return (_WIDEN * typical - half).clamp(min=0.0)
+
+    def given(self, pending: Array) -> TargetModel:
+        """Return the model that expects its means at pending points ``(p, d)``."""
+        if not len(pending):
+            return self
+        inputs = self.unit(pending)
+        mean, _ = self.process(inputs)
+        extended = self.process.extend(inputs, mean.mT[..., None])
+        return TargetModel(self.domain, self.surrogate, self.region, self.log_feasible, extended)
+
+    @torch.no_grad()
+    def uncertainty(self, points: Array) -> Array:
+        """Return the summed variances of the scores ``(n,)`` at points ``(n, d)``."""
+        return np.asarray(self.scores(self.unit(points))[1].sum(1).cpu().numpy())
+
+    def mean(self, points: Array) -> Array:
+        """Return the means ``(n, c)`` of the modelled outputs at points ``(n, d)``."""
+        with torch.no_grad():
+            return np.asarray(self.surrogate.mean(self.unit(points)).cpu().numpy())

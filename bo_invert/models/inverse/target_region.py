@@ -1,0 +1,113 @@
+"""Outputs that meet a target and the outcome constraints, and their probability under a model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bo_invert.models.output_transforms import ModelledOutputs
+from bo_invert.objectives.target import Target
+
+_SMALLEST = 1e-12
+"""Least difference of two log probabilities, dimensionless. Engineering choice: avoids log 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class TargetRegion:
+    """Intervals of the modelled outputs that meet a target and all outcome constraints.
+
+    Args:
+        columns: Modelled output of each of the e entries, shape ``(e,)``.
+        lower: Lower ends, -infinite for open ones, shape ``(e,)``.
+        upper: Upper ends, shape ``(e,)``.
+        avoided: True for an entry whose interval is to be avoided, shape ``(e,)``.
+        noise: Standard deviation of the measurement noise of each entry, shape ``(e,)``; 0 for a
+            tolerance.
+    """
+
+    columns: Tensor
+    lower: Tensor
+    upper: Tensor
+    avoided: Tensor
+    noise: Tensor
+
+    @staticmethod
+    def of(
+        outputs: ModelledOutputs, tolerance: float = 0.0, noise: tuple[float, ...] = ()
+    ) -> TargetRegion:
+        """Return the region of the target of a problem.
+
+        Args:
+            outputs: Modelled outputs of a problem whose objective is a ``Target``.
+            tolerance: Tolerance of the points of the target, in the units of the outputs. Used if
+                the target has none of its own.
+            noise: Standard deviations of the measurement noise of the wanted entries.
+        """
+        target = outputs.statement.objective
+        assert isinstance(target, Target)
+        entries, width = target.entries, target.tolerance or tolerance
+        columns = [outputs.column(index) for index in target.indices]
+        # A tolerance widens the intervals that are wanted, and narrows those to avoid.
+        signs = [-1.0 if avoided else 1.0 for avoided in entries.avoided]
+        lower = [low - sign * width for low, sign in zip(entries.lower, signs, strict=True)]
+        upper = [high + sign * width for high, sign in zip(entries.upper, signs, strict=True)]
+        avoided = list(entries.avoided)
+        for column, sense, bound in outputs.constraint_bounds(torch.zeros(1).double()):
+            columns.append(column)
+            lower.append(-math.inf if sense > 0 else float(bound[column]))
+            upper.append(float(bound[column]) if sense > 0 else math.inf)
+            avoided.append(False)
+        spread = [*noise, *[0.0] * (len(columns) - len(noise))]
+        low, high = (torch.tensor(values, dtype=torch.float64) for values in (lower, upper))
+        return TargetRegion(
+            torch.tensor(columns), low, high, torch.tensor(avoided),
+            torch.tensor(spread, dtype=torch.float64),
+        )  # fmt: skip
+
+    def contains(self, values: Tensor) -> Tensor:
+        """Return the mask ``(...)`` of modelled outputs ``(..., c)`` inside the region."""
+        own = values[..., self.columns]
+        inside = (own >= self.lower) & (own <= self.upper)
+        return (inside ^ self.avoided).all(-1)
+
+    def log_acceptance(self, mean: Tensor, std: Tensor, widen: Tensor | None = None) -> Tensor:
+        """Return log probabilities ``(...)`` that normal outputs lie in the region.
+
+        ``log a = sum_j log(Phi((u_j - mu_j) / s_j) - Phi((l_j - mu_j) / s_j))``. An entry with
+        measurement noise r has the term ``log N(y_j; mu_j, s_j^2 + r_j^2) - log N(0; 0, r_j^2)``
+        instead, with the middle y of its interval.
+
+        Args:
+            mean: Means of the modelled outputs, shape ``(..., c)``.
+            std: Standard deviations, shape ``(..., c)``.
+            widen: Amounts by which intervals grow at both ends, shape ``(e,)``.
+        """
+        centre, spread = mean[..., self.columns], std[..., self.columns]
+        extra = torch.zeros_like(self.lower) if widen is None else widen
+        extra = torch.where(self.avoided, -extra, extra)
+        low = (self.lower - extra - centre) / spread
+        high = (self.upper + extra - centre) / spread
+        inside = log_probability(low, high)
+        outside = torch.log(-torch.expm1(inside.clamp(max=-_SMALLEST)))
+        terms = torch.where(self.avoided, outside, inside)
+        if bool(self.noise.any()):
+            variance = self.noise.square()
+            both = variance + spread.square()
+            gap = 0.5 * (self.lower + self.upper) - centre
+            noisy = 0.5 * (torch.log(variance / both) - gap.square() / both)
+            terms = torch.where(self.noise > 0.0, noisy, terms)
+        total_log: Tensor = terms.sum(-1)
+        return total_log
+
+
+def log_probability(low: Tensor, high: Tensor) -> Tensor:
+    """Return log(Phi(high) - Phi(low)) without cancellation in the tails, for low <= high."""
+    # In the upper tail, the symmetric interval of the lower tail has the same probability.
+    upper_tail = low > 0.0
+    first, last = torch.where(upper_tail, -high, low), torch.where(upper_tail, -low, high)
+    log_first, log_last = torch.special.log_ndtr(first), torch.special.log_ndtr(last)
+    gap = (log_first - log_last).clamp(max=-_SMALLEST)
+    return log_last + torch.log(-torch.expm1(gap))
