@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, Self
 
 import torch
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from bo_invert.models.gp.posterior import (
     Moments,
     MomentsCache,
     condition,
-    draw_normals,
 )
 
 OUTPUT_SCALES = (1.0, 3.0)
@@ -111,13 +110,22 @@ class AveragedPosterior(GPPosterior):
         spread = off @ off.mT / off.shape[-1]
         return centre, (weights * (covariance + spread)).sum(0)
 
-    def fantasize(self, inputs: Tensor, normals: Tensor) -> tuple[GPPosterior, Tensor]:
-        samples = draw_normals(*self.joint(inputs), normals)  # (k, p, F)
+    def covariance(self, inputs: Tensor, others: Tensor) -> Tensor:
+        # Law of total covariance: the means of the components vary, too.
+        both = torch.cat([inputs, others])
+        own = self.components.covariance(inputs, others)
+        own = own.reshape(*self.shares.shape, *own.shape[1:])
+        mean = self.components(both)[0].mT.reshape(*self.shares.shape, len(both))
+        mean = mean * self.scales[:, None, None]
+        off = mean - (self.shares[..., None] * mean).sum(0)
+        spread = off[..., : len(inputs), None] * off[..., None, len(inputs) :]
+        scaled = own * self.scales[:, None, None, None] ** 2
+        return (self.shares[..., None, None] * (scaled + spread)).sum(0)
+
+    def extend(self, inputs: Tensor, samples: Tensor) -> Self:
         scaled = (samples / self.scales[:, None, None, None]).flatten(0, 1)
-        after = self.extend(inputs, samples)
-        return replace(after, components=self.components.extend(inputs, scaled)), samples.permute(
-            2, 0, 1
-        )
+        after = super().extend(inputs, samples)
+        return replace(after, components=self.components.extend(inputs, scaled))
 
     def leave_one_out(self) -> tuple[Tensor, Tensor]:
         mean, variance = self.components.leave_one_out()  # (n, M k)

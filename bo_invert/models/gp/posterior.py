@@ -144,6 +144,16 @@ class GPPosterior:
         prior, _ = self.kernel.gram(self.log_lengthscales, inputs)
         return self.constant[:, None, None] + cross @ self.weights, prior - white @ white.mT
 
+    def covariance(self, inputs: Tensor, others: Tensor) -> Tensor:
+        """Return covariances ``(k, n, c)`` without noise of inputs ``(n, d)`` and ``(c, d)``."""
+        # K(x, x') - K(x, X) C^-1 K(X, x')
+        white = [
+            self.kernel.matrix(self.log_lengthscales, x, self.inputs)[0] @ self.inverse_cholesky.mT
+            for x in (inputs, others)
+        ]
+        prior, _ = self.kernel.matrix(self.log_lengthscales, inputs, others)
+        return prior - white[0] @ white[1].mT
+
     def fantasize(self, inputs: Tensor, normals: Tensor) -> tuple[GPPosterior, Tensor]:
         """Condition on F samples of the noise-free values at pending inputs.
 

@@ -43,11 +43,7 @@ def information(model: TargetModel, particles: Array, candidates: Array) -> Arra
     widen = model.widening(at)
     mean, variance = model.scores(at)
     own = (gp(ask)[1] * model.inflation + gp.typical_noise.clamp(min=1e-8)).mT  # (k, c)
-    white = [
-        gp.kernel.matrix(gp.log_lengthscales, x, gp.inputs)[0] @ gp.inverse_cholesky.mT
-        for x in (at, ask)
-    ]
-    cross = gp.kernel.matrix(gp.log_lengthscales, at, ask)[0] - white[0] @ white[1].mT
+    cross = gp.covariance(at, ask)
     cross = cross * model.inflation[:, None, None]
     explained = torch.minimum(cross.square() / own[:, None], variance.mT[..., None] * (1 - 1e-9))
     before = model.log_acceptance_of(at, widen).exp()[:, None]

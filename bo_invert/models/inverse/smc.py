@@ -88,7 +88,7 @@ def _next_level(logs: Array, level: float) -> float:
 
     def size(exponent: float) -> float:
         change = (exponent - level) * logs
-        weights = np.exp(change - change.max())
+        weights: Array = np.exp(change - change.max())
         return float(weights.sum() ** 2 / (weights**2).sum() / len(logs))
 
     if size(1.0) >= _LEAST_SIZE:
@@ -100,7 +100,7 @@ def _next_level(logs: Array, level: float) -> float:
         low, high = (
             (middle, high) if size(level + math.exp(middle)) >= _LEAST_SIZE else (low, middle)
         )
-    return min(1.0, max(level + math.exp(low), np.nextafter(level, 1.0)))
+    return min(1.0, max(level + math.exp(low), math.nextafter(level, 1.0)))
 
 
 def systematic(weights: Array, rng: np.random.Generator) -> Array:

@@ -110,4 +110,5 @@ def log_probability(low: Tensor, high: Tensor) -> Tensor:
     first, last = torch.where(upper_tail, -high, low), torch.where(upper_tail, -low, high)
     log_first, log_last = torch.special.log_ndtr(first), torch.special.log_ndtr(last)
     gap = (log_first - log_last).clamp(max=-_SMALLEST)
-    return log_last + torch.log(-torch.expm1(gap))
+    result: Tensor = log_last + torch.log(-torch.expm1(gap))
+    return result

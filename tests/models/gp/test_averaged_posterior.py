@@ -74,6 +74,22 @@ def test_moments_are_those_of_the_mixture() -> None:
     torch.testing.assert_close(variance, second - centre**2, atol=1e-9, rtol=1e-6)
 
 
+def test_covariance_is_that_of_the_joint_distribution() -> None:
+    inputs = torch.tensor(data(5)[0]) * 0.9
+    for gp in (averaged(SHARES), components(averaged(SHARES))[0]):
+        _, joint = gp.joint(inputs)
+        torch.testing.assert_close(gp.covariance(inputs[:2], inputs[2:]), joint[:, :2, 2:])
+
+
+def test_extension_conditions_all_components() -> None:
+    gp, inputs = averaged(SHARES), torch.tensor(data(5)[0])[:2] * 0.8
+    samples = gp(inputs)[0].mT[..., None] + 0.5
+    after = gp.extend(inputs, samples)
+    mean, variance = after(inputs)
+    torch.testing.assert_close(mean, samples[..., 0].mT, atol=1e-3, rtol=1e-3)
+    assert (variance < 1e-3 * gp(inputs)[1]).all()
+
+
 def test_numpy_and_torch_agree_with_autograd() -> None:
     gp = averaged(SHARES)
     normals = torch.tensor(np.random.default_rng(1).normal(size=(4, 2, 2)))
