@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,16 +19,8 @@ from bo_invert.strategies.base import Proposal, Request, option
 from bo_invert.strategies.phases import SurrogateStrategy
 from bo_invert.types import JSON, Array, Query, Trial
 
-if TYPE_CHECKING:
-    from bo_invert.models.inverse.coverage import Coverage
-    from bo_invert.models.inverse.posterior_model import TargetModel
-
-# Engineering choice: candidates of an ask, from the particles and from the reference measure; they
-# bound the time of an ask.
-_CANDIDATES, _DRAWS = 128, 48
-# Engineering choice: draws of the reference measure among which a check is chosen.
-_CHECKED = 512
-# Default distance in separations of the domain: 0.05 in a box and 0.5 in a latent.
+# Engineering choice: default distance in separations of the domain, dimensionless: 0.05 in a box
+# and 0.5 in a latent.
 _DISTANCE = 2.5
 # Engineering choice: number of checks in a row that the model must foretell before the search ends,
 # as base and per parameter. A model that is wrong in 20 % of the domain passes 12 with probability
@@ -97,70 +88,40 @@ class Inverse(SurrogateStrategy):
         return self.initial or limit_to_budget(2 * domain.parameter_count + 4, budget)
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
-        from bo_invert.models.inverse.coverage import Coverage
-        from bo_invert.models.inverse.fit import fit_target_model
-        from bo_invert.models.inverse.smc import sample_particles
+        from bo_invert.models.inverse import fit as fits, search
 
         domain, rng = statement.domain, request.rng()
-        fit = fit_target_model(
-            statement, history, request.memo, tolerance=self.tolerance, noisy=self.noisy,
-            kernel=self.kernel, device=self.device,
-        )  # fmt: skip
-        model, verified = fit.model, history.points[fit.hits]
-        particles = sample_particles(model.log_acceptance, domain, self.particles, rng)
+        options = fits.TargetOptions(self.tolerance, (), self.noisy, self.kernel, self.device)
+        fit = fits.fit_target_model(statement, history, options, request.memo)
         distance = self.distance or _DISTANCE * domain.separation
-        coverage = Coverage(particles.points, verified, distance)
-        found = coverage.uncovered_share < self.undiscovered and coverage.undiscovered_branches == 0
+        verified = history.points[fit.hits]
+        state = search.TargetSearch.start(fit, verified, self.particles, distance, rng)
+        found = state.complete(self.undiscovered)
         if found and _passed_checks(statement, history.trials) >= self._needed_checks(domain):
             return Proposal((), fit.memo)
         duplicates = duplicate_filter(statement, history, fit.subset)
+        choose = state.least_certain if found else state.most_informative
         points = np.empty((0, domain.dim))
         for _ in range(request.count):
             pending = np.concatenate([history.pending_points, points])
-            ranked = (
-                _least_certain(model.given(pending), rng)
-                if found
-                else _most_informative(model, coverage, pending, rng)
-            )
+            ranked = choose(pending, rng)
             known = np.concatenate([history.all_points, points])
             points = np.concatenate([points, duplicates.select_new(ranked, known, 1)])
-        share = round(coverage.uncovered_share, 4)
+        share = round(state.coverage.uncovered_share, 4)
         meta: dict[str, JSON] = {"uncovered": share, **({"check": True} if found else {})}
-        hits = model.log_acceptance(points)
         queries = self._queries(statement, history, fit.fitted, points, **meta)
-        return Proposal(_with_hits(queries, hits), fit.memo)
+        return Proposal(_with_hits(queries, state.hits(points)), fit.memo)
 
     def _needed_checks(self, domain: Domain) -> int:
         return _CHECKS + _CHECKS_PER_PARAMETER * domain.parameter_count
 
 
-def _with_hits(queries: Sequence[Query], log_hits: Array) -> tuple[Query, ...]:
+def _with_hits(queries: Sequence[Query], hits: Array) -> tuple[Query, ...]:
     """Add the probability that each query meets the target."""
     return tuple(
-        replace(query, meta={**query.meta, "hit": round(float(np.exp(log)), 4)})
-        for query, log in zip(queries, log_hits, strict=True)
+        replace(query, meta={**query.meta, "hit": round(float(hit), 4)})
+        for query, hit in zip(queries, hits, strict=True)
     )
-
-
-def _most_informative(
-    model: TargetModel, coverage: Coverage, pending: Array, rng: np.random.Generator
-) -> Array:
-    """Return candidates ``(c, d)``, those first that cover or decide the most mass."""
-    from bo_invert.models.inverse.information import information
-
-    particles = coverage.points
-    chosen = particles[rng.permutation(len(particles))[:_CANDIDATES]]
-    candidates = np.concatenate([chosen, model.domain.sample(rng, _DRAWS)])
-    hit = np.exp(model.log_acceptance(candidates))
-    gain = hit * coverage.gain(candidates, pending)
-    gain += information(model.given(pending), particles, candidates)
-    return candidates[np.argsort(-gain, kind="stable")]
-
-
-def _least_certain(model: TargetModel, rng: np.random.Generator) -> Array:
-    """Return draws of the reference measure, those first where the outputs are least certain."""
-    drawn = model.domain.sample(rng, _CHECKED)
-    return drawn[np.argsort(-model.uncertainty(drawn), kind="stable")]
 
 
 def _passed_checks(statement: ProblemStatement, trials: Sequence[Trial]) -> int:

@@ -42,44 +42,52 @@ class TargetFit:
     memo: JSON
 
 
+@dataclass(frozen=True)
+class TargetOptions:
+    """Options of the model of a target.
+
+    Args:
+        tolerance: Tolerance of a target without one, in the units of the outputs. Default: 1 % of
+            the least standard deviation of the observed outputs.
+        noise: Standard deviations of the measurement noise of the wanted entries; empty for none.
+        noisy: The oracle is noisy.
+        kernel: Key of ``base.KERNELS``.
+        device: Torch device of the surrogate.
+    """
+
+    tolerance: float | None = None
+    noise: tuple[float, ...] = ()
+    noisy: bool = False
+    kernel: str = "auto"
+    device: str = "cpu"
+
+
 def fit_target_model(
-    statement: ProblemStatement,
-    history: History,
-    memo: JSON = None,
-    *,
-    tolerance: float | None = None,
-    noise: tuple[float, ...] = (),
-    noisy: bool = False,
-    kernel: str = "auto",
-    device: str = "cpu",
+    statement: ProblemStatement, history: History, options: TargetOptions, memo: JSON = None
 ) -> TargetFit:
     """Fit a Gaussian process of each output, and return the model of the target.
 
     Args:
         statement: Statement of a problem whose objective is a ``Target``.
         history: Log with at least two observations.
+        options: Options.
         memo: Memo of an earlier fit.
-        tolerance: Tolerance of a target without one, in the units of the outputs. Default: 1 % of
-            the standard deviation of the outputs, the least of them.
-        noise: Standard deviations of the measurement noise of the entries of the target.
-        noisy: The oracle is noisy.
-        kernel: Key of ``base.KERNELS``.
-        device: Torch device of the surrogate.
     """
     domain, memo = statement.domain, memo or {}
     inputs = to_unit(domain, history.points)
     subset = select_subset(inputs, history.order)
     fitted = fit_model(
         statement, history, inputs, memo.get("outputs"),
-        subset=subset, kernel=kernel, noisy=noisy, warp=False, device=device,
+        subset=subset, kernel=options.kernel, noisy=options.noisy, warp=False,
+        device=options.device,
     )  # fmt: skip
     failed = to_unit(domain, history.failed_points)
     log_feasible, labels = fit_feasibility(
         inputs, failed, history.order, memo.get("permission"), structure=column_structure(domain)
     )
     outputs = fitted.outputs
-    width = _default_tolerance(statement, history) if tolerance is None else tolerance
-    region = TargetRegion.of(outputs, width, noise)
+    width = options.tolerance or _default_tolerance(statement, history)
+    region = TargetRegion.of(outputs, width, options.noise)
     model = TargetModel(domain, fitted.surrogate, region, log_feasible)
     hits = region.contains(torch.as_tensor(history.y[:, outputs.columns])).numpy()
     note = {"outputs": fitted.surrogate.memo, "permission": labels}

@@ -51,19 +51,18 @@ def information(model: TargetModel, particles: Array, candidates: Array) -> Arra
     if k < c:
         shares = (explained / variance.mT[..., None]).mean(0)
         return np.asarray(((1.0 - before) * shares).mean(0).cpu().numpy())
-    return np.asarray(_reduction(model, mean, variance, explained, before, widen).cpu().numpy())
+    return np.asarray(_reduction(model, (mean, variance), explained, before, widen).cpu().numpy())
 
 
 def _reduction(
     model: TargetModel,
-    mean: Tensor,
-    variance: Tensor,
+    moments: tuple[Tensor, Tensor],
     explained: Tensor,
     before: Tensor,
     widen: Tensor,
 ) -> Tensor:
     """Return the expected reduction ``(c,)`` from explained variances ``(k, n, c)``."""
-    surrogate, region = model.surrogate, model.region
+    surrogate, region, (mean, variance) = model.surrogate, model.region, moments
     scale, nodes, shares = surrogate.weights.diagonal(), *_quadrature(mean)
     after = torch.ones_like(explained[0])
     for column in range(len(scale)):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bo_invert.domains.parameters import Float
 from bo_invert.domains.search_domain import Domain
-from bo_invert.types import Array, Mask
+from bo_invert.types import Array, Indices, Mask
 
 _LEAST_SIZE = 0.6
 """Effective sample size after each tempering step, as a share of the particles. Engineering choice:
@@ -30,7 +30,8 @@ _SHRINK = (0.1, 2.0)
 """Range of the factors of a step, uniform in their logarithms. Engineering choice: branches differ
 in width."""
 _JUMPS = (1.0, 0.6, 0.1)
-"""Factors of differences of particles. Engineering choice: 1 leads from branch to branch."""
+"""Factors of differences of particles, dimensionless. Engineering choice: 1 leads from branch to
+branch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +55,17 @@ class Particles:
         """Probabilities a, shape ``(n,)``."""
         return np.exp(self.log_acceptance)
 
+    def select(self, rows: Indices) -> Particles:
+        """Return some of the particles."""
+        return replace(self, points=self.points[rows], log_acceptance=self.log_acceptance[rows])
+
 
 def sample_particles(
-    log_acceptance: Callable[[Array], Array], domain: Domain, n: int, rng: np.random.Generator
+    log_acceptance: Callable[[Array], Array],
+    domain: Domain,
+    n: int,
+    rng: np.random.Generator,
+    final_rounds: int = 0,
 ) -> Particles:
     """Sample particles of p(x) a(x).
 
@@ -65,6 +74,7 @@ def sample_particles(
         domain: Search domain; its reference measure is p.
         n: Number of particles.
         rng: Random generator.
+        final_rounds: Additional rounds of moves after the last tempering step.
     """
     moves = _Moves(log_acceptance, domain, rng)
     points = domain.sample(rng, n)
@@ -80,6 +90,8 @@ def sample_particles(
         points, logs = moves.run(points, logs, level)
         if level >= 1.0:
             break
+    for _ in range(final_rounds):
+        points, logs = moves.run(points, logs, level)
     return Particles(points, logs, log_evidence, level)
 
 

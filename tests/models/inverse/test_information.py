@@ -8,7 +8,7 @@ import torch
 
 import bo_invert as bi
 from bo_invert.history import History
-from bo_invert.models.inverse.fit import fit_target_model
+from bo_invert.models.inverse.fit import TargetOptions, fit_target_model
 from bo_invert.models.inverse.information import information
 from bo_invert.models.inverse.posterior_model import TargetModel
 
@@ -22,7 +22,7 @@ def fitted(outputs: int, points: int = 10) -> TargetModel:
     )  # fmt: skip
     study = bi.Study.create("s", problem, "sobol", seed=0)
     study.run(points, stop_when_hit=False)
-    return fit_target_model(problem.statement, History(study.trials)).model
+    return fit_target_model(problem.statement, History(study.trials), TargetOptions()).model
 
 
 def test_reduction_agrees_with_simulated_observations() -> None:

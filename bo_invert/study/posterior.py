@@ -1,0 +1,242 @@
+"""Posterior of the designs of a study, given its target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bo_invert.domains.search_domain import Domain
+from bo_invert.errors import InvalidInputError, printable
+from bo_invert.history import History
+from bo_invert.models.blas_threads import one_thread
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.target import Target
+from bo_invert.types import Array, Design, Indices
+from bo_invert.user_data import real, real_vector
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bo_invert.models.inverse.fit import TargetOptions
+
+MIN_OBSERVATIONS = 2
+"""Least number of observations: a single one has no spread."""
+_COVERING = 2.5
+"""Distance within which a verified design covers others, in separations of the domain: 0.05 in a
+box and 0.5 in a latent. Engineering choice, as in the strategy ``inverse``."""
+_FINAL_ROUNDS = 4
+"""Additional rounds of moves of the samples. Engineering choice: they separate repeated samples."""
+_LEAST_PARTICLES = 1000
+"""Least number of particles behind the samples. Engineering choice: few particles lose branches."""
+_TRUSTED = 0.5
+"""Share of samples that must be expected to meet the target, for a posterior without a warning.
+Engineering choice."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior:
+    """Samples x of the posterior p(x | y within the target), all of equal weight.
+
+    Args:
+        points: Points of the domain, shape ``(n, d)``.
+        outputs: Predicted outputs that the target and the constraints read, by name, ``(n,)`` each.
+        hit: Probability that each sample meets the target and the constraints, shape ``(n,)``.
+        verified_share: Share of the samples near a design that the oracle confirmed.
+        branches: Branch of each sample, numbered by falling mass, shape ``(n,)``.
+        reachable_mass: Estimate of the share of the reference measure that meets the target.
+        domain: Search domain.
+        decode: Function from points to designs; None without the problem.
+    """
+
+    points: Array
+    outputs: Mapping[str, Array]
+    hit: Array
+    verified_share: float
+    branches: Indices
+    reachable_mass: float
+    domain: Domain
+    decode: Callable[[Array], Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @cached_property
+    def designs(self) -> list[Design]:
+        """Designs of the samples.
+
+        Raises:
+            InvalidInputError: The study was opened without its problem.
+        """
+        if self.decode is None:
+            raise InvalidInputError(
+                "posterior: designs need the problem. Open the study with problem=..."
+            )
+        return list(self.decode(self.points))
+
+    @property
+    def effective_size(self) -> int:
+        """Number of different samples; repeated ones add no information."""
+        return len(np.unique(self.points, axis=0))
+
+    @property
+    def expected_hits(self) -> float:
+        """Share of the samples that are expected to meet the target."""
+        return float(self.hit.mean())
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one dictionary per sample: parameters, outputs, ``hit`` and ``branch``."""
+        columns = {**self.outputs, "hit": self.hit, "branch": self.branches}
+        rows: list[dict[str, Any]] = [
+            self.domain.named(point, measured=True) for point in self.points
+        ]
+        for name, values in columns.items():
+            for row, value in zip(rows, values.tolist(), strict=True):
+                row[name] = value
+        return rows
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per sample; the columns are the keys of ``records``."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records())
+
+    def __repr__(self) -> str:
+        count = int(self.branches.max()) + 1 if len(self) else 0
+        kinds = "branches" if count != 1 else "branch"
+        hits, near = f"{self.expected_hits:.0%}", f"{self.verified_share:.0%}"
+        lines = [
+            f"posterior: {len(self)} samples ({self.effective_size} different) in {count} {kinds}",
+            f"{hits} are expected to meet the target, {near} lie near a verified design",
+        ]
+        if self.expected_hits < _TRUSTED:
+            lines.append(
+                "The model is uncertain here: more calls, as with strategy='inverse', narrow it"
+            )
+        return printable("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class PosteriorRequest:
+    """Arguments of ``Study.posterior``.
+
+    Args:
+        count: Number of samples.
+        tolerance: Tolerance of a target without one; None for a default.
+        noise: Standard deviations of the measurement noise; None for none.
+        seed: Seed of the samples.
+    """
+
+    count: int
+    tolerance: float | None
+    noise: object
+    seed: int
+
+    def options(self, target: Target, noisy: bool) -> TargetOptions:
+        """Return the checked options of the model.
+
+        Raises:
+            InvalidInputError: An argument is invalid.
+        """
+        from bo_invert.models.inverse.fit import TargetOptions
+
+        tolerance = self.tolerance
+        if tolerance is not None:
+            tolerance = real("posterior", "tolerance", tolerance)
+            if not tolerance > 0.0:
+                raise InvalidInputError(f"posterior: tolerance must be > 0, got {tolerance!r}")
+        return TargetOptions(tolerance, _noise(target, self.noise), noisy)
+
+
+@one_thread()
+def sample_posterior(
+    statement: ProblemStatement,
+    history: History,
+    noisy: bool,
+    request: PosteriorRequest,
+    decode: Callable[[Array], Any] | None,
+) -> Posterior:
+    """Sample the posterior of designs.
+
+    Args:
+        statement: Problem statement.
+        history: Trials.
+        noisy: Repeated calls at a point differ.
+        request: Arguments of ``Study.posterior``.
+        decode: Function from points to designs.
+
+    Raises:
+        InvalidInputError: The objective is no target, there are fewer than two observations, or an
+            argument is invalid.
+    """
+    target = require_target(statement, "posterior")
+    if len(history.completed) < MIN_OBSERVATIONS:
+        raise InvalidInputError(
+            f"posterior: the study must have at least {MIN_OBSERVATIONS} observations, got "
+            f"{len(history.completed)}. Run it, or add observations"
+        )
+    options = request.options(target, noisy)
+    from bo_invert.models.inverse import coverage, fit as fits, smc
+
+    fit = fits.fit_target_model(statement, history, options)
+    model, domain = fit.model, statement.domain
+    rng = np.random.default_rng(request.seed)
+    found = smc.sample_particles(
+        model.log_acceptance,
+        domain,
+        max(request.count, _LEAST_PARTICLES),
+        rng,
+        final_rounds=_FINAL_ROUNDS,
+    )
+    found = found.select(rng.permutation(len(found.points))[: request.count])
+    verified = history.points[fit.hits]
+    near = coverage.Coverage(found.points, verified, _COVERING * domain.separation)
+    means, names = model.mean(found.points), fit.fitted.outputs.names
+    return Posterior(
+        found.points, {name: means[:, j] for j, name in enumerate(names)},
+        np.minimum(found.acceptance, 1.0), 1.0 - near.uncovered_share, near.branches,
+        float(np.exp(min(0.0, found.log_evidence))), domain, decode,
+    )  # fmt: skip
+
+
+def require_target(statement: ProblemStatement, where: str) -> Target:
+    """Return the target of a problem.
+
+    Raises:
+        InvalidInputError: The objective is no target.
+    """
+    if not isinstance(statement.objective, Target):
+        raise InvalidInputError(
+            f"{where}: problem {statement.name!r} must have a target, got {statement.objective}. "
+            "Use Target(value, tolerance=...)"
+        )
+    return statement.objective
+
+
+def _noise(target: Target, noise: object) -> tuple[float, ...]:
+    """Return standard deviations of the noise of the wanted entries; empty for none."""
+    if noise is None:
+        return ()
+    entries = target.entries
+    if isinstance(noise, Mapping):
+        names = entries.wanted_names
+        unknown = set(noise) - set(names)
+        if unknown or not names:
+            raise InvalidInputError(
+                f"posterior: noise names {sorted(map(str, unknown or noise))}, and the target "
+                f"has the outputs {list(names)}"
+            )
+        values = [real("posterior", f"noise of {name!r}", noise.get(name, 0.0)) for name in names]
+    elif isinstance(noise, (int, float)):
+        values = [real("posterior", "noise", noise)] * entries.wanted
+    else:
+        values = real_vector("posterior", "noise", noise).tolist()
+    if len(values) != entries.wanted or min(values) < 0.0:
+        raise InvalidInputError(
+            f"posterior: noise must be {entries.wanted} standard deviations >= 0, one for each "
+            f"entry of the target, got {noise!r:.80}"
+        )
+    return tuple(values)
