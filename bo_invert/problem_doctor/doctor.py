@@ -20,12 +20,12 @@ from bo_invert.problem_doctor.findings import DoctorReport, Finding, Severity, e
 from bo_invert.problem_doctor.gradient_check import check_gradient
 from bo_invert.problem_doctor.objective import (
     check_constraints,
-    check_display,
     check_judge,
     check_outputs,
     check_target,
 )
 from bo_invert.problem_doctor.outputs import ChecksStopped, failures, first_calls, latency
+from bo_invert.problem_doctor.pictures import check_display
 from bo_invert.problem_doctor.repeatability import (
     Repeatability,
     check_batches,
@@ -166,7 +166,7 @@ class _Checks:
         found += space.findings
         if len(space.points) < 2:
             raise ChecksStopped
-        found += check_display(problem, problem.space.decode(space.points[:4]))
+        found += check_display(problem, problem.space.decode(space.points[:16]))
         if problem.oracle is None:
             found.append(
                 note("oracle.missing", "the problem has no oracle: designs are evaluated elsewhere")

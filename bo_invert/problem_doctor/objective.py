@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bo_invert.objectives.target import Target
 from bo_invert.problem_doctor.call_budget import Call
 from bo_invert.problem_doctor.design_distance import name_of
 from bo_invert.problem_doctor.findings import (
     Finding,
-    attempt,
     error,
     every,
     first,
@@ -23,7 +19,7 @@ from bo_invert.problem_doctor.findings import (
 )
 from bo_invert.problem_doctor.repeatability import Repeatability
 from bo_invert.problems.problem import Problem
-from bo_invert.types import Array, Design
+from bo_invert.types import Array
 
 # Observations (count) that the output checks need. Engineering choice.
 _MIN_OBSERVATIONS = 4
@@ -227,34 +223,6 @@ def check_judge(problem: Problem, points: Array) -> tuple[list[Finding], int]:
         ),
         (True, ok("judge.works", "the judge returns outputs")),
     ), calls
-
-
-def check_display(problem: Problem, designs: Sequence[Design]) -> list[Finding]:
-    """Check the ``draw`` and ``plausibility`` functions of the problem."""
-    faults = {
-        name: attempt(_check_shown, name, function, designs)[1]
-        for name, function in (("draw", problem.draw), ("plausibility", problem.plausibility))
-        if function is not None
-    }
-    return [
-        warning(
-            f"{name}.fails",
-            f"{name} raises {type(fault).__name__}: {fault}",
-            f"Correct Problem({name}=...)",
-        )
-        for name, fault in faults.items()
-        if fault is not None
-    ]
-
-
-def _check_shown(name: str, function: Callable[..., ArrayLike], designs: Sequence[Design]) -> None:
-    shown = np.asarray(function(designs[0] if name == "draw" else designs), dtype=np.float64)
-    if name == "draw" and shown.ndim not in (2, 3):
-        raise ValueError(f"expected shape (height, width) or (height, width, 3), got {shown.shape}")
-    if name == "plausibility" and (
-        shown.shape != (len(designs),) or (shown < 0).any() or (shown > 1).any()
-    ):
-        raise ValueError(f"expected one number in [0, 1] per design, got {shown!r:.60}")
 
 
 def _brief(y: Array) -> str:

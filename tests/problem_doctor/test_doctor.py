@@ -18,6 +18,7 @@ import torch
 
 import bo_invert as bi
 from bo_invert.problem_doctor.findings import seconds
+from bo_invert.problem_doctor.pictures import check_display
 
 BOX = bi.Box([0.0] * 3, [1.0] * 3)
 
@@ -569,6 +570,37 @@ def test_the_page_explains_every_finding() -> None:
     assert len(codes) > 60
     assert codes == documented
     assert {"draw.fails", "plausibility.fails"} <= set(re.findall(r"`([a-z]+\.fails)`", page))
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "code", "text"),
+    [
+        (1.0, 0.0, "draw.images", "8x8 pixels, with values from 0 to 1"),
+        (255.0, 0.0, "draw.images", "from 0 to 255"),
+        (1e-3, 0.5, "draw.blank", "look blank"),
+    ],
+)
+def test_pictures_that_are_drawn_without_a_function_are_checked(
+    scale: float, offset: float, code: str, text: str
+) -> None:
+    def decode(z: np.ndarray) -> np.ndarray:
+        grid = np.linspace(0, 1, 64)
+        images = 1.0 / (1.0 + np.exp(z[:, :1] * 9 * (grid - 0.5)))
+        return (offset + scale * images).reshape(-1, 8, 8)
+
+    checked = bi.doctor(bi.Problem(bi.Latent(decode, 2), lambda x: float(x.sum()), bi.Minimize()))
+    found = {one.code: one for one in checked.findings if one.code.startswith("draw.")}
+    assert list(found) == [code]
+    assert text in found[code].message
+
+
+def test_images_that_are_not_finite_are_reported() -> None:
+    images = [np.full((8, 8), value) + np.eye(8) / 9 for value in (0.1, 0.5, math.nan)]
+    (found,) = check_display(bi.ready_problem("hartmann6"), images)
+    assert (found.code, found.message) == (
+        "draw.missing", "1 of 3 images are not finite and not drawn",
+    )  # fmt: skip
+    assert check_display(bi.ready_problem("hartmann6"), [np.ones(3)]) == []
 
 
 def test_recorded_trials_replace_calls() -> None:
