@@ -150,3 +150,49 @@ def test_observations_by_hand_and_in_files(page: Any, served: Served, tmp_path: 
     page.click("#ask-form button")
     page.wait_for_selector("#work tr[data-trial='5']")
     assert study(served).trials[5].design["grade"] == 2
+
+
+def test_constraints_fixed_values_steps_and_several_criteria(
+    page: Any, served: Served, tmp_path: Path
+) -> None:
+    space = bi.Box(
+        {
+            "a": bi.Float(0, 1), "b": bi.Float(0, 1), "heat": bi.Float(20, 100, step=10),
+            "kind": bi.Choice("x", "y"), "base": bi.Fixed("NaOH"),
+        },
+        constraints="a + b == 1",
+    )  # fmt: skip
+    objective = bi.Pareto(bi.Maximize("gain"), bi.Minimize("cost"))
+    made = bi.Problem(space, None, objective, outputs=["gain", "cost"], units={"heat": "°C"})
+    bi.Study.create("mix", made, "random", 0, served.storage)
+
+    def mix() -> bi.Study:
+        return bi.Study.open("mix", served.storage, made)
+
+    page.goto(f"{served.url}/#/study/mix&token={served.token}")
+    note = page.locator("#work .note")
+    page.click("#ask-form summary")
+    expect(page.locator("#ask-form")).to_contain_text("a + b = 1")
+    page.select_option("#ask-form [data-name=kind]", "y")
+    page.fill("#ask-form [data-name=a]", "0,25")
+    page.fill("#ask-form [name=count]", "2")
+    page.click("#ask-form button")
+    page.wait_for_selector("#work tr[data-trial='1']")
+    for trial in mix().trials:
+        design = dict(trial.design)
+        heat = design.pop("heat")
+        assert heat % 10 == 0
+        assert design == {"a": 0.25, "b": 0.75, "kind": "y", "base": "NaOH"}
+    table = tmp_path / "mix.txt"
+    table.write_text("a\tb\theat\tkind\tgain\tcost\n0.5\t0.5\t33.3\tx\t1,234\t7\n")
+    page.click("#work summary:has-text('Upload')")
+    page.set_input_files("#upload-form [name=file]", str(table))
+    page.click("#upload-form button")
+    expect(note).to_contain_text("can be read as 1.234 or as 1234")
+    page.set_input_files("#upload-form [name=file]", str(table))
+    page.select_option("#upload-form [name=decimal]", ".")
+    page.click("#upload-form button")
+    expect(note).to_contain_text("1 observation recorded")
+    added = mix().trials[2]
+    assert (added.y.tolist(), added.design["heat"]) == ([1234.0, 7.0], 33.3)
+    assert [trial.number for trial in mix().front] == [2]

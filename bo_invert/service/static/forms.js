@@ -101,7 +101,8 @@ export class Forms {
       const body = Object.keys(fixed).length ? { count, fixed } : { count };
       const answer = await this.send("POST", `${this.path}/ask`, body);
       if (!answer.trials.length) return `No trial: ${answer.why}.`;
-      return `Suggested: trials ${answer.trials.map((trial) => trial.number).join(", ")}.`;
+      const fewer = answer.trials.length < count ? ` There are no further proposals now.` : "";
+      return `Suggested: trials ${answer.trials.map((trial) => trial.number).join(", ")}.${fewer}`;
     });
     this.fields($(".fields", ask), this.parameters.filter(([, one]) => one.type !== "fixed"), "fixed");
     const constraints = (about.problem.space.domain && about.problem.space.domain.constraints) || [];
@@ -139,7 +140,11 @@ export class Forms {
       const csv = await fileText($("[name=file]", upload).files[0]);
       const kind = $("[name=kind]", upload).value;
       const outside = $("[name=outside]", upload).checked ? "model" : "error";
-      const answer = await this.send("POST", `${this.path}/${kind}`, { csv, outside });
+      const body = { csv, outside };
+      const decimal = $("[name=decimal]", upload).value;
+      if (decimal) body.decimal = decimal;
+      if (kind === "table") body.blank = $("[name=blank]", upload).value;
+      const answer = await this.send("POST", `${this.path}/${kind}`, body);
       upload.reset();
       return this.result(answer, true);
     });
