@@ -24,7 +24,7 @@ _DRAWS = 512
 _SHARES = (0.8, 0.6, 0.4, 0.2, 0.0)
 """Shares of the former coordinates in points that move towards plausible ones (dimensionless).
 Engineering choice."""
-_CHUNK = 64
+_CHUNK = 512
 """Rows whose distances to all draws are computed together. Engineering choice: 8 MB."""
 _OTHERS = 1e-2
 """Weight of coordinates that are not held in squared distances to draws. Engineering choice: the
@@ -189,9 +189,11 @@ def nearest_draws(
     """
     count = min(count, len(pool))
     parts = [np.empty((0, count), dtype=np.intp)]
+    squares = (pool**2).T
     for i in range(0, len(points), _CHUNK):
-        weight = np.where(held[i : i + _CHUNK], 1.0, others)[:, None]
-        far = (weight * (points[i : i + _CHUNK, None] - pool) ** 2).sum(axis=2)
+        weight = np.where(held[i : i + _CHUNK], 1.0, others)
+        # |x - v|^2 without the part |x|^2, which all draws share.
+        far = weight @ squares - 2.0 * (weight * points[i : i + _CHUNK]) @ pool.T
         best = np.argpartition(far, count - 1, axis=1)[:, :count]
         order = np.argsort(np.take_along_axis(far, best, axis=1), axis=1, kind="stable")
         parts.append(np.take_along_axis(best, order, axis=1))

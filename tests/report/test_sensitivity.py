@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 import bo_invert as bi
 from bo_invert.domains.search_domain import Domain
+from bo_invert.errors import InvalidInputError
 from bo_invert.report.charts.sensitivity import importances, shapley_effects
 from bo_invert.types import Array
 
@@ -60,3 +62,9 @@ def test_parameters_that_decide_on_others_have_importance() -> None:
     solver, m = np.median(found.shares, axis=0)
     assert solver > 0.8
     assert 0.01 < m < 0.3
+
+
+def test_too_many_parameters_are_refused() -> None:
+    space = bi.Box({f"x{i}": F(0, 1) for i in range(101)})
+    with pytest.raises(InvalidInputError, match="at most 100 parameters"):
+        importances(Known(lambda x: x[:, 0]), space.domain, None)

@@ -94,9 +94,12 @@ def first_params(
 def by_importance(
     data: StudyData, model: Predictor, quantity: Quantity, names: Sequence[str]
 ) -> list[str]:
-    """Return names of parameters, the most important one first."""
+    """Return names of parameters, the most important one first; as given if there are too many."""
     assert data.domain is not None
-    found = importances(model, data.domain, quantity.output, count=128)
+    try:
+        found = importances(model, data.domain, quantity.output, count=128)
+    except InvalidInputError:
+        return list(names)
     share = dict(zip(found.names, np.median(found.shares, axis=0), strict=True))
     return sorted(names, key=lambda name: -share[name])
 

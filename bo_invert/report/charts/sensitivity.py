@@ -16,12 +16,15 @@ import numpy as np
 
 from bo_invert.domains.completions import complete, nearest_draws
 from bo_invert.domains.search_domain import Domain
+from bo_invert.errors import InvalidInputError
 from bo_invert.report.charts.grid import varied_columns
 from bo_invert.types import Array
 
 _EVALUATIONS, _MOST_PERMUTATIONS = 20_000, 4096
 """Number of points of Shapley effects, and largest number of permutations. Engineering choice: a
 standard error of about 0.02 for five parameters, in a second."""
+_MOST_PARAMETERS = 100
+"""Largest number of parameters. Engineering choice: memory of 500 MB and half a minute."""
 _NEIGHBOURS = 12
 """Number of draws among which a conditional draw is chosen. Engineering choice: 0.6 % of them."""
 _DRAWS = 2048
@@ -57,7 +60,11 @@ class Importances:
 
 
 def importances(
-    model: FunctionDraws, domain: Domain, output: str | None, count: int = 512, seed: int = 0
+    model: FunctionDraws,
+    domain: Domain,
+    output: str | None,
+    count: int | None = None,
+    seed: int = 0,
 ) -> Importances:
     """Return Sobol indices of independent parameters, Shapley effects of dependent ones.
 
@@ -65,12 +72,20 @@ def importances(
         model: functions drawn from the posterior.
         domain: search domain, whose reference measure weighs its points.
         output: output of the functions; None for the value of the goal.
-        count: number of samples of Sobol indices.
+        count: number of samples, or of permutations; None to choose it.
         seed: seed of the samples.
+
+    Raises:
+        InvalidInputError: there are more than 100 parameters.
     """
+    if len(domain.axes) > _MOST_PARAMETERS:
+        raise InvalidInputError(
+            f"param_importances: at most {_MOST_PARAMETERS} parameters can be compared, there are "
+            f"{len(domain.axes)}. A search in so high a dimension identifies none of them."
+        )
     if domain.reference is not None or domain.constraints:
-        return shapley_effects(model, domain, output, seed=seed)
-    return sobol_indices(model, domain, output, count, seed)
+        return shapley_effects(model, domain, output, count, seed)
+    return sobol_indices(model, domain, output, count or 512, seed)
 
 
 def sobol_indices(
