@@ -12,6 +12,7 @@ import numpy as np
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
+from bo_invert.models.acquisition.constant_faces import constant_faces
 from bo_invert.models.base import KERNELS, to_unit
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
@@ -255,8 +256,6 @@ def _varying(
     statement: ProblemStatement, history: History, inputs: Array, rows: Indices
 ) -> Indices:
     """Return the rows ``(k,)`` that lie on no face of constant criteria, which is no plateau."""
-    from bo_invert.models.acquisition.constant_faces import constant_faces
-
     assert isinstance(statement.objective, Pareto)
     if not statement.domain.continuous:
         return rows

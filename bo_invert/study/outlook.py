@@ -137,23 +137,20 @@ def outlook(
         why = f"{spent} calls, more than {_MIN_RECENT} are needed to see a trend"
     if why or predictor is None:
         return Outlook(False, why, spent, known, math.inf, math.inf, 1.0, rate, scale, goal)
-    gain = (_remaining_hypervolume if pareto else _remaining_gain)(predictor, history, noisy)
+    gain = _remaining(predictor, history, noisy, pareto)
     expected = max(gain.expected, 0.5 * recent)
     # Rare large gains can raise the mean above the quantile.
     bound = max(gain.bound, recent, expected)
     return Outlook(True, "", spent, known, expected, bound, gain.probability, rate, scale, goal)
 
 
-def _remaining_gain(predictor: Predictor, history: History, noisy: bool) -> RemainingGain:
-    from bo_invert.models.prediction.remaining_gain import remaining_gain
+def _remaining(predictor: Predictor, history: History, noisy: bool, several: bool) -> RemainingGain:
+    """Return the remaining gain of the loss, or of the hypervolume of several criteria."""
+    from bo_invert.models.prediction import remaining_gain as one, remaining_hypervolume as volume
 
-    return remaining_gain(predictor, history, noisy)
-
-
-def _remaining_hypervolume(predictor: Predictor, history: History, noisy: bool) -> RemainingGain:
-    from bo_invert.models.prediction.remaining_hypervolume import remaining_hypervolume
-
-    return remaining_hypervolume(predictor, history, noisy)
+    if several:
+        return volume.remaining_hypervolume(predictor, history, noisy)
+    return one.remaining_gain(predictor, history, noisy)
 
 
 def _trend(calls: Array, losses: Array) -> tuple[float, float]:

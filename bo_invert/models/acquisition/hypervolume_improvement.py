@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.acquisition.acquisition_data import AcquisitionData, added_variance
-from bo_invert.models.acquisition.constant_faces import FaceMoments, constant_faces
+from bo_invert.models.acquisition.constant_faces import constant_faces
+from bo_invert.models.acquisition.face_moments import FaceMoments
 from bo_invert.models.acquisition.hypervolume_head import (
     AnalyticHypervolumeHead,
     Boxes,

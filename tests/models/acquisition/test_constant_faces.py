@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import bo_invert as bi
-from bo_invert.models.acquisition.constant_faces import FaceMoments, constant_faces
+from bo_invert.models.acquisition.constant_faces import constant_faces
+from bo_invert.models.acquisition.face_moments import FaceMoments
 from bo_invert.models.gp.surrogate import fit_surrogate
 
 
