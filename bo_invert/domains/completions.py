@@ -28,7 +28,8 @@ _CHUNK = 512
 """Rows whose distances to all draws are computed together. Engineering choice: 8 MB."""
 _FEW_DONORS, _MOST_COORDINATES = 4, 50
 """Draws that are tried in a plausible region, and largest number of coordinates.
-Engineering choice: a projection of a thousand points takes 10 ms in 10 coordinates and seconds in 1,000."""
+Engineering choice: a projection of a thousand points takes 10 ms in 10 coordinates and seconds in
+1,000."""
 _OTHERS = 1e-2
 """Weight of coordinates that are not held in squared distances to draws. Engineering choice: the
 held ones decide, the others break ties."""
