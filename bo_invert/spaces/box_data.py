@@ -215,13 +215,12 @@ def _in_range(name: str, values: Array, parameter: Parameter) -> Array:
     if isinstance(parameter, Int):
         outside |= values != np.rint(values)
     if isinstance(parameter, Float) and parameter.grid is not None:
+        # Steps bind proposals, not data; values next to a step are rounding.
         levels = np.array(parameter.grid.values(parameter.grid.positions(values)))
-        outside |= np.abs(values - levels) > _ROUNDING * parameter.grid.step
-        values = np.where(outside, values, levels)
+        values = np.where(np.abs(values - levels) > _ROUNDING * parameter.grid.step, values, levels)
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
-        stepped = isinstance(parameter, Float) and not parameter.continuous
-        kind = "whole numbers" if isinstance(parameter, Int) else "steps" if stepped else "values"
+        kind = "whole numbers" if isinstance(parameter, Int) else "values"
         raise InvalidInputError(
             f"Box: column {name!r} of data must hold {kind} in [{parameter.low}, "
             f"{parameter.high}], got {values[row]:.6g} in row {row} ({int(outside.sum())} of "

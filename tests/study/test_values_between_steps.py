@@ -94,3 +94,11 @@ def test_a_measured_design_between_steps_answers_no_proposal() -> None:
     designs = [trial.design["x"] for trial in study.trials if trial.cost.values]
     assert designs[:4] == [0.1, 0.4, 0.6, 0.9]
     assert sorted(designs[4:]) == [0.0, 0.5, 1.0]
+
+
+def test_data_of_a_box_may_lie_between_steps() -> None:
+    rows = [{"x": float(x)} for x in np.random.default_rng(0).uniform(0.2, 0.8, 40)]
+    space = bi.Box({"x": bi.Float(0, 1, step=0.25)}, data=rows)
+    study = hand_study(space)
+    assert {trial.design["x"] for trial in study.ask(3)} <= {0.0, 0.25, 0.5, 0.75, 1.0}
+    assert study.add([rows[0]], [1.0])[0].design == rows[0]
