@@ -50,7 +50,7 @@ LINK = 0.4  # distance of connected reference points, as a share of the covering
 
 METHODS: dict[str, Any] = {
     "inverse": {"name": "inverse", "options": {"undiscovered": 0.0}},
-    "inverse, ends by itself": "inverse",
+    "inverse to its end": "inverse",
     "gp": "gp",
     "auto": "auto",
     "cmaes": "cmaes",
