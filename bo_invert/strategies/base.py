@@ -117,6 +117,9 @@ class Strategy(ABC):
     multi_objective: ClassVar[bool] = False
     """True if it searches the front of a ``Pareto`` objective; others are refused."""
 
+    finds_all: ClassVar[bool] = False
+    """True if it searches all solutions of a target, so that a run continues after the first."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "ask" in vars(cls):

@@ -67,6 +67,7 @@ class Inverse(SurrogateStrategy):
     """
 
     name = "inverse"
+    finds_all = True
     initial: int | None = option(None, ge=2)
     particles: int = option(512, ge=50)
     distance: float | None = option(None, gt=0)

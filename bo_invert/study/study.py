@@ -215,7 +215,7 @@ class Study(CopiedByReopening, StudyRecords):
         executor: Executor | str | None = None,
         progress: bool = False,
         retries: int = 0,
-        stop_when_hit: bool = True,
+        stop_when_hit: bool | None = None,
         stop: StopRule | Callable[[], bool] | str | None = None,
         timeout: float | None = None,
         reuse_limit: int | None = None,
@@ -234,7 +234,8 @@ class Study(CopiedByReopening, StudyRecords):
                 oracle then gets the whole batch in one call. Each answer is recorded at once.
             progress: Show a progress bar.
             retries: Number of retries of a failed trial; each is billed and uses budget.
-            stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``.
+            stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``. Default:
+                True, unless the strategy searches all solutions, as ``inverse`` does.
             stop: Rule such as ``bi.stop.patience(30) | bi.stop.gain("1%")``, its text, or a
                 function that returns True to end. It is checked before each ask and call, and the
                 run ends after the running calls. ``ended`` holds the reason. A later call resumes
@@ -259,6 +260,9 @@ class Study(CopiedByReopening, StudyRecords):
             KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM or SIGHUP. All answers are recorded.
         """
         rule = None if stop is None else Stopping(stop, self)
+        if stop_when_hit is None:
+            strategy = buildable_strategy(self.journal.header)  # that of a server may be missing
+            stop_when_hit = strategy is None or not strategy.finds_all
         options = RunOptions(
             budget=budget, batch=batch, executor=executor, retries=retries, timeout=timeout,
             stop=rule, stop_when_hit=stop_when_hit, label=self.name if progress else "",

@@ -25,7 +25,7 @@ def problem(**options: object) -> bi.Problem:
 @pytest.fixture(scope="module")
 def study() -> bi.Study:
     made = bi.Study.create("himmelblau", problem(), "inverse", seed=0)
-    return made.run(200, stop_when_hit=False)
+    return made.run(200)  # continues after the first hit
 
 
 def test_search_finds_all_branches_and_ends_by_itself(study: bi.Study) -> None:
