@@ -171,8 +171,8 @@ class StudyResults:
     def outlook(self) -> Outlook:
         """Estimate the gain that further calls can bring, with a 95 % bound, without a call.
 
-        For ``Pareto`` objectives, it is a gain of hypervolume. Without enough observations, or if
-        no model predicts the outputs, it is undecided.
+        For ``Pareto``, it is a gain of hypervolume. Without enough observations, or if no model
+        predicts the outputs, it is undecided.
 
         Raises:
             InvalidInputError: The study was opened without its problem.

@@ -109,7 +109,9 @@ def plateau_width(inputs: Array, values: Array) -> float:
 
     Equal outputs at two points suggest a plateau between them (trees, rounding, clipping), in which
     a smooth surrogate would continue to query. The width is twice the median distance between
-    nearest points with equal outputs, so it grows while outputs repeat.
+    nearest points with equal outputs, so it grows while outputs repeat. Points that a permutation
+    or reflection of the coordinates maps onto each other count once: a symmetric function is equal
+    there without a plateau, for example at corners.
 
     Args:
         inputs: Unit inputs, shape ``(n, d)``.
@@ -118,9 +120,15 @@ def plateau_width(inputs: Array, values: Array) -> float:
     # Exact equality is deliberate: noise or slopes would change the last digits.
     _, group, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
     plateaus = [
-        np.unique(inputs[group.ravel() == number], axis=0) for number in np.flatnonzero(counts > 1)
+        _asymmetric(inputs[group.ravel() == number]) for number in np.flatnonzero(counts > 1)
     ]
     distances = [cKDTree(equal).query(equal, k=2)[0][:, 1] for equal in plateaus if len(equal) > 1]
     if not distances:
         return 0.0
     return min(2.0 * float(np.median(np.concatenate(distances))), 0.1 * math.sqrt(inputs.shape[1]))
+
+
+def _asymmetric(inputs: Array) -> Array:
+    """Return the different unit inputs ``(k, d)``, one of those that are symmetric."""
+    folded = np.sort(np.minimum(inputs, 1.0 - inputs), axis=1).round(9)
+    return np.asarray(inputs[np.unique(folded, axis=0, return_index=True)[1]])

@@ -461,6 +461,13 @@ def test_one_thread_restores_the_settings() -> None:
     assert torch.get_num_threads() == before
 
 
+def test_symmetric_points_are_no_plateau() -> None:
+    corners = np.concatenate([np.eye(4), 1.0 - np.eye(4), np.random.default_rng(0).random((6, 4))])
+    values = ((corners - 0.5) ** 2).sum(1, keepdims=True)
+    assert len(np.unique(values)) < len(values)
+    assert spacing.plateau_width(corners, values) == 0.0
+
+
 def test_plateau_width_of_flat_functions_only() -> None:
     rng = np.random.default_rng(0)
     inputs = rng.random((20, 2))
