@@ -319,11 +319,12 @@ def _check_replaceable(study: Study, out: Path | None) -> None:
 def _show_pending(study: Study, trials: Sequence[Trial], out: Path | None, how: Shape) -> None:
     """Print open trials, and write them to a file to complete."""
     pending = PendingTrials(trials, study.outputs, study.domain)
-    if out is not None:
+    if out is not None and trials:
         style = csv_style()
         out.write_text(pending.to_csv(style.separator, style.decimal), encoding="utf-8")
         say(f"{len(trials)} trials written to {out}; complete the outputs, then: bo-invert tell")
-    emit(pending.records, how)
+    if trials or how != "table":
+        emit(pending.records, how)
 
 
 def _report(result: AddedTrials) -> None:

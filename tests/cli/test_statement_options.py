@@ -151,3 +151,24 @@ def test_errors_of_commands_name_options(bo: Command) -> None:
         assert answer.code == 2
         assert part in answer.err
         assert "fixed=" not in answer.err
+
+
+@pytest.mark.filterwarnings("always")
+def test_an_ask_for_more_designs_than_exist_says_how_many(command: Command) -> None:
+    space: dict[str, Any] = {"solvent": {"type": "choice", "values": ["a", "b"]}}
+    space["n"] = {"type": "int", "low": 1, "high": 3}
+    problem: dict[str, Any] = {"space": {"type": "box", "parameters": space}, "outputs": ["y"]}
+    problem["objective"] = {"type": "minimize", "output": "y"}
+    Path("few.json").write_text(json.dumps(problem))
+    command("create", "few", "few.json", *AT, "--strategy", "random")
+    line = ("ask", "few", *AT, "-n", "30", "--fix", "solvent=a", "--format", "json")
+    first = command(*line)
+    assert [one["n"] for one in sorted(json.loads(first.out), key=lambda one: one["n"])] == [
+        1,
+        2,
+        3,
+    ]
+    assert "3 distinct designs exist with --fix solvent=a" in first.err
+    again = command(*line[:-2])
+    assert (again.code, again.out) == (1, "")
+    assert "no trial: all designs are known" in again.err
