@@ -6,6 +6,7 @@ share A; bounds may differ, because fixed values and integers change them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -97,8 +98,9 @@ class Polytope:
         some = aim.rows(bad)
         possible = some._possible(len(bad))
         some, bad = some.rows(possible), bad[possible]
-        if len(bad):
-            x[bad] = some._one_row(y[bad]) if len(self.a) == 1 else some._newton(y[bad])
+        for which, part in some._separated(len(bad)):
+            own = y[bad[which]]
+            x[bad[which]] = part._one_row(own) if len(part.a) == 1 else part._newton(own)
         missed = self.excess(x)
         lost = bad[missed[bad] > EXACT]
         for row in lost[:_EXACT_ROWS]:
@@ -106,6 +108,25 @@ class Polytope:
             if found is not None:
                 x[row] = found
         return x, (self.excess(x) if len(lost) else missed) <= EXACT
+
+    def _separated(self, n: int) -> Iterator[tuple[Indices, Polytope]]:
+        """Yield groups of the n rows, with the constraints that their free coordinates enter.
+
+        Fixed coordinates, such as integers of a configuration, often leave a single constraint,
+        which has an exact solution. Rows that no constraint moves are left out.
+        """
+        free = np.broadcast_to(self.upper > self.lower, (n, self.a.shape[1]))
+        moved = (free[:, None, :] & (self.a != 0.0)).any(axis=2)
+        count = moved.sum(axis=1)
+        for j in range(len(self.a)):
+            rows = np.flatnonzero((count == 1) & moved[:, j])
+            if len(rows):
+                least, most = self.least[:, [j]], self.most[:, [j]]
+                one = Polytope(self.a[[j]], least, most, self.lower, self.upper)
+                yield rows, one.rows(rows)
+        rows = np.flatnonzero(count > 1)
+        if len(rows):
+            yield rows, self.rows(rows)
 
     def _possible(self, n: int) -> Mask:
         """Return a mask of the n rows in which bounds allow each constraint on its own."""

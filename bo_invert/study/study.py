@@ -234,8 +234,8 @@ class Study(CopiedByReopening, StudyRecords):
                 oracle then gets the whole batch in one call. Each answer is recorded at once.
             progress: Show a progress bar.
             retries: Number of retries of a failed trial; each is billed and uses budget.
-            stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``. Default:
-                True, unless the strategy searches all solutions, as ``inverse`` does.
+            stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``.
+                Default: True, unless the strategy searches all solutions, as ``inverse`` does.
             stop: Rule such as ``bi.stop.patience(30) | bi.stop.gain("1%")``, its text, or a
                 function that returns True to end. It is checked before each ask and call, and the
                 run ends after the running calls. ``ended`` holds the reason. A later call resumes
