@@ -27,7 +27,7 @@ _POOL = 1024
 """Number of points that start the chains. Engineering choice: 2 MB for 256 coordinates."""
 _LEAST_SHARE = 0.1
 """Share of the box from which rejection is used. Engineering choice: ten draws a point."""
-_MIXING, _FRESH = 40, 8
+_MIXING, _FRESH = 40, 5
 """Steps of hit-and-run from the first points, and from points of the pool. Engineering choice:
 directions between points of the pool make long steps also in thin sets."""
 _TRIES = 64

@@ -38,6 +38,10 @@ _LONGEST = 4.0
 """Longest Newton step of the multipliers in unit coordinates. Engineering choice: constraints that
 depend on the same free coordinates leave the length of a step open."""
 
+_FULL_STEPS = 8
+"""Largest number of full steps before those that check the dual. Engineering choice: most points
+need three to five."""
+
 
 @dataclass(frozen=True, eq=False)
 class Polytope:
@@ -167,13 +171,40 @@ class Polytope:
             *(np.broadcast_to(bound, (n, m)) for bound in (self.least, self.most)),
             *(np.broadcast_to(bound, y.shape) for bound in (self.lower, self.upper)),
         )
-        v, x, live = np.zeros((n, m)), np.clip(y, whole.lower, whole.upper), np.arange(n)
-        for _ in range(_NEWTON):
+        x, done = whole._active_set(y)
+        v, live = np.zeros((n, m)), np.flatnonzero(~done)
+        for _ in range(_NEWTON if len(live) else 0):
             v[live], x[live], done = whole.rows(live)._dual_step(y[live], v[live])
             live = live[~done]
             if not len(live):
                 break
         return x
+
+    def _active_set(self, y: Array) -> tuple[Array, Mask]:
+        """Project by full steps of the primal-dual active set method; return points and success.
+
+        Full steps nearly always converge in a few iterations (Hintermueller et al. 2002), and cost
+        half of those that check the dual.
+        """
+        a, lower, upper, least, most = self.a, self.lower, self.upper, self.least, self.most
+        v, each = np.zeros(least.shape), np.arange(len(a))
+        for _ in range(_FULL_STEPS):
+            shifted = y - v @ a
+            x = np.clip(shifted, lower, upper)
+            left = x @ a.T
+            above, below = v + left > most, v + left < least
+            moving = above | below
+            error = np.where(above, left - most, np.where(below, left - least, 0.0))
+            missed = np.maximum(np.abs(error), np.where(moving, 0.0, np.abs(v))).max(axis=1)
+            done = missed <= 0.1 * _INSET
+            if done.all():
+                break
+            weighted = a * ((x == shifted)[:, None, :] & moving[:, :, None])
+            hessian = weighted @ weighted.swapaxes(1, 2)
+            hessian[:, each, each] += np.where(moving, _RIDGE, 1.0)
+            step = np.linalg.solve(hessian, error[..., None])[..., 0]
+            v = np.where(done[:, None], v, np.where(moving, v + step, 0.0))
+        return x, done
 
     def _dual_step(self, y: Array, v: Array) -> tuple[Array, Array, Mask]:
         """Take one Newton step of the dual that does not reduce it.
