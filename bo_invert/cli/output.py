@@ -88,7 +88,9 @@ def study_record(
     A table shows the best result in the user's quantity: the output or the distance to the target.
     """
     header, spent = journal.header, journal.ledger
-    loss = None if best is None else best.loss
+    # Several criteria have a front instead of a best trial.
+    several = header["problem"]["objective"].get("type") == "pareto"
+    loss = None if best is None or several else best.loss
     text = None if loss is None else _goal(journal).text(loss)
     found = {"best": text} if how == "table" else {"best_loss": loss}
     return {

@@ -201,10 +201,7 @@ class StudyResults:
 
     @property
     def ended(self) -> str:
-        """Reason for which the last run ended early: a stop rule, or a reached target.
-
-        It is empty after new trials.
-        """
+        """Why the last run ended early: a stop rule or a reached target; empty after new trials."""
         return self.journal.ended
 
     @property

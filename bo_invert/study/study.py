@@ -200,6 +200,7 @@ class Study(CopiedByReopening, StudyRecords):
             InvalidInputError: Invalid argument, or no point with the fixed values satisfies the
                 constraints.
         """
+        count = whole_number("ask", "count", count)
         assignment = assignment_of(self._require_problem().domain, fixed)
         trials = self.take(count, budget, assignment=assignment)
         if len(trials) < count and (trials or fixed or self._repeated_designs is None):
@@ -276,7 +277,9 @@ class Study(CopiedByReopening, StudyRecords):
             return self.take(count, budget, retries, held, reuse_limit)
 
         run(self._require_problem(), self.journal, take, options)
-        spent = self.journal.is_over(budget) or (options.stop is not None and options.stop.why)
+        spent = self.journal.is_over(options.budget) or (
+            options.stop is not None and options.stop.why
+        )
         if not spent and (fixed or self._repeated_designs is None):
             warn_if_exhausted(self.statement.domain, same.fixed, self.journal)
         return self

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import bo_invert as bi
+from bo_invert.domains.box_domain import BoxDomain
 from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.reference_measure import Reference
-from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.models.acquisition.linear_thompson import fit_linear_feasibility, thompson_score
 from bo_invert.models.base import to_unit
@@ -526,8 +526,8 @@ def test_deviations_are_those_of_the_posterior(chart: SphereProjection) -> None:
 
 
 @pytest.mark.parametrize("geometry", ["box", "gaussian"])
-def test_scores_see_the_features_of_the_chart(geometry: Any) -> None:
-    domain = Domain(geometry, 4, {}, radius=3.0 if geometry == "gaussian" else np.inf)
+def test_scores_see_the_features_of_the_chart(geometry: str) -> None:
+    domain = gaussian_domain(4, radius=3.0) if geometry == "gaussian" else BoxDomain("box", 4, {})
     objective = Maximize().bind(("y",))
     points = domain.sample(np.random.default_rng(0), 6)
     y = np.random.default_rng(1).standard_normal((6, 1))
