@@ -188,7 +188,10 @@ _callers: ContextVar[TorchSettings | None] = ContextVar("settings of the caller"
 def _loaded_torch() -> ModuleType | None:
     """Return torch if it is imported completely; another thread may import it now."""
     torch = sys.modules.get("torch")
-    return torch if hasattr(torch, "set_default_device") else None
+    # A module in the middle of its import has all names of its Python code before its types in C++
+    # are complete; calls crash the process until the import system clears this mark.
+    spec = getattr(torch, "__spec__", None)
+    return None if spec is None or getattr(spec, "_initializing", False) else torch
 
 
 def torch_module() -> ModuleType:

@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.domains.conditions import active_rows
+from bo_invert.domains.conditions import (
+    active_rows,
+    default_point,
+    has_conditions,
+    inactive_coordinates,
+)
 from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.input_constraints import Count, Feasible, InputConstraint, Linear
 from bo_invert.domains.named_points import decode_columns, parameter_columns, project_named
@@ -161,6 +166,13 @@ class ConstraintSystem:
         if self.fixed:
             points = np.where(np.isnan(self.code), points, self.code)
         return project_named(self.parameters, points)
+
+    def with_defaults(self, points: Array) -> Array:
+        """Return points whose inactive parameters have their defaults."""
+        if not has_conditions(self.parameters):
+            return points
+        inactive = inactive_coordinates(self.parameters, points)
+        return np.where(inactive, default_point(self.parameters), points)
 
     def values(self, points: Array, measured: bool = False) -> dict[str, Array]:
         """Return the values of points by parameter, arrays ``(n,)``.

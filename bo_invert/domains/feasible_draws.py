@@ -140,7 +140,8 @@ class FeasibleDraws:
             return self._rejected(rng, n)
         if not self.within.functions:
             return self._linear_draws(rng, n)
-        return self._chains(rng, self.pool[rng.integers(len(self.pool), size=n)], _FRESH)
+        moved = self._chains(rng, self.pool[rng.integers(len(self.pool), size=n)], _FRESH)
+        return self.within.with_defaults(moved)
 
     def _rejected(self, rng: np.random.Generator, n: int) -> Array:
         found: list[Array] = []

@@ -195,7 +195,7 @@ class FeasibleSet(ConstraintSystem):
             if len(bad):
                 found[bad] = self._accepted(found[bad], _closest(found[bad], pool()))
         result = valid.copy()
-        result[lost] = found
+        result[lost] = self.with_defaults(found)
         return result
 
     def _into(self, points: Array, known: Array) -> Array:

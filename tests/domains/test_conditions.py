@@ -203,3 +203,21 @@ def test_fixed_values_of_an_ask_imply_those_that_decide_on_them() -> None:
     for wrong in {"rate": 0.1}, {"momentum": 0.1, "solver": "adam"}, {"width": 9, "layers": 1}:
         with pytest.raises(bi.InvalidInputError, match=r"exists only if .* Fix"):
             study.ask(fixed=wrong)
+
+
+def test_inactive_parameters_have_their_defaults_inside_constraints() -> None:
+    box = bi.Box(
+        {
+            "a": bi.Float(0, 1), "b": bi.Float(0, 1), "s": bi.Choice("w", "d"),
+            "s_d": bi.When("s", "d", {"dose": bi.Float(0, 1)}),
+        },
+        constraints=["a + b == 1", "dose <= a"],
+    )  # fmt: skip
+    domain, rng = box.domain, np.random.default_rng(0)
+    raw = rng.random((50, domain.dim))
+    drawn = [domain.sample(rng, 50), domain.sobol(rng, 50), domain.project(raw)]
+    for points in drawn:
+        assert domain.satisfied(points).all()
+        assert 0 < domain.inactive(points).any(1).sum() < 50
+        # A design that is written down and read again is the same point.
+        assert np.array_equal(points, domain.encode(domain.values(points)))
