@@ -16,6 +16,7 @@ from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Parameter
 from bo_invert.errors import InvalidInputError, require
 from bo_invert.study.cell_numbers import AS_WRITTEN, NumberReader, Signs, plain_text
+from bo_invert.study.csv_quotes import check_quotes
 from bo_invert.user_data import scalar
 from bo_invert.user_tables import columns, read_once, record, row_labels
 
@@ -165,16 +166,18 @@ def csv_table(
     known = {name.strip() for name in expected}
 
     def score(delimiter: str) -> tuple[int, int]:
-        header = next(_cells(text, delimiter), [])
+        header = next((row for row in _cells(text, delimiter) if any(map(str.strip, row))), [])
         return len(known & {cell.strip() for cell in header}), len(header)
 
     delimiter = named[1] if named else max(_DELIMITERS, key=score)
+    offset = 2 if named else 1
+    width = score(delimiter)[1]
+    check_quotes(text, delimiter, width, offset)
     lines = list(_cells(text, delimiter))
     first = next((i for i, cells in enumerate(lines) if any(map(str.strip, cells))), None)
     require(first is not None, "table: the file must have a header, and is empty")
     assert first is not None
     header = [cell.strip() for cell in lines[first]]
-    offset = 2 if named else 1
     while header and not header[-1]:
         header.pop()
     names = [name or f"column {i}" for i, name in enumerate(header, start=1)]
