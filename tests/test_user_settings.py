@@ -5,8 +5,11 @@ Descents need gradients, so they keep only the default device of the caller.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 import torch
 
 import bo_invert as bi
+from bo_invert.user_code import own_settings
 
 
 @contextmanager
@@ -205,3 +209,12 @@ def test_modules_without_gradients_are_not_differentiable(
     if not expected:
         with pytest.raises(bi.UnsuitableStrategyError):
             bi.Study.create("s", asked, strategy="gradient")
+
+
+def test_torch_is_left_alone_during_its_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ModuleType("torch")
+    half.__spec__ = ModuleSpec("torch", None)
+    half.__spec__._initializing = True  # type: ignore[attr-defined]  # as the import system sets it
+    monkeypatch.setitem(sys.modules, "torch", half)
+    # Threads may tell results while another one imports torch.
+    assert own_settings()(lambda: 7)() == 7

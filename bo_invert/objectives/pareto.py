@@ -19,6 +19,10 @@ from bo_invert.user_code import torch_module
 from bo_invert.user_data import real, real_vector
 from bo_invert.user_tables import record, require_names
 
+MAX_CRITERIA = 5
+"""Largest number of criteria. Engineering choice: an ask with 6 takes 3 seconds, and with 10 some
+minutes."""
+
 
 @dataclass(frozen=True, init=False)
 class Pareto(Objective):
@@ -41,7 +45,7 @@ class Pareto(Objective):
         reference: worst value of interest of each criterion, in the order of the criteria or by
             name, in the units and with the sign of the output. Points that are worse in a criterion
             add nothing to the hypervolume. None, or a criterion without one: inferred from the
-            observations, see ``pareto_front.reference_point``.
+            observations, see ``pareto_front.reference_point``; 0 for ``Plausibility``.
         scale: unit of each loss in ``trial.loss``, one number or one per criterion.
 
     Raises:
@@ -71,6 +75,12 @@ class Pareto(Objective):
             raise InvalidInputError(
                 f"Pareto: at least two objectives are needed, got {len(objectives)}. Use a single "
                 "objective itself."
+            )
+        if len(objectives) > MAX_CRITERIA:
+            raise InvalidInputError(
+                f"Pareto: at most {MAX_CRITERIA} objectives are supported, because the work for an "
+                f"exact hypervolume grows exponentially; got {len(objectives)}. Make some of them "
+                "outcome constraints, or combine several in a Target with ranges or a Composite"
             )
         known = [str(one.to_json()) for one in objectives]
         if len(set(known)) < len(known):
@@ -131,8 +141,10 @@ class Pareto(Objective):
     @property
     def reference_losses(self) -> Array:
         """Reference point in losses, shape ``(k,)``; NaN if it is inferred."""
-        given = np.array([math.nan if one is None else one for one in self.reference])
-        return given * self.signs
+        # Zero is the worst plausibility, and all observations of a young front are plausible.
+        worst = [0.0 if isinstance(one, Plausibility) else math.nan for one in self.objectives]
+        pairs = zip(self.reference, worst, strict=True)
+        return np.array([end if one is None else one for one, end in pairs]) * self.signs
 
     def bind(self, outputs: Sequence[str]) -> Pareto:
         bound = copy.copy(self)  # ``replace`` fails, because fields differ from arguments

@@ -70,6 +70,7 @@ def test_json_restores_criteria() -> None:
     [
         (lambda: Pareto(Minimize("a")), "at least two"),
         (lambda: Pareto(Minimize("a"), Minimize("a")), "must differ"),
+        (lambda: Pareto(*map(Minimize, "abcdef")), "at most 5.*got 6.*Composite"),
         (lambda: Pareto(Minimize("a"), "b"), "must be Minimize"),
         (lambda: Pareto(Minimize("a"), Pareto(Minimize("a"), Minimize("b"))), "must be Minimize"),
         (lambda: Pareto(Minimize("a"), Maximize("b"), reference=[1.0]), "one value per objective"),
@@ -111,6 +112,9 @@ def test_plausibility_is_an_output_that_needs_no_call() -> None:
     criteria = Pareto(Maximize("sum"), Plausibility())
     problem = Problem(space, lambda x: {"sum": float(x.sum())}, criteria)
     assert problem.outputs == ("sum", "plausibility")
+    known = criteria.reference_losses  # the worst plausibility is known, a sum is inferred
+    assert np.isnan(known[0])
+    assert known[1] == 0.0
     study = Study.create("p", problem, "random").run(6)
     points = np.array([trial.point for trial in study.trials])
     assert study.history.y[:, 1] == pytest.approx(space.plausibility(points))
