@@ -8,7 +8,7 @@ from bo_invert.errors import EvaluationError, InvalidInputError
 from bo_invert.problems.problem import Problem
 from bo_invert.study.input_validation import check_outputs
 from bo_invert.study.placement import Place, read_extra, used_names
-from bo_invert.types import Outcome, Trial
+from bo_invert.types import Outcome, State, Trial
 from bo_invert.user_tables import record
 
 
@@ -59,6 +59,11 @@ def amended_outcome(
             problem.outcome(answer, known.cost, point), point=outcome.point,
             design=outcome.design, outside=outcome.outside, extra=outcome.extra,
         )  # fmt: skip
+        if outcome.state is not State.COMPLETED and not isinstance(answer, EvaluationError):
+            raise InvalidInputError(
+                f"amend: {outcome.reason}. Outputs must be finite numbers; pass FailedError('why') "
+                "to record a failure"
+            )
     if extra is not None:
         more = read_extra(extra, used_names(problem.space.domain, problem.outputs))
         outcome = replace(outcome, extra={**outcome.extra, **more})

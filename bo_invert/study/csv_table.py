@@ -105,6 +105,7 @@ def read_table(
     if isinstance(given, (str, os.PathLike)):
         return csv_table(_file_text(Path(given)), [*expected, *rename], rename, numbers)
     given = read_once(given)
+    require_rows(given)
     listed = isinstance(given, (list, tuple)) and not hasattr(given, "_fields")
     labels: Iterable[object]
     if listed:  # rows may have different names
@@ -113,11 +114,6 @@ def read_table(
     else:
         found = columns(given)
         one = record(given) if found is None else None
-        require(
-            one is not None or found is not None,
-            "table: must be a data frame with named columns, the path of a CSV file, or a list of "
-            f"dicts, got {type(given).__name__}",
-        )
         if found is not None:
             records = [
                 dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)
@@ -135,6 +131,35 @@ def read_table(
         for label, one in zip(labels, records, strict=True)
     ]
     return _table(list(names), rows, rename, expected, numbers)
+
+
+def require_rows(given: object) -> None:
+    """Check that a value is a table with rows, and no file.
+
+    Raises:
+        InvalidInputError: It is no table, its columns have no names, or it has no rows.
+    """
+    listed = isinstance(given, (list, tuple)) and not hasattr(given, "_fields")
+    named = listed and any(record(row) is not None for row in cast("Sequence[object]", given))
+    found = None if named else columns(given)
+    empty = hasattr(given, "__len__") and not isinstance(given, (str, bytes)) and not len(given)
+    require(
+        not empty and (found is None or any(map(len, found.values()))),
+        "table: it has no rows",
+    )
+    require(
+        named or found is not None or (not listed and record(given) is not None),
+        "table: must be a data frame with named columns, the path of a CSV file, or a list of "
+        f"dicts, got {_described(given)}",
+    )
+
+
+def _described(given: object) -> str:
+    """Return the type of a value; that of its first item, too, in a list."""
+    kind = type(given).__name__
+    if isinstance(given, (list, tuple)):
+        return f"a {kind} of {type(given[0]).__name__}"
+    return f"{kind} {given!r}" if isinstance(given, (bool, int, float)) else kind
 
 
 def has_other_columns(given: object, names: Iterable[str]) -> bool:

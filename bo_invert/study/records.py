@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from bo_invert.errors import EvaluationError, require
+from bo_invert.errors import EvaluationError, InvalidInputError, require
 from bo_invert.study.amendments import amended_outcome, completed
 from bo_invert.study.cell_numbers import NumberReader
-from bo_invert.study.csv_table import has_other_columns, read_table
+from bo_invert.study.csv_table import has_other_columns, read_table, require_rows
 from bo_invert.study.input_validation import check_outputs, observations, own_trial, user_query
 from bo_invert.study.inversion import StudyInversion
 from bo_invert.study.pending import TRIAL
@@ -20,6 +20,7 @@ from bo_invert.study.table_records import (
     Repeats,
     TableOptions,
     add_table,
+    failures,
     renamed,
     tell_table,
 )
@@ -180,6 +181,12 @@ class StudyRecords(StudyInversion):
             table = read_table(X, names, renamed(columns), NumberReader(decimal, thousands))
             options = TableOptions(outside, blank, repeats, errors)
             return self._recorded(add_table(problem, self.journal, table, options, costs))
+        if Y is None and points is None and X is not None:
+            require_rows(X)
+            raise InvalidInputError(
+                f"add: the outputs {list(problem.output_names.oracle)} are missing. Add their "
+                "columns to the table, pass Y, or queue designs with enqueue"
+            )
         given = (columns, blank, repeats, errors, decimal, thousands)
         defaults = given == (None, "pending", "skip", "warn", None, None)
         require(
@@ -189,7 +196,9 @@ class StudyRecords(StudyInversion):
         )
         found = outside_observations if outside == "model" else observations
         queries, outcomes = found(problem, X, Y, points, costs)
-        return self._recorded(AddedTrials(self.journal.add(queries, outcomes)))
+        added = AddedTrials(self.journal.add(queries, outcomes))
+        added.failed = tuple(failures([f"item {i}" for i in range(len(outcomes))], outcomes))
+        return self._recorded(added)
 
     @own_settings()
     def tell_table(

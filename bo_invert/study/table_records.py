@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,7 +16,7 @@ from bo_invert.study.csv_table import Table
 from bo_invert.study.placement import Outside, Place, conditions
 from bo_invert.study.recorded_rows import RecordedRows
 from bo_invert.study.table_rows import Observation, RejectedRow, RowReader
-from bo_invert.types import Cost, Outcome, Query, Trial
+from bo_invert.types import Cost, Outcome, Query, State, Trial
 
 Blank = Literal["pending", "failed", "failed-open", "skip"]
 """Treatment of rows without outputs: designs to evaluate, failures (of open trials only with
@@ -35,7 +35,7 @@ class AddedTrials(list[Trial]):
         rejected: Invalid rows with the reasons; they are not recorded.
         repeated: Rows that were recorded before, each with the number of its trial.
         skipped: Rows that were left out as requested.
-        failed: Rows that are recorded as failures, with the reasons.
+        failed: Rows that are recorded as failures or infeasible, with the reasons.
         waiting: Rows without outputs of open trials, which stay open, each with its trial.
     """
 
@@ -99,7 +99,7 @@ class _Plan:
         repeated: Rows that are recorded already, with their trials.
         rejected: Invalid rows.
         skipped: Rows that are left out as requested.
-        failed: Rows that are recorded as failures because outputs have no value.
+        failed: Rows that are recorded as failures.
         waiting: Such rows of open trials that stay open, with the trials.
     """
 
@@ -199,8 +199,7 @@ def _plan_observation(
     if seen is not None:
         plan.repeated.append((row.row, seen.number))
         return
-    if row.incomplete:
-        plan.failed.append(RejectedRow(row.row, outcome.reason))
+    plan.failed += failures([row.row], [outcome])
     waiting = known.waiting(where.point)
     if waiting is not None:
         billed = waiting.query.cost if costs is None else cost
@@ -258,6 +257,7 @@ def tell_table(
     for row, number, outcome in open_rows:
         try:
             recorded.append(journal.finish(number, outcome))
+            plan.failed += failures([row.row], [outcome])
         except TellConflictError as error:  # another worker was first
             plan.rejected.append(RejectedRow(row.row, str(error)))
     return plan.result(recorded)
@@ -273,6 +273,17 @@ def _result_of(problem: Problem, trial: Trial, row: Observation, outside: Outsid
     point = trial.query.point if where is None else where.point
     outcome = problem.outcome(row.answer, trial.query.cost, point)
     return completed(problem, outcome, where, row.extra)
+
+
+def failures(rows: Iterable[str], outcomes: Iterable[Outcome]) -> list[RejectedRow]:
+    """Return the rows whose outcome is a failure, with the reasons."""
+    return [
+        RejectedRow(
+            row, f"infeasible: {one.reason}" if one.state == State.INFEASIBLE else one.reason
+        )
+        for row, one in zip(rows, outcomes, strict=True)
+        if one.state in (State.FAILED, State.INFEASIBLE)
+    ]
 
 
 def _request_key(

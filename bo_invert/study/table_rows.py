@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -237,6 +238,11 @@ class RowReader:
             raise InvalidInputError(f"{name}: {error}") from None
         if found is None:
             raise InvalidInputError(f"{name}: {cell!r:.80} is not a number{_unit(str(cell))}")
+        if not math.isfinite(found):
+            raise InvalidInputError(
+                f"{name}: must be a finite number, got {cell!r:.80}. Write 'failed: reason' for a "
+                "failure"
+            )
         return found
 
     def _extra_value(self, column: str, cell: object) -> object:
