@@ -231,3 +231,13 @@ def test_polish_reaches_a_target_and_stops() -> None:
     assert study.best.loss < 1e-6
     with pytest.raises(InvalidInputError, match="no observation to refine"):
         bi.Study.create("none", arm, "random").polish(5)
+
+
+def test_one_failure_says_nothing_about_its_neighbourhood() -> None:
+    problem = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), None, bi.Minimize("y"), outputs=["y"])
+    study = bi.Study.create("s", problem, "sobol", seed=0)
+    drawn = np.random.default_rng(0).random((20, 2))
+    study.add(drawn, Y=[[float(x.sum())] for x in drawn])
+    study.tell(study.ask()[0], bi.FailedError("flask dropped"), at=[0.9, 0.5])
+    found = study.predict([[0.9, 0.5], [0.95, 0.5], [0.1, 0.1]]).feasible
+    assert found == pytest.approx([21 / 23] * 3)

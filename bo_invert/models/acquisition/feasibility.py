@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from bo_invert.history import History
 from bo_invert.models.acquisition.expected_improvement import log_feasibility
@@ -141,6 +143,36 @@ def fit_feasibility(
         caution *= _ramp(_explained_share(surrogate), 0.0, _ENOUGH_EXPLAINED)
     level, weight = 0.5 + (_MAX_LEVEL - 0.5) * caution, _MAX_WEIGHT**caution
     return log_feasibility(surrogate, level, weight), [fit.memo for fit in fits]
+
+
+def predicted_feasibility(
+    observed: Array, failed: Array, order: Indices, structure: ColumnStructure | None
+) -> Score | None:
+    """Return the log probability of outputs at any unit inputs; None without failures.
+
+    A search avoids the neighbourhood of every failure. A prediction needs evidence: unless
+    left-out predictions of the labels explain a part of their variance, as they never do for a
+    single failure, the probability is the same everywhere, (n + 1) / (n + k + 2) after n outputs
+    and k failures (rule of succession).
+
+    Args:
+        observed: Unit inputs with outputs, shape ``(n, d)``.
+        failed: Unit inputs of failed trials, shape ``(k, d)``.
+        order: Positions of the observed inputs, best first, shape ``(n,)``.
+        structure: Columns of unordered choices; None without choices.
+    """
+    score, memos = fit_feasibility(observed, failed, order, None, structure=structure)
+    if score is None:
+        return None
+    inputs = np.concatenate([observed, failed])
+    labels = np.repeat([1.0, 0.0], [len(observed), len(failed)])
+    some = select_subset(inputs, np.append(order, np.arange(len(observed), len(inputs))))
+    space = ModelSearchSpace(noise_priors=(LABELS,), structure=structure)
+    fit = fit_surrogate(inputs[some], labels[some, None], memos[0], space, total=len(inputs))
+    if _explained_share(fit) >= _ENOUGH_EXPLAINED:
+        return score
+    log_share = math.log((len(observed) + 1.0) / (len(inputs) + 2.0))
+    return lambda at: torch.full_like(at[..., 0], log_share)
 
 
 def _memos(memo: JSON) -> tuple[JSON, JSON]:

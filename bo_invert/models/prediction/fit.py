@@ -10,7 +10,7 @@ import torch
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
-from bo_invert.models.acquisition.feasibility import fit_feasibility
+from bo_invert.models.acquisition.feasibility import predicted_feasibility
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS, to_unit
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.data_subset import select_subset
@@ -96,13 +96,9 @@ def fit_predictor(statement: ProblemStatement, history: History, *, noisy: bool)
     rest = [j for j in range(len(statement.outputs)) if j not in modelled.columns]
     if rest:
         blocks.append(fit.block(clip_outliers(history.y[rows][:, rest]), rest))
-    log_feasible, _ = fit_feasibility(
-        inputs,
-        to_unit(statement.domain, history.failed_points),
-        history.order,
-        None,
-        structure=column_structure(statement.domain),
-    )
+    failed = to_unit(statement.domain, history.failed_points)
+    structure = column_structure(statement.domain)
+    log_feasible = predicted_feasibility(inputs, failed, history.order, structure)
     return Predictor(statement, modelled, blocks, log_feasible, count)
 
 
