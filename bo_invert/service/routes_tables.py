@@ -88,8 +88,8 @@ def _table(
     problem, numbers = study.problem, NumberReader(body.decimal, body.thousands)
     names = [*first, *problem.space.domain.parameters, *problem.output_names.oracle]
     if body.csv is None:
-        return read_table(body.rows, names, body.columns, numbers)
-    return csv_table(body.csv, [*names, *body.columns], body.columns, numbers)
+        return read_table(body.rows, names, body.columns, numbers, problem.units)
+    return csv_table(body.csv, [*names, *body.columns], body.columns, numbers, problem.units)
 
 
 def _response(found: AddedTrials) -> responses.TableResponse:

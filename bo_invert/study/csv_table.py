@@ -16,6 +16,7 @@ from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Parameter
 from bo_invert.errors import InvalidInputError, require
 from bo_invert.study.cell_numbers import AS_WRITTEN, NumberReader, Signs, plain_text
+from bo_invert.study.column_names import ColumnNames, composed
 from bo_invert.study.csv_quotes import check_quotes
 from bo_invert.user_data import scalar
 from bo_invert.user_tables import columns, read_once, record, row_labels
@@ -23,6 +24,10 @@ from bo_invert.user_tables import columns, read_once, record, row_labels
 _DELIMITERS = (",", ";", "\t", "|")
 _MISSING = frozenset({"", "-", "--", "–", "—", "?", "na", "n/a", "n.a.", "nan", "none", "null"})
 """Texts of a cell without a value, in lower case."""
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
+"""Characters that no text has; older programs write 0x1a at the end of a file."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def read_table(
     expected: Sequence[str],
     rename: Mapping[str, str],
     numbers: NumberReader = AS_WRITTEN,
+    units: Mapping[str, str] | None = None,
 ) -> Table:
     """Read a table of the user.
 
@@ -98,12 +104,13 @@ def read_table(
         expected: Names by which the delimiter of a file is recognised.
         rename: New name of each column that has another one.
         numbers: Options of its numbers in text.
+        units: Declared units, which names of columns may contain; see ``ColumnNames``.
 
     Raises:
         InvalidInputError: It is no table, cannot be read, or a column has no or a repeated name.
     """
     if isinstance(given, (str, os.PathLike)):
-        return csv_table(_file_text(Path(given)), [*expected, *rename], rename, numbers)
+        return csv_table(_file_text(Path(given)), [*expected, *rename], rename, numbers, units)
     given = read_once(given)
     require_rows(given)
     listed = isinstance(given, (list, tuple)) and not hasattr(given, "_fields")
@@ -130,7 +137,7 @@ def read_table(
         else Row.of(f"{kind} {label}", one)
         for label, one in zip(labels, records, strict=True)
     ]
-    return _table(list(names), rows, rename, expected, numbers)
+    return _table(list(names), rows, rename, ColumnNames(expected, units or {}), numbers)
 
 
 def require_rows(given: object) -> None:
@@ -179,6 +186,7 @@ def csv_table(
     expected: Sequence[str],
     rename: Mapping[str, str] | None = None,
     numbers: NumberReader = AS_WRITTEN,
+    units: Mapping[str, str] | None = None,
 ) -> Table:
     """Read the text of a CSV file; see ``read_table``.
 
@@ -188,11 +196,11 @@ def csv_table(
     text = text.lstrip("\ufeff")
     named = re.match(r"sep=(.)\r?\n", text)  # Excel
     text = text[named.end() :] if named else text
-    known = {name.strip() for name in expected}
+    known = ColumnNames(expected, units or {})
 
     def score(delimiter: str) -> tuple[int, int]:
         header = next((row for row in _cells(text, delimiter) if any(map(str.strip, row))), [])
-        return len(known & {cell.strip() for cell in header}), len(header)
+        return len({known.named(cell) for cell in header} - {None}), len(header)
 
     delimiter = named[1] if named else max(_DELIMITERS, key=score)
     offset = 2 if named else 1
@@ -202,7 +210,7 @@ def csv_table(
     first = next((i for i, cells in enumerate(lines) if any(map(str.strip, cells))), None)
     require(first is not None, "table: the file must have a header, and is empty")
     assert first is not None
-    header = [cell.strip() for cell in lines[first]]
+    header = [composed(cell.strip()) for cell in lines[first]]
     while header and not header[-1]:
         header.pop()
     names = [name or f"column {i}" for i, name in enumerate(header, start=1)]
@@ -228,7 +236,7 @@ def csv_table(
         if not given and all(row.cells.get(name) is None for row in rows)
     }
     names = [name for name in names if name not in empty]
-    return _table(names, rows, rename or {}, expected, replace(numbers, delimiter=delimiter))
+    return _table(names, rows, rename or {}, known, replace(numbers, delimiter=delimiter))
 
 
 def _cells(text: str, delimiter: str) -> Iterator[list[str]]:
@@ -243,13 +251,15 @@ def _table(
     names: list[str],
     rows: Sequence[Row],
     rename: Mapping[str, str],
-    expected: Sequence[str],
+    known: ColumnNames,
     numbers: NumberReader,
 ) -> Table:
     """Return a table with renamed columns; expected ones show how its numbers are written."""
+    written = {composed(name): name for name in names}
+    rename = {written.get(composed(name), name): new for name, new in rename.items()}
     unknown = [name for name in rename if name not in names]
     require(not unknown, f"columns: the table has no column {unknown}; it has {names}")
-    new = [rename.get(name, name).strip() for name in names]
+    new = known.of_table([rename.get(name, name).strip() for name in names])
     twice = sorted({name for name in new if new.count(name) > 1})
     require(not twice, f"table: columns must have different names, got {twice} more than once")
     renamed = dict(zip(names, new, strict=True))
@@ -262,7 +272,7 @@ def _table(
         )
         for row in rows
     ]
-    whole = [name for name in new if name in set(expected)] or new
+    whole = [name for name in new if name in set(known.expected)] or new
     texts = {name: [row.cells.get(name) for row in rows] for name in new}
     columns = {
         name: Signs.of(plain_text(cell) for cell in cells if isinstance(cell, str))
@@ -295,9 +305,17 @@ def _file_text(path: Path) -> str:
         not data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")),
         f"table: {str(path)!r} is a workbook. Save it as CSV, or pass pandas.read_excel(path)",
     )
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+    wide = data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff"))
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and not wide:
+        text = data.decode("utf-16", errors="replace")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("cp1252", errors="replace")
+    require(
+        not wide and not _CONTROL.search(text),
+        f"table: {str(path)!r} is binary, or in another encoding than UTF-8, UTF-16 with a byte "
+        "order mark and Windows-1252. Save it as CSV in UTF-8",
+    )
+    return text

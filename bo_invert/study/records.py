@@ -178,7 +178,9 @@ class StudyRecords(StudyInversion):
         axes = problem.space.domain.parameters or problem.space.domain.axes
         if Y is None and points is None and has_other_columns(X, axes):
             names = [*axes, *problem.output_names.oracle]
-            table = read_table(X, names, renamed(columns), NumberReader(decimal, thousands))
+            table = read_table(
+                X, names, renamed(columns), NumberReader(decimal, thousands), problem.units
+            )
             options = TableOptions(outside, blank, repeats, errors)
             return self._recorded(add_table(problem, self.journal, table, options, costs))
         if Y is None and points is None and X is not None:
@@ -231,7 +233,9 @@ class StudyRecords(StudyInversion):
         """
         problem = self._require_problem()
         names = [TRIAL, *problem.space.domain.parameters, *problem.output_names.oracle]
-        found = read_table(table, names, renamed(columns), NumberReader(decimal, thousands))
+        found = read_table(
+            table, names, renamed(columns), NumberReader(decimal, thousands), problem.units
+        )
         options = TableOptions(outside=outside, errors=errors)
         return self._recorded(tell_table(problem, self.journal, found, options))
 

@@ -23,6 +23,7 @@ from bo_invert.errors import (
 from bo_invert.problems.problem import Problem
 from bo_invert.registry import did_you_mean
 from bo_invert.report.dataframe import trial_record
+from bo_invert.study.column_names import composed
 from bo_invert.study.csv_table import Row, Table
 from bo_invert.study.pending import TRIAL
 from bo_invert.study.placement import Outside, Place, lies_outside, place, read_extra
@@ -119,7 +120,7 @@ class RowReader:
         optional = [name for name, one in axes.items() if getattr(one, "when", None)]
         required = [] if results else [n for n in axes if n not in (*constant, *optional)]
         required += [*problem.output_names.oracle, *([TRIAL] if results else [])]
-        _check_columns(names, required, [*axes, *problem.output_names.oracle])
+        _check_columns(names, required, [*axes, *problem.output_names.oracle], problem.units)
         self._exported = set(names) >= _EXPORTED
         used = {*axes, *problem.outputs, *([TRIAL] if results else [])}
         own = _record_keys(self._domain, problem.output_names.oracle)
@@ -196,6 +197,9 @@ class RowReader:
         values = getattr(parameter, "values", (getattr(parameter, "value", None),))
         if hasattr(parameter, "low"):
             raise InvalidInputError(f"{name}: {cell!r:.80} is not a number{_unit(cell)}")
+        for value in values:
+            if isinstance(value, str) and composed(value) == composed(cell):
+                return value
         truth = _TRUTH.get(cell.lower())
         if truth is not None and truth in values:
             return truth
@@ -276,7 +280,12 @@ class _OutsideError(InvalidInputError):
     """Design outside the search domain in a table that skips them."""
 
 
-def _check_columns(names: Sequence[str], required: Sequence[str], known: Sequence[str]) -> None:
+def _check_columns(
+    names: Sequence[str],
+    required: Sequence[str],
+    known: Sequence[str],
+    units: Mapping[str, str],
+) -> None:
     """Check that a table has all required columns.
 
     Raises:
@@ -288,7 +297,8 @@ def _check_columns(names: Sequence[str], required: Sequence[str], known: Sequenc
     free = [name for name in names if name not in known]
     near = {name: other for name in missing if (other := _similar(name, free)) is not None}
     hint = "".join(
-        f". Column {other!r} may be {name!r}: rename it, or pass columns={{{other!r}: {name!r}}}"
+        f". Column {other!r} may be {name!r}{_in_unit(units.get(name))}: rename it, or pass "
+        f"columns={{{other!r}: {name!r}}}"
         for name, other in near.items()
     )
     raise InvalidInputError(
@@ -296,6 +306,10 @@ def _check_columns(names: Sequence[str], required: Sequence[str], known: Sequenc
         if len(missing) > 1
         else f"table: column {missing[0]!r} is missing; it has {list(names)}{hint}"
     )
+
+
+def _in_unit(unit: str | None) -> str:
+    return "" if unit is None else f", whose values must be in {unit}"
 
 
 def _similar(name: str, names: Sequence[str]) -> str | None:
