@@ -15,6 +15,7 @@ from bo_invert.domains.conditions import (
     inactive_coordinates,
 )
 from bo_invert.domains.fixed import Fixed
+from bo_invert.domains.fixed_room import with_room
 from bo_invert.domains.input_constraints import Count, Feasible, InputConstraint, Linear
 from bo_invert.domains.named_points import decode_columns, parameter_columns, project_named
 from bo_invert.domains.parameters import Parameter
@@ -92,7 +93,7 @@ class ConstraintSystem:
 
         Constraints with the same left side become one row.
         """
-        rows: list[tuple[Array, float, float]] = []
+        rows: list[tuple[Array, float, float, float]] = []
         for one in self.linear:
             normal, offset = np.zeros(len(self.axes)), 0.0
             for name, c in one.coefficients.items():
@@ -104,13 +105,15 @@ class ConstraintSystem:
             ends = (one.lower - offset) / size, (one.upper - offset) / size
             low, high, normal = min(ends), max(ends), normal / size
             same = [i for i, row in enumerate(rows) if np.abs(row[0] - normal).max() < _SAME]
+            slack = one.tolerance * float(np.abs(normal).sum())
             if same:
-                _, least, most = rows.pop(same[0])
-                low, high = max(least, low), min(most, high)
-            rows.append((normal, low, high))
+                _, least, most, other = rows.pop(same[0])
+                low, high, slack = max(least, low), min(most, high), min(slack, other)
+            rows.append((normal, low, high, slack))
         self.a = np.array([row[0] for row in rows]).reshape(len(rows), len(self.axes))
         self.least = np.array([row[1] for row in rows]).reshape(1, -1)
         self.most = np.array([row[2] for row in rows]).reshape(1, -1)
+        self._slack = np.array([row[3] for row in rows])
 
     def _set_fixed(self) -> None:
         self.low, self.high = np.zeros(len(self.axes)), np.ones(len(self.axes))
@@ -121,6 +124,11 @@ class ConstraintSystem:
                 place = self.position[name]
                 scaled = self.axes[place].read(self.code[None, self.columns[name]])[0]
                 self.low[place] = self.high[place] = scaled
+        if self.fixed and self.linear:
+            box = Polytope(self.a, self.least, self.most, self.low[None], self.high[None])
+            found = with_room(box, self._slack)
+            self.least, self.most = found.least, found.most
+            self.low, self.high = found.lower[0], found.upper[0]
 
     @cached_property
     def relaxed(self) -> Polytope:

@@ -55,17 +55,29 @@ def require_points(within: FeasibleSet) -> None:
 
 def _require_polytope(within: FeasibleSet) -> None:
     centre, radius = largest_ball(within.relaxed)
-    if centre is None or (
-        not (within.free.all() and not within.counts) and not len(integer_points(within, 1))
+    if (
+        centre is None
+        or not _has_exact_point(within)
+        or (not (within.free.all() and not within.counts) and not len(integer_points(within, 1)))
     ):
-        raise InvalidInputError(_empty(within))
-    if radius < THINNEST and (within.low < within.high).any():
+        raise InvalidInputError(empty_message(within))
+    # Fixed values may leave any room; the box without them is not thin.
+    if radius < THINNEST and (within.low < within.high).any() and not within.fixed:
         blamed = _smallest(within, lambda part: _radius(part) < THINNEST)
         raise InvalidInputError(
             f"Box: {_texts(blamed)} leave a set that is too thin to sample: the largest ball "
             f"inside has a radius of {radius:.2g} of the ranges, and at least {THINNEST:g} is "
             "needed. Write an equality ('a + b == 1') instead of two inequalities, or widen them"
         )
+
+
+def _has_exact_point(within: FeasibleSet) -> bool:
+    """Return False if fixed values miss linear constraints by less than a solver's tolerance.
+
+    Linear programs accept errors of 1e-7, which is above the tolerance of an inequality.
+    """
+    box = within.relaxed
+    return not within.fixed or bool(box.project(0.5 * (box.lower + box.upper))[1][0])
 
 
 def _radius(within: FeasibleSet) -> float:
@@ -77,9 +89,11 @@ def _dimension(within: FeasibleSet) -> int:
     return len(within.axes) - int(rank)
 
 
-def _empty(within: FeasibleSet) -> str:
+def empty_message(within: FeasibleSet) -> str:
     """Return the message of an empty set, with a smallest subset of constraints without points."""
-    blamed = _smallest(within, lambda part: not len(integer_points(part, 1)))
+    blamed = _smallest(
+        within, lambda part: not (_has_exact_point(part) and len(integer_points(part, 1)))
+    )
     fixed = f" and the fixed values {within.fixed}" if within.fixed else ""
     if len(blamed) == 1:
         return (

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import qmc
 
-from bo_invert.domains.feasible_check import integer_points, require_points
+from bo_invert.domains.feasible_check import empty_message, integer_points, require_points
 from bo_invert.domains.feasible_set import FeasibleSet
 from bo_invert.domains.input_constraints import InputConstraint
 from bo_invert.domains.named_points import parameter_quantiles
@@ -73,6 +73,20 @@ class FeasibleDraws:
             self._values = within.read(self.pool)
         if within.functions:
             self.pool = self._accepted_pool(rng)
+        self._keep_satisfied()
+
+    def _keep_satisfied(self) -> None:
+        """Remove points from the pool that violate a constraint.
+
+        Raises:
+            InvalidInputError: no point is left.
+        """
+        fine = self.within.satisfied(self.pool)
+        if not fine.any():
+            raise InvalidInputError(empty_message(self.within))
+        if not fine.all():
+            self.pool = self.pool[fine]
+            self._values = None if self._values is None else self.within.read(self.pool)
 
     def _box(self, rng: np.random.Generator, n: int) -> Array:
         """Draw uniform points of the box, with the fixed values."""
@@ -217,6 +231,7 @@ class FeasibleDraws:
         self, rng: np.random.Generator, scaled: Array, box: Polytope, steps: int
     ) -> Array:
         """Move scaled values ``(n, q)`` by uniform steps on random chords of their polytopes."""
+        start = scaled
         for number in range(steps):
             toward = box.along(self._directions(rng, scaled, number))
             least, most = box.chord(scaled, toward)
@@ -225,7 +240,7 @@ class FeasibleDraws:
                                np.where(fine, most, 0.0))  # fmt: skip
             scaled = scaled + t[:, None] * toward
         found, done = box.project(scaled)
-        return np.where(done[:, None], found, scaled)
+        return np.where(done[:, None], found, start)
 
     def _position(
         self, rng: np.random.Generator, x: Array, toward: Array, least: Array, most: Array

@@ -78,6 +78,13 @@ class Linear(InputConstraint):
             raise InvalidInputError("constraint must name at least one parameter")
         if math.isinf(self.lower) and math.isinf(self.upper):
             raise InvalidInputError(f"constraint on {list(self.coefficients)} must have a bound")
+        wrong = {name: c for name, c in self.coefficients.items() if not math.isfinite(c)}
+        if wrong or math.isnan(self.lower) or math.isnan(self.upper):
+            given = wrong or [self.lower, self.upper]
+            raise InvalidInputError(
+                f"constraint on {list(self.coefficients)}: coefficients must be finite and bounds "
+                f"must not be NaN, got {given}. Write 0 for a parameter that does not matter"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -87,6 +94,11 @@ class Linear(InputConstraint):
     def equality(self) -> bool:
         """True for an equality."""
         return self.lower == self.upper
+
+    @property
+    def tolerance(self) -> float:
+        """Largest error, relative to the range of the left side."""
+        return EQUALITY_TOLERANCE if self.equality else TOLERANCE
 
     def at(self, constants: Mapping[str, Any]) -> Linear | None:
         """Return the constraint on the other parameters; None if none is left.
@@ -120,7 +132,7 @@ class Linear(InputConstraint):
     def holds(self, values: Columns, widths: Mapping[str, float]) -> Mask:
         left = self.left_side(values)
         reach = sum(abs(c) * widths[name] for name, c in self.coefficients.items())
-        slack = (EQUALITY_TOLERANCE if self.equality else TOLERANCE) * reach
+        slack = self.tolerance * reach
         inside = (left >= self.lower - slack) & (left <= self.upper + slack)
         return np.asarray(inside | np.isnan(left))  # NaN: a parameter does not exist here
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bo_invert.domains.constrained_box import fixed_point_test
+from bo_invert.domains.constrained_box import ConstrainedBox, fixed_point_test
 from bo_invert.domains.search_domain import Domain
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.storage.journal_base import LoggedProposal
@@ -53,8 +53,33 @@ def proposal_of(
         else Proposal(refine(statement, view.trials, request, noisy), view.memo)
     )
     seconds = time.perf_counter() - began
+    require_satisfied(statement.domain, proposal.queries, strategy.name)
     queries = _with_plausibility(statement.domain, proposal.queries)
     return LoggedProposal(queries, proposal.memo, view.asks, view.seq, seconds)
+
+
+def require_satisfied(domain: Domain, queries: tuple[Query, ...], name: str) -> None:
+    """Check that proposed points satisfy the input constraints and have the fixed values.
+
+    Args:
+        domain: domain of the ask, with its fixed values.
+        queries: proposals of the strategy.
+        name: name of the strategy.
+
+    Raises:
+        RuntimeError: a point violates a constraint, which is a defect of the strategy.
+    """
+    if not isinstance(domain, ConstrainedBox) or not queries:
+        return
+    points = np.array([query.point for query in queries])
+    wrong = np.flatnonzero(~domain.satisfied(points))
+    if len(wrong):
+        point = points[wrong[0]]
+        reason = domain.violated(point) or f"it does not have the fixed values {domain.fixed}"
+        raise RuntimeError(
+            f"strategy {name!r} proposed {domain.values(point[None])[0]}, and {reason}. Nothing is "
+            "recorded. A strategy must return points of domain.project(points)"
+        )
 
 
 def _with_plausibility(domain: Domain, queries: tuple[Query, ...]) -> tuple[Query, ...]:
