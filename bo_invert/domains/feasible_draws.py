@@ -155,7 +155,7 @@ class FeasibleDraws:
         if not self.within.functions:
             return self._linear_draws(rng, n)
         moved = self._chains(rng, self.pool[rng.integers(len(self.pool), size=n)], _FRESH)
-        return self.within.with_defaults(moved)
+        return self.within.on_bounds(self.within.with_defaults(moved))
 
     def _rejected(self, rng: np.random.Generator, n: int) -> Array:
         found: list[Array] = []
@@ -173,7 +173,8 @@ class FeasibleDraws:
         if not one.coupled:
             return points
         scaled = one.read(self.pool[rng.integers(len(self.pool), size=n)])
-        return one.write(points, self._hit_and_run(rng, scaled, one.polytope(scaled), _FRESH))
+        scaled = self._hit_and_run(rng, scaled, one.polytope(scaled), _FRESH)
+        return one.on_bounds(one.write(points, scaled))
 
     def _chains(self, rng: np.random.Generator, points: Array, steps: int) -> Array:
         """Move points ``(n, d)`` by hit-and-run steps that the functions accept.

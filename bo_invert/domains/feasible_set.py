@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from bo_invert.domains.constraint_system import ConstraintSystem
-from bo_invert.domains.polytope import EXACT
+from bo_invert.domains.polytope import EXACT, on_bounds
 from bo_invert.types import Array, Mask
 
 _ROUNDS = 24
@@ -173,14 +173,16 @@ class FeasibleSet(ConstraintSystem):
         return scaled, done
 
     def project(self, points: Array, pool: Callable[[], Array]) -> Array:
-        """Return the nearest points of the set; points of the set stay exactly as they are.
+        """Return the nearest points of the set; points of the set stay as they are.
+
+        Values within rounding of a bound become the bound.
 
         Args:
             points: points, shape ``(n, d)``.
             pool: function that returns points of the set, shape ``(k, d)``, for points without a
                 near one.
         """
-        valid = self.valid(points)
+        valid = self.on_bounds(self.valid(points))
         lost = np.flatnonzero(~self._settled(valid))
         if not len(lost):
             return valid
@@ -195,8 +197,25 @@ class FeasibleSet(ConstraintSystem):
             if len(bad):
                 found[bad] = self._accepted(found[bad], _closest(found[bad], pool()))
         result = valid.copy()
-        result[lost] = self.with_defaults(found)
+        result[lost] = self.on_bounds(self.with_defaults(found))
         return result
+
+    def on_bounds(self, points: Array) -> Array:
+        """Return points with real values of constraints within rounding of a bound at the bound.
+
+        Points that would leave the set stay as they are.
+        """
+        if not self.coupled:
+            return points
+        moved = on_bounds(points, np.zeros(1), np.ones(1))
+        moved = np.where(self.columns_of_axes & self.real_columns, moved, points)
+        rows = np.flatnonzero((moved != points).any(axis=1))
+        if not len(rows):
+            return points
+        rows = rows[self._settled(moved[rows]) | ~self._settled(points[rows])]
+        points = points.copy()
+        points[rows] = moved[rows]
+        return points
 
     def _into(self, points: Array, known: Array) -> Array:
         """Project points onto the configurations of points of the set, both ``(n, d)``."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bo_invert.domains.polytope import Polytope
+from bo_invert.domains.polytope import Polytope, on_bounds
 from bo_invert.types import Array
 
 _NARROW = 1e-5
@@ -24,8 +24,6 @@ _BISECTIONS = 20
 _ROUNDS = 8
 """Largest number of rounds of bound propagation. Engineering choice: chains of fixed values are
 short; thin sets that it does not find are sampled as they are."""
-_BOUND = 1e-12
-"""Distance from a bound that counts as rounding, in unit coordinates. Engineering choice."""
 
 
 def with_room(box: Polytope, slack: Array) -> Polytope:
@@ -55,12 +53,6 @@ def with_room(box: Polytope, slack: Array) -> Polytope:
     narrow = high - low <= _NARROW
     lower, upper = np.where(narrow, point, found.lower), np.where(narrow, point, found.upper)
     return _attainable(replace(found, lower=lower, upper=upper), slack)
-
-
-def on_bounds(x: Array, lower: Array, upper: Array) -> Array:
-    """Return values with those within rounding, 1e-12, of a bound at the bound."""
-    x = np.where(np.abs(x - lower) <= _BOUND, lower, x)
-    return np.asarray(np.where(np.abs(x - upper) <= _BOUND, upper, x))
 
 
 def _attainable(box: Polytope, slack: Array) -> Polytope:

@@ -18,6 +18,9 @@ from bo_invert.types import Array, Indices, Mask
 EXACT = 1e-11
 """Largest excess of a projected point, in unit coordinates. Engineering choice: a hundredth of the
 tolerance of an inequality, above the rounding error of sums, 1e-15."""
+_BOUND = 3e-12
+"""Distance from a bound that counts as rounding, in unit coordinates. Engineering choice: above the
+inset of projections, below their error."""
 _INSET = 1e-13
 """Distance of projected points from an inequality, in unit coordinates. Engineering choice: above
 rounding, so that ``a + b <= 1`` holds in double precision, too."""
@@ -291,6 +294,12 @@ class Polytope:
         gram[:, np.arange(count), np.arange(count)] += 1e-12
         weight = np.linalg.solve(gram, normal @ direction[..., None])
         return np.asarray(direction - (normal.swapaxes(1, 2) @ weight)[..., 0])
+
+
+def on_bounds(x: Array, lower: Array, upper: Array) -> Array:
+    """Return values with those within rounding, 3e-12, of a bound at the bound."""
+    x = np.where(np.abs(x - lower) <= _BOUND, lower, x)
+    return np.asarray(np.where(np.abs(x - upper) <= _BOUND, upper, x))
 
 
 def _nearest(one: Polytope, y: Array) -> Array | None:

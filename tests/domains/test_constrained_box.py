@@ -322,3 +322,19 @@ def test_inequalities_hold_where_their_parameters_exist(strategy: str) -> None:
 def test_other_constraints_on_conditional_parameters_are_explained(constraint: str) -> None:
     with pytest.raises(bi.InvalidInputError, match=r"without When|has texts"):
         bi.Box(CONDITIONAL, constraints=constraint)
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [["sum(x0, x1, x2, x3, x4) == 1"], ["sum(x0, x1, x2, x3, x4) == 1",
+     bi.AtMost(3, EIGHT[:5])], ["sum(x0, x1, x2, x3, x4) <= 1", "x0 <= x1"]],
+)  # fmt: skip
+def test_values_within_rounding_of_a_bound_are_the_bound(constraints: list[Any]) -> None:
+    domain = bi.Box(reals(5), constraints=constraints).domain
+    rng = np.random.default_rng(0)
+    projected = domain.project(rng.normal(0.2, 1.0, (500, 5)))
+    near = domain.project(projected + rng.normal(0.0, 1e-13, projected.shape))
+    for points in (projected, near, domain.sample(rng, 200), domain.sobol(rng, 200)):
+        assert domain.satisfied(points).all()
+        distance = np.minimum(points, 1.0 - points)
+        assert not ((distance > 0.0) & (distance <= 1e-12)).any()
