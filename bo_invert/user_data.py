@@ -6,6 +6,7 @@ Numbers come as Python objects, numpy scalars, tensors, or containers of length 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Set
 from datetime import date, time, timedelta
 from numbers import Integral
@@ -94,11 +95,17 @@ def number(value: object) -> float:
             raise TypeError(_COMPLEX)
         known = any(hasattr(type(one), method) for method in ("__float__", "__index__"))
         if not known or isinstance(one, (str, bytes, np.ndarray)):
-            raise TypeError("is not a number")
+            raise TypeError(f"is not a number{_decimal_comma(one)}")
     try:
         return float(one)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, RuntimeError):
         raise TypeError("is not a number") from None
+
+
+def _decimal_comma(value: object) -> str:
+    """Return a hint for text with a decimal comma."""
+    comma = isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*", value)
+    return f"; write a decimal point: {str(value).strip().replace(',', '.')}" if comma else ""
 
 
 def numbers(values: object) -> NDArray[np.float64]:

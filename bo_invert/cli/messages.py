@@ -56,6 +56,7 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
             "Give OUTPUT=VALUE for each, or --failed or --infeasible",
         ),
         (r"\bextra: ", "--extra: "),
+        (r"\bpass FailedError\('why'\)", "give --failed REASON"),
         (r"\(exist_ok=True\) ", ""),
         (r"\bpass problem=( to continue it| for models)?", r"pass --problem file.py:name\1"),
         (r"\bstudy\.amend\(trial, (at|extra)=\.\.\.\)", r"`bo-invert amend --\1 NAME=VALUE`"),

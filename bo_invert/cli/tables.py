@@ -31,6 +31,7 @@ from bo_invert.cli.output import emit, say
 from bo_invert.errors import EvaluationError, FailedError, InfeasibleError, InvalidInputError
 from bo_invert.problems.loading import load_problem
 from bo_invert.storage.open import open_store
+from bo_invert.study.cell_numbers import AS_WRITTEN, NumberReader
 from bo_invert.study.csv_table import read_table
 from bo_invert.study.pending import TRIAL, PendingTrials
 from bo_invert.study.study import Study
@@ -173,14 +174,14 @@ def tell(
             )
         )
         return
-    answer = _answer(values, failed, infeasible)
+    answer = _answer(values, failed, infeasible, NumberReader(decimal, thousands))
     if answer is None:
         raise InvalidInputError(f"tell: outputs are required, such as {study.outputs[0]}=1.5")
     trial = study.tell(
         int(result), answer, at=_optional(at, "--at"), extra=_optional(extra, "--extra"),
         outside=outside,
     )  # fmt: skip
-    say(f"trial {trial.number} is {trial.state}")
+    say(f"trial {trial.number} is {trial.state}{f': {trial.reason}' if trial.reason else ''}")
 
 
 def add(
@@ -269,7 +270,10 @@ def opened(
 
 
 def _answer(
-    values: Sequence[str] | None, failed: str | None, infeasible: str | None
+    values: Sequence[str] | None,
+    failed: str | None,
+    infeasible: str | None,
+    numbers: NumberReader | None = None,
 ) -> dict[str, Any] | EvaluationError | None:
     """Return outputs or an error of the command line; None without both."""
     given = [one for one in (values or None, failed, infeasible) if one is not None]
@@ -279,7 +283,12 @@ def _answer(
         return FailedError(failed)
     if infeasible is not None:
         return InfeasibleError(infeasible)
-    return parse_settings(values, "OUTPUT=VALUE") if values else None
+    outputs = parse_settings(values, "OUTPUT=VALUE")
+    if numbers is not None and numbers != AS_WRITTEN:
+        for name, text in outputs.items():
+            found = numbers.number(text) if isinstance(text, str) else None
+            outputs[name] = text if found is None else found
+    return outputs or None
 
 
 def _optional(pairs: Sequence[str] | None, flag: str) -> Mapping[str, Any] | None:

@@ -13,9 +13,14 @@ from types import ModuleType
 from typing import Any
 
 from bo_invert import registry
-from bo_invert.errors import BoInvertError, InvalidInputError
+from bo_invert.errors import BoInvertError, InvalidInputError, require
 from bo_invert.problems.json_declaration import problem_from_declaration
 from bo_invert.problems.problem import Problem
+
+_EXAMPLE = (
+    '{"space": {"type": "box", "parameters": {"x": {"type": "float", "low": 0, "high": 1, '
+    '"log": false}}}, "outputs": ["y"], "objective": {"type": "minimize", "output": "y"}}'
+)
 
 
 def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
@@ -70,16 +75,43 @@ def load_problem(source: str, settings: Mapping[str, Any]) -> Problem:
 def _declared(path: Path) -> Problem:
     """Return the problem that a JSON file declares."""
     try:
-        return problem_from_declaration(json.loads(path.read_text(encoding="utf-8")), path.stem)
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        # The body of ``POST /v1/studies`` holds the problem beside the name of the study.
+        body = isinstance(found, dict) and "space" not in found and "problem" in found
+        declared = found["problem"] if body else found
+        _check_declaration(declared)
+        return problem_from_declaration(declared, path.stem)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInputError(
-            f"{path}: must be a problem as JSON, such as "
-            '{"space": {"type": "box", "parameters": {"x": {"type": "float", "low": 0, "high": 1, '
-            '"log": false}}}, "outputs": ["y"], "objective": {"type": "minimize", "output": "y"}} '
+            f"{path}: must be a problem as JSON, such as {_EXAMPLE} "
             f"({type(error).__name__}: {error})"
         ) from None
+
+
+def _check_declaration(data: object) -> None:
+    """Check the entries of a declared problem.
+
+    Raises:
+        InvalidInputError: It is no JSON object, or an entry is missing or no object.
+    """
+    require(
+        isinstance(data, dict),
+        f"must be a problem as JSON, an object with 'space' and 'objective', got {data!r:.80}",
+    )
+    assert isinstance(data, dict)
+    missing = [name for name in ("space", "objective") if name not in data]
+    require(
+        not missing,
+        f"must be a problem as JSON; it has no {' and no '.join(map(repr, missing))}, but {list(data)}. Write "
+        f"{_EXAMPLE}, or the same under 'problem'",
+    )
+    for name in ("space", "objective"):
+        require(
+            isinstance(data[name], dict),
+            f"must be a problem as JSON; {name} must be an object, got {data[name]!r:.80}",
+        )
 
 
 def problem_title(source: str) -> str:

@@ -158,3 +158,20 @@ def test_a_problem_that_the_log_does_not_hold_is_needed(bo: Command) -> None:
     assert "--problem" in bo("ask", "z", *AT).err
     assert bo("ask", "z", *AT, "--problem", "latent.py", "--out", "asks.csv").code == 0
     assert Path("asks.csv").read_text().startswith("trial,z0,z1,y\n0,")
+
+
+def test_a_decimal_comma_is_named_or_read(bo: Command) -> None:
+    bo("ask", "lab", *AT, "-n", "1")
+    for arguments in (
+        ("tell", "lab", "0", "yield=70,5", "purity=1"),
+        ("tell", "lab", "0", "yield=1", "purity=1", "--at", "temperature=70,5"),
+        ("ask", "lab", "--fix", "temperature=70,5"),
+    ):
+        refused = bo(*arguments, *AT)
+        assert refused.code != 0
+        assert "write a decimal point: 70.5" in " ".join(refused.err.split())
+    assert bo("tell", "lab", "0", "yield=70,5", "purity=1", "--decimal", ",", *AT).code == 0
+    assert lab().trials[0].y.tolist() == [70.5, 1.0]
+    refused = bo("amend", "lab", "0", "yield=NaN", *AT)
+    assert refused.code != 0
+    assert "give --failed REASON" in " ".join(refused.err.split())

@@ -9,7 +9,7 @@ import numpy as np
 
 from bo_invert.domains.conditions import all_values
 from bo_invert.domains.constrained_box import ConstrainedBox
-from bo_invert.domains.parameters import Float, VariedParameter
+from bo_invert.domains.parameters import Float, Int, VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.types import Array, Indices
 
@@ -138,6 +138,8 @@ def _other_values(
 ) -> Array:
     """Return the coordinates ``(v, w)`` of other values of a parameter of width w."""
     here = parameter.decode(coordinates[None])[0]
+    if isinstance(parameter, Int) and parameter.levels > _MAX_VALUES:
+        return parameter.encode(_other_integers(parameter, int(here), rng))
     every = all_values(parameter)
     ordered = parameter.width == 1
     if len(every) > _MAX_VALUES and ordered:
@@ -149,6 +151,25 @@ def _other_values(
         some = np.sort(rng.choice(len(every), _MAX_VALUES, replace=False))
         every = [every[i] for i in some]
     return parameter.encode([value for value in every if value != here])
+
+
+def _other_integers(parameter: Int, here: int, rng: np.random.Generator) -> list[int]:
+    """Return neighbours and random values of an integer with many values, rising."""
+    near = (here + offset for offset in (-2, -1, 1, 2))
+    # Counts beyond 2^63 exceed the integers of numpy; exact arithmetic of Python holds them.
+    count = parameter.levels
+    jumps = (
+        rng.integers(count, size=_JUMPS).tolist()
+        if count < 2**63
+        else [int.from_bytes(rng.bytes(_wide(count)), "big") % count for _ in range(_JUMPS)]
+    )
+    found = {one for one in near if parameter.low <= one <= parameter.high}
+    return sorted((found | {parameter.low + jump for jump in jumps}) - {here})
+
+
+def _wide(count: int) -> int:
+    """Return a number of random bytes whose remainders modulo ``count`` are nearly uniform."""
+    return count.bit_length() // 8 + 8
 
 
 def _offsets(parameter: VariedParameter, count: int) -> Indices:
