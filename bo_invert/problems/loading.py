@@ -104,8 +104,8 @@ def _check_declaration(data: object) -> None:
     missing = [name for name in ("space", "objective") if name not in data]
     require(
         not missing,
-        f"must be a problem as JSON; it has no {' and no '.join(map(repr, missing))}, but {list(data)}. Write "
-        f"{_EXAMPLE}, or the same under 'problem'",
+        f"must be a problem as JSON; it has no {' and no '.join(map(repr, missing))}, but "
+        f"{list(data)}. Write {_EXAMPLE}, or the same under 'problem'",
     )
     for name in ("space", "objective"):
         require(

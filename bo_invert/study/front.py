@@ -137,6 +137,8 @@ class ParetoFront(Sequence[Trial]):
 
     def summary(self) -> str:
         """Return the number of trials, the hypervolume and the range of each criterion."""
+        if not self.trials:
+            return "no feasible trial yet"
         ranges = ", ".join(
             f"{label} {low:.4g} to {high:.4g}"
             for label, low, high in zip(

@@ -259,7 +259,9 @@ class StudyPlots:
         trials = data.completed
         if targets is None:
             objective = _pareto(self._study, "plot.pareto_front")
-            y = np.array([trial.y for trial in trials], dtype=float).reshape(len(trials), -1)
+            y = np.array([trial.y for trial in trials], dtype=float).reshape(
+                len(trials), len(data.outputs)
+            )
             found = self._study.front
             better = tuple(1 if one == "maximize" else -1 for one in found.directions)
             labels = tuple(map(data.label, found.labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,9 +10,12 @@ import numpy as np
 from bo_invert.report.charts.chart import Axis, Chart, Panel
 from bo_invert.report.charts.layers import Bars
 from bo_invert.report.charts.model_view import chosen_params, require_model
-from bo_invert.report.charts.sensitivity import importances
+from bo_invert.report.charts.sensitivity import importances, is_constant
 from bo_invert.report.charts.study_data import StudyData
 
+_NEGLIGIBLE = 1e-6
+"""Range of a model in ranges of the observed values below which it is constant. Engineering choice:
+its fitted variance is at its lower bound then."""
 _MOST = 20
 """Largest number of bars. Engineering choice."""
 _SOBOL = (
@@ -44,6 +48,14 @@ def param_importances(
     model = require_model(data, "param_importances")
     assert data.domain is not None
     found = importances(model, data.domain, quantity.output)
+    measured = np.array([data.value(trial, quantity) for trial in data.completed], dtype=float)
+    title = f"Importance of the parameters for {quantity.label}"
+    flat = is_constant(measured)
+    if flat or found.constant or found.spread <= _NEGLIGIBLE * np.ptp(measured):
+        why = "does not vary" if flat else "does not vary under the model"
+        return _without_variance(
+            title, f"{quantity.label} {why}", [one for one in found.names if one in names]
+        )
     low, share, high = np.quantile(found.shares, [0.05, 0.5, 0.95], axis=0)
     first = None if found.first is None else np.minimum(np.median(found.first, axis=0), share)
     order = [i for i in np.argsort(-share, kind="stable") if found.names[i] in names]
@@ -81,5 +93,19 @@ def param_importances(
     }
     if first is not None:
         columns["first_order"] = first[shown].tolist()
-    title = f"Importance of the parameters for {quantity.label}"
     return Chart("param_importances", title, (panel,), columns, tuple(notes), columns_wide=1)
+
+
+def _without_variance(title: str, why: str, names: Sequence[str]) -> Chart:
+    """Return the chart of a quantity that does not vary: the reason, and no shares."""
+    reason = f"{why}, so that no parameter has an importance."
+    undefined = [math.nan] * len(names)
+    columns = {
+        "parameter": list(names),
+        "importance": undefined,
+        "low": undefined,
+        "high": undefined,
+        "method": ["does not vary"] * len(names),
+    }
+    panel = Panel(wide=True, height=180, reason=reason)
+    return Chart("param_importances", title, (panel,), columns, (reason,), columns_wide=1)

@@ -12,7 +12,7 @@ from bo_invert.report.charts.chart import Axis, Chart, Panel
 from bo_invert.report.charts.layers import Layer, Line, Points
 from bo_invert.report.charts.study_data import StudyData, is_log
 from bo_invert.report.table import counted
-from bo_invert.types import Array, Trial
+from bo_invert.types import Array, State, Trial
 
 
 class Objectives(NamedTuple):
@@ -67,11 +67,7 @@ def pareto_front(data: StudyData, objectives: Objectives) -> Chart:
         )
         single = len(labels) == 2
         height = 400 if single else None
-        panels.append(
-            Panel(
-                x, y, tuple(layers), wide=single, height=height, reason="No trial is completed yet."
-            )
-        )
+        panels.append(Panel(x, y, tuple(layers), wide=single, height=height, reason=_reason(data)))
     on_front = {trial.number for trial in objectives.front}
     columns = data.columns(trials) | {"on_front": [t.number in on_front for t in trials]}
     for j, label in enumerate(labels):
@@ -83,6 +79,15 @@ def pareto_front(data: StudyData, objectives: Objectives) -> Chart:
         notes.append("The front has expected values under a model of all observations.")
     title = f"Pareto front of {', '.join(labels)}"
     return Chart("pareto_front", title, tuple(panels), columns, tuple(notes))
+
+
+def _reason(data: StudyData) -> str:
+    """Return the reason why there are no values to show."""
+    failed = [one for one in data.trials if one.state in (State.FAILED, State.INFEASIBLE)]
+    if not failed:
+        return "No trial is completed yet."
+    last = f" Reason of the last one: {failed[-1].reason:.120}" if failed[-1].reason else ""
+    return f"No trial is completed: {counted(len(failed), 'trial')} failed.{last}"
 
 
 def _staircase(x: Array, y: Array, better: int) -> Line:

@@ -9,6 +9,7 @@ uncertainty of the model (Marrel et al. 2009).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,9 @@ _MOST_PARAMETERS = 100
 """Largest number of parameters. Engineering choice: memory of 500 MB and half a minute."""
 _NEIGHBOURS = 12
 """Number of draws among which a conditional draw is chosen. Engineering choice: 0.6 % of them."""
+_ROUNDING = 1e-11
+"""Relative range of values that are equal. Engineering choice: 50,000 units of rounding, which
+outputs that a program sums up, and posterior means, can reach."""
 _DRAWS = 2048
 """Number of draws of the search space behind conditional draws. Engineering choice."""
 
@@ -47,16 +51,30 @@ class Importances:
         shares: total Sobol indices of independent parameters, or Shapley effects, which sum to 1,
             shape ``(q, p)``.
         first: first-order Sobol indices, shape ``(q, p)``; None with Shapley effects.
+        constant: True if the functions vary by rounding only, so that no share is defined.
+        spread: range of the values of the median function.
     """
 
     names: tuple[str, ...]
     shares: Array
     first: Array | None = None
+    constant: bool = False
+    spread: float = math.inf
 
     @property
     def shapley(self) -> bool:
         """True for Shapley effects."""
         return self.first is None
+
+
+def is_constant(values: Array) -> bool:
+    """Return True if values ``(..., n)`` differ by rounding only, in the median function."""
+    spread = np.ptp(values, axis=-1)
+    return bool(np.median(spread - _ROUNDING * np.abs(values).max(axis=-1)) <= 0.0)
+
+
+def _spread(values: Array) -> float:
+    return float(np.median(np.ptp(values, axis=-1)))
 
 
 def importances(
@@ -116,7 +134,13 @@ def sobol_indices(
     variance = np.where(variance > 0.0, variance, 1.0)[:, None]
     first = 1.0 - ((f[:, 1:2] - f[:, 2:]) ** 2).mean(axis=2) / (2.0 * variance)
     total = ((f[:, 0:1] - f[:, 2:]) ** 2).mean(axis=2) / (2.0 * variance)
-    return Importances(tuple(columns), total, np.clip(first, 0.0, 1.0))
+    return Importances(
+        tuple(columns),
+        np.clip(total, 0.0, 1.0),
+        np.clip(first, 0.0, 1.0),
+        is_constant(f[:, 0]),
+        _spread(f[:, 0]),
+    )
 
 
 def shapley_effects(
@@ -175,4 +199,9 @@ def shapley_effects(
     terms = np.einsum("qpn,qn->qp", terms, np.tile(weight, 2))
     total = terms.sum(axis=1, keepdims=True)
     shares = terms / np.where(total > 0.0, total, 1.0)
-    return Importances(tuple(columns), np.clip(shares, 0.0, 1.0))
+    return Importances(
+        tuple(columns),
+        np.clip(shares, 0.0, 1.0),
+        constant=is_constant(f[:, 0]),
+        spread=_spread(f[:, 0]),
+    )
