@@ -182,6 +182,20 @@ def with_deciding_values(
     return {name: found[name] for name in parameters if name in found}
 
 
+def values_of_existence(
+    parameters: Mapping[str, Parameter], names: Iterable[str]
+) -> dict[str, tuple[Value, ...]]:
+    """Return the values of deciding parameters for which all named parameters exist."""
+    found: dict[str, tuple[Value, ...]] = {}
+    for name in names:
+        for one in (name, *_deciding(parameters, name)):
+            for condition in parameters[one].when:
+                known = found.get(condition.parameter, condition.values)
+                both = tuple(value for value in known if value in condition.values)
+                found[condition.parameter] = both
+    return found
+
+
 def _deciding(parameters: Mapping[str, Parameter], name: str) -> Iterator[str]:
     """Yield the parameters in the conditions of a parameter, and in the conditions of these."""
     for condition in parameters[name].when:

@@ -18,7 +18,7 @@ from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.fixed_room import with_room
 from bo_invert.domains.input_constraints import Count, Feasible, InputConstraint, Linear
 from bo_invert.domains.named_points import decode_columns, parameter_columns, project_named
-from bo_invert.domains.parameters import Parameter
+from bo_invert.domains.parameters import Choice, Parameter
 from bo_invert.domains.polytope import EXACT, Polytope
 from bo_invert.domains.value_axes import discrete_mask, value_axis
 from bo_invert.errors import InvalidInputError
@@ -42,6 +42,7 @@ class ConstraintSystem:
     Attributes:
         axes: scaled values of the q parameters of linear constraints and counts.
         free: mask ``(q,)`` of the real ones among them.
+        partial: linear inequalities that name conditional parameters.
 
     Raises:
         InvalidInputError: a constraint needs numbers, or a count needs a range that contains 0.
@@ -69,6 +70,7 @@ class ConstraintSystem:
         # Where a parameter of a constraint does not exist, its set is no polytope.
         self.functions: list[InputConstraint] = [c for c in always if isinstance(c, Feasible)]
         self.functions += partial
+        self.partial = partial
         named = {name for c in (*self.linear, *self.counts) for name in c.names}
         self.axes = [value_axis(parameters, self.columns[n], n) for n in parameters if n in named]
         self.position = {axis.name: i for i, axis in enumerate(self.axes)}
@@ -84,6 +86,13 @@ class ConstraintSystem:
                     raise InvalidInputError(
                         f"Box: constraint '{count}' needs a parameter {name!r} whose range "
                         f"contains 0, got {parameters[name]}"
+                    )
+                reach = max(map(abs, _ends(parameters[name])))
+                if reach < count.smallest:
+                    raise InvalidInputError(
+                        f"Box: constraint '{count}' leaves only 0 for parameter {name!r}, whose "
+                        f"largest absolute value is {reach:g}. Write a smaller smallest, or "
+                        f"bi.Fixed(0) for {name!r}"
                     )
         self._set_rows()
         self._set_fixed()
@@ -263,6 +272,16 @@ class ConstraintSystem:
             [np.isinf(p.levels) for p in self.parameters.values() for _ in range(p.width)],
             dtype=bool,
         )
+
+
+def _ends(parameter: Parameter) -> tuple[float, float]:
+    """Return the least and the largest value of a numeric parameter."""
+    if isinstance(parameter, Choice):
+        numbers = [float(value) for value in parameter.values]
+        return min(numbers), max(numbers)
+    if isinstance(parameter, Fixed):
+        return float(parameter.value), float(parameter.value)
+    return float(parameter.low), float(parameter.high)
 
 
 def _has_text(parameter: Parameter) -> bool:

@@ -143,6 +143,12 @@ def _count(found: re.Match[str], names: Sequence[str]) -> Count:
     if unknown:
         raise InvalidInputError(f"no parameter is named {unknown[0]!r}; names are {list(names)}")
     kind = found[1].lower()
+    if not number:
+        remedy = (
+            "Leave out the constraint" if kind == "at least"
+            else f"Write bi.Fixed(0) for {', '.join(of)}"
+        )  # fmt: skip
+        raise InvalidInputError(f"the number of parameters must be >= 1, got 0. {remedy}")
     most = len(of) if kind == "at least" else number
     return Count(of, most, 0 if kind == "at most" else number)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from bo_invert.domains.conditions import values_of_existence
 from bo_invert.domains.feasible_set import FeasibleSet
 from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.input_constraints import InputConstraint
-from bo_invert.domains.parameters import Choice, Parameter
+from bo_invert.domains.parameter_conditions import Condition
+from bo_invert.domains.parameters import Choice, Parameter, Value
 from bo_invert.domains.polytope import largest_ball
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array
@@ -36,6 +38,8 @@ def require_points(within: FeasibleSet) -> None:
     """
     if within.coupled:
         _require_polytope(within)
+    if not within.fixed:
+        _require_branches(within)
     real = any(np.isinf(p.levels) for p in within.parameters.values())
     if not real or not within.coupled:
         return
@@ -78,6 +82,42 @@ def _has_exact_point(within: FeasibleSet) -> bool:
     """
     box = within.relaxed
     return not within.fixed or bool(box.project(0.5 * (box.lower + box.upper))[1][0])
+
+
+def _require_branches(within: FeasibleSet) -> None:
+    """Check that conditional parameters can exist under the constraints that name them.
+
+    Raises:
+        InvalidInputError: they cannot, so that designs would never have a value of a parameter.
+    """
+    known = within.parameters
+    plain = {name: one.under(()) for name, one in known.items()}
+    exists = [(one, values_of_existence(known, one.names)) for one in within.partial]
+    for one, values in exists:
+        if not all(values.values()):
+            continue  # its parameters never exist together
+        applying = [other for other, needed in exists if _implies(values, needed)]
+        single = {
+            name: allowed[0]
+            for name, allowed in values.items()
+            if len(allowed) == 1 and known[name].width
+        }
+        part = FeasibleSet(plain, [*within.linear, *within.counts, *applying], single)
+        if not (_has_exact_point(part) and len(integer_points(part, 1))):
+            texts = " and ".join(str(Condition(name, found)) for name, found in values.items())
+            absent = next(name for name in one.names if known[name].when)
+            raise InvalidInputError(
+                f"Box: no design with {texts} is possible, so that {absent!r} never exists: "
+                f"{empty_message(part).removeprefix('Box: ')}, or remove {absent!r}"
+            )
+
+
+def _implies(values: Mapping[str, Sequence[Value]], needed: Mapping[str, Sequence[Value]]) -> bool:
+    """Return True if parameters with these values satisfy other conditions."""
+    return all(
+        name in values and all(value in allowed for value in values[name])
+        for name, allowed in needed.items()
+    )
 
 
 def _radius(within: FeasibleSet) -> float:

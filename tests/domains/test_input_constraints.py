@@ -127,3 +127,54 @@ def test_texts_of_constraints_can_be_read() -> None:
     for text in ("a + 2 b <= 1", "a <= b", "a + b == 1", "2 a + b <= 0.5 c"):
         (one,) = read_constraints(text, NAMES)
         assert read_constraints(str(one), NAMES) == (one,)
+
+
+def branch(*constraints: str) -> bi.Box:
+    return bi.Box(
+        {
+            "s": bi.Choice("a", "b", "c"),
+            "group": bi.When("s", "a", {"x": bi.Float(0, 1)}),
+            "other": bi.When("s", ["a", "b"], {"z": bi.Float(0, 1)}),
+            "y": bi.Float(0, 1),
+        },
+        constraints=list(constraints),
+    )
+
+
+@pytest.mark.parametrize(
+    ("constraints", "message"),
+    [
+        (["x + y >= 5"], r"no design with s = 'a' .*'x' never exists.*x \+ y >= 5"),
+        (["x + y >= 1.5", "y <= 0.2"], r"s = 'a'.*y <= 0.2.*x \+ y >= 1.5"),
+        (["x >= 0.8", "x + z <= 0.9", "z >= 0.2"], r"s = 'a'.*never exists"),
+        (["z - y >= 2"], r"s in \['a', 'b'\].*'z' never exists"),
+    ],
+)  # fmt: skip
+def test_branches_without_designs_are_refused(constraints: list[str], message: str) -> None:
+    with pytest.raises(bi.InvalidInputError, match=message):
+        branch(*constraints)
+
+
+def test_branches_with_designs_are_accepted() -> None:
+    space = branch("x + y >= 1.2", "z - y >= -0.5")
+    rng = np.random.default_rng(0)
+    rows = space.domain.values(space.domain.sample(rng, 200))
+    assert {row["s"] for row in rows} == {"a", "b", "c"}
+    branch("x + y >= 1.9", "y <= 0.95", "z <= 0.5", "z >= 0.1")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        (bi.AtMost(2, of=["a", "b", "c"], smallest=2), "leaves only 0 for parameter 'a'"),
+        ("at most 0 of a, b", "must be >= 1, got 0"),
+        ("exactly 0 of a, b", "must be >= 1, got 0"),
+        ({"A": [[1, np.nan, 0]], "b": [1]}, "coefficients must be finite"),
+        ({"A": [[1, np.inf, 0]], "b": [1]}, "coefficients must be finite"),
+        ({"A_eq": [[1, -np.inf, 0]], "b_eq": [1]}, "coefficients must be finite"),
+        ({"A": [[1, 1, 0]], "b": [np.nan]}, "b must have 1 numbers"),
+    ],
+)
+def test_constraints_without_meaning_are_refused(constraint: object, message: str) -> None:
+    with pytest.raises(bi.InvalidInputError, match=message):
+        bi.Box({name: bi.Float(0, 1) for name in "abc"}, constraints=[constraint])
