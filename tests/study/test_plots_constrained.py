@@ -25,7 +25,7 @@ def study() -> bi.Study:
     problem = bi.Problem(
         space, lambda p: 4 * p["a"] * p["b"] - p["c"], bi.Maximize("y"), outputs=["y"]
     )
-    return bi.Study.create("mixture", problem, "random", seed=1).run(10)
+    return bi.Study.create("mixture", problem, "random", seed=1).run(20)
 
 
 def test_slices_and_contours_of_a_mixture_have_a_model(study: bi.Study) -> None:
