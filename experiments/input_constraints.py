@@ -147,7 +147,8 @@ def _tables(rows: dict[str, Any]) -> None:
     print("|---|---|---|---|---|---|")
     for (kind, *key), value in found:
         if kind == "asks" and value is not None:
-            free, held = (1e3 * float(np.mean(value[one])) for one in ("free", "constrained"))
+            # The first ask also prepares the sampler of the set, once per process.
+            free, held = (1e3 * float(np.mean(value[one][1:])) for one in ("free", "constrained"))
             share = 100 * value["feasible"] / max(1, value["count"])
             print(f"| {key[0]} | {key[1]} | {share:.0f} % | {free:.1f} | {held:.1f} "
                   f"| {held / free:.2f} |")  # fmt: skip
