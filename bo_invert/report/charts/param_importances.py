@@ -84,7 +84,7 @@ def param_importances(
         Axis(ticks=tuple(zip(y.tolist(), labels, strict=True)), bounds=(len(shown) - 0.4, -0.6)),
         tuple(bars), wide=True, height=max(180, 90 + 30 * len(shown)),
     )  # fmt: skip
-    columns = {
+    columns: dict[str, Sequence[object]] = {
         "parameter": [found.names[i] for i in shown],
         "importance": share[shown].tolist(),
         "low": low[shown].tolist(),
@@ -100,7 +100,7 @@ def _without_variance(title: str, why: str, names: Sequence[str]) -> Chart:
     """Return the chart of a quantity that does not vary: the reason, and no shares."""
     reason = f"{why}, so that no parameter has an importance."
     undefined = [math.nan] * len(names)
-    columns = {
+    columns: dict[str, Sequence[object]] = {
         "parameter": list(names),
         "importance": undefined,
         "low": undefined,
