@@ -58,11 +58,25 @@ class Row:
         return Row(label, cells, words=words)
 
     def values(self, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-        """Return the cells; a word such as "none" is a value of a parameter with this level."""
+        """Return the cells; a word such as "none" is a value of a parameter with this level.
+
+        Texts match levels in either Unicode form.
+        """
+        cells = {
+            name: _level(parameters.get(name), cell) if isinstance(cell, str) else cell
+            for name, cell in self.cells.items()
+        }
         levels = {
             name: word for name, word in self.words.items() if word in _levels(parameters.get(name))
         }
-        return {**self.cells, **levels}
+        return {**cells, **levels}
+
+
+def _level(parameter: Parameter | None, text: str) -> str:
+    """Return the level that a text is in another Unicode form; others as written."""
+    levels = [one for one in _levels(parameter) if isinstance(one, str)]
+    same = (one for one in levels if composed(one) == composed(text))
+    return text if text in levels else next(same, text)
 
 
 def _levels(parameter: Parameter | None) -> Sequence[object]:

@@ -143,7 +143,8 @@ class StudyResults:
             InvalidInputError: There are fewer than two observations, a design is outside the space,
                 or the study was opened without its problem and not on a server.
         """
-        X, points = designs_of_file(X, points, self.domain, "predict", decimal)
+        units = self.journal.header.get("units", {})
+        X, points = designs_of_file(X, points, self.domain, "predict", decimal, units)
         if self.problem is None:
             return self._remote_predictions(X, points, noise)
         problem = self._require_problem()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from bo_invert.study.csv_table import read_table
 
 
 def designs_of_file(
-    X: object, points: object, domain: Domain | None, where: str, decimal: str | None = None
+    X: object,
+    points: object,
+    domain: Domain | None,
+    where: str,
+    decimal: str | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> tuple[object, object]:
     """Return designs and points of the user, those of a CSV file as rows.
 
@@ -22,6 +28,7 @@ def designs_of_file(
         domain: Search domain; None if it is unknown.
         where: Function that received them, for messages.
         decimal: Decimal sign of numbers in text; None to recognise it.
+        units: Declared units, which names of columns may contain.
 
     Raises:
         InvalidInputError: A column is missing, or a row cannot be read; the message names it.
@@ -29,12 +36,16 @@ def designs_of_file(
     text = isinstance(X, str) and X.lower().endswith((".csv", ".tsv", ".txt"))
     if domain is None or not (text or isinstance(X, Path)):
         return X, points
-    rows = table_designs(X, domain, where, NumberReader(decimal))
+    rows = table_designs(X, domain, where, NumberReader(decimal), units)
     return (None, rows) if domain.latent else (rows, points)
 
 
 def table_designs(
-    given: object, domain: Domain, where: str, numbers: NumberReader
+    given: object,
+    domain: Domain,
+    where: str,
+    numbers: NumberReader,
+    units: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the values of the axes in a table, one dictionary for each row.
 
@@ -45,12 +56,13 @@ def table_designs(
         domain: Search domain.
         where: Function that received it, for messages.
         numbers: Options of numbers in text.
+        units: Declared units, which names of columns may contain.
 
     Raises:
         InvalidInputError: A column is missing, or a row cannot be read; the message names it.
     """
     names = list(domain.axes)
-    table = read_table(given, names, {}, numbers)
+    table = read_table(given, names, {}, numbers, units)
     optional = {name for name, one in domain.axes.items() if getattr(one, "when", None)}
     missing = [name for name in names if name not in table.names and name not in optional]
     if missing:

@@ -23,7 +23,6 @@ from bo_invert.errors import (
 from bo_invert.problems.problem import Problem
 from bo_invert.registry import did_you_mean
 from bo_invert.report.dataframe import trial_record
-from bo_invert.study.column_names import composed
 from bo_invert.study.csv_table import Row, Table
 from bo_invert.study.pending import TRIAL
 from bo_invert.study.placement import Outside, Place, lies_outside, place, read_extra
@@ -197,9 +196,6 @@ class RowReader:
         values = getattr(parameter, "values", (getattr(parameter, "value", None),))
         if hasattr(parameter, "low"):
             raise InvalidInputError(f"{name}: {cell!r:.80} is not a number{_unit(cell)}")
-        for value in values:
-            if isinstance(value, str) and composed(value) == composed(cell):
-                return value
         truth = _TRUTH.get(cell.lower())
         if truth is not None and truth in values:
             return truth

@@ -90,3 +90,13 @@ def test_files_that_are_no_text_are_refused_in_one_sentence(tmp_path: Path, data
     path.write_bytes(data)
     with pytest.raises(bi.InvalidInputError, match="is binary, or in another encoding"):
         study().add(path)
+
+
+def test_files_of_designs_to_predict_have_the_same_names(tmp_path: Path) -> None:
+    lab = study()
+    rows = [{"temperature": t, "größe": 0.5, "farbe": "rot", "y": t} for t in (10, 40, 70, 90)]
+    lab.add(rows)
+    path = tmp_path / "points.csv"
+    path.write_text(unicodedata.normalize("NFD", TEXT))
+    wanted = lab.predict({"temperature": 70.5, "größe": 0.5, "farbe": "grün"})
+    assert lab.predict(path).loss.mean.tolist() == wanted.loss.mean.tolist()
