@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from bo_invert.domains.constrained_box import ConstrainedBox, fixed_point_test
+from bo_invert.domains.constrained_box import ConstrainedBox, FixedValues, fixed_point_test
 from bo_invert.domains.search_domain import Domain
 from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.spaces.base import Space
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.reader import JournalView
 from bo_invert.storage.trial_transitions import Assignment
@@ -91,3 +92,20 @@ def _with_plausibility(domain: Domain, queries: tuple[Query, ...]) -> tuple[Quer
         replace(query, meta={**query.meta, "plausibility": round(float(share), 4)})
         for query, share in zip(queries, plausible, strict=True)
     )
+
+
+def with_fixed_values(space: Space, proposal: LoggedProposal, fixed: FixedValues) -> LoggedProposal:
+    """Return a proposal whose designs have the fixed values exactly, where decoding rounds them."""
+    if not fixed or not proposal.queries:
+        return proposal
+    points = np.array([query.point for query in proposal.queries])
+    designs = list(space.decode(points))
+    if not all(isinstance(design, dict) for design in designs):
+        return proposal
+    exact = space.exact([{**design, **dict(fixed)} for design in designs], points)
+    queries = [
+        query if query.descent or query.gradient or query.design is not None
+        else replace(query, design=design)
+        for query, design in zip(proposal.queries, exact, strict=True)
+    ]  # fmt: skip
+    return replace(proposal, queries=tuple(queries))

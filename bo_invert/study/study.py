@@ -35,7 +35,7 @@ from bo_invert.study.header import (
     new_header,
     stored_strategy,
 )
-from bo_invert.study.proposals import assignment_of, proposal_of
+from bo_invert.study.proposals import assignment_of, proposal_of, with_fixed_values
 from bo_invert.study.recommendation import declared_noisy
 from bo_invert.study.records import StudyRecords
 from bo_invert.study.repeated_designs import RepeatedDesigns
@@ -377,6 +377,7 @@ class Study(CopiedByReopening, StudyRecords):
         problem = self._require_problem()
         if noisy is None and (problem.reuse or not problem.space.discrete):
             proposal = distinct(proposal, self.strategy, statement.domain, view, self.seed)
+        proposal = with_fixed_values(problem.space, proposal, fixed)
         _log.debug(
             "study %r: ask %d of strategy %s, %d of %d queries in %.3f s", self.name, view.asks,
             self.strategy.name, len(proposal.queries), wanted, proposal.seconds,

@@ -128,3 +128,15 @@ def test_pools_satisfy_random_sets_with_fixed_values() -> None:
         values = rng.dirichlet([0.5, 0.5]) + rng.choice([-1e-8, 0.0, 1e-10, 1e-7], 2)
         fixed = dict(zip("ad", np.clip(values, 0.0, 1.0).tolist(), strict=True))
         ask(study, fixed)
+
+
+def test_fixed_values_are_recorded_exactly() -> None:
+    space = bi.Box({"a": bi.Float(-3, 7), "b": bi.Float(1e-3, 1, log=True), "c": bi.Float(0, 1)})
+    problem = bi.Problem(space, lambda design: design["c"], bi.Minimize("y"))
+    study = bi.Study.create("exact", problem, seed=0)
+    values = np.random.default_rng(0).uniform(0.01, 1.0, (6, 2)).round(4).tolist()
+    for a, b in values:
+        (trial,) = study.ask(1, fixed={"a": a, "b": b})
+        assert (trial.design["a"], trial.design["b"]) == (a, b)
+        study.tell(trial, 0.5)
+    assert [[t.design["a"], t.design["b"]] for t in study.trials] == values
