@@ -261,9 +261,10 @@ class Study(CopiedByReopening, StudyRecords):
             KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM or SIGHUP. All answers are recorded.
         """
         rule = None if stop is None else Stopping(stop, self)
+        strategy = buildable_strategy(self.journal.header)  # that of a server may be missing
+        finds_all = strategy is not None and strategy.finds_all
         if stop_when_hit is None:
-            strategy = buildable_strategy(self.journal.header)  # that of a server may be missing
-            stop_when_hit = strategy is None or not strategy.finds_all
+            stop_when_hit = not finds_all
         options = RunOptions(
             budget=budget, batch=batch, executor=executor, retries=retries, timeout=timeout,
             stop=rule, stop_when_hit=stop_when_hit, label=self.name if progress else "",
@@ -280,7 +281,9 @@ class Study(CopiedByReopening, StudyRecords):
         spent = self.journal.is_over(options.budget) or (
             options.stop is not None and options.stop.why
         )
-        if not spent and (fixed or self._repeated_designs is None):
+        if not spent and finds_all and not self.ended:
+            self.journal.end("the solutions found cover nearly all that the model expects")
+        elif not spent and (fixed or self._repeated_designs is None):
             warn_if_exhausted(self.statement.domain, same.fixed, self.journal)
         return self
 

@@ -35,6 +35,7 @@ def test_search_finds_all_branches_and_ends_by_itself(study: bi.Study) -> None:
     assert len(study.trials) < 150
     checks = [trial for trial in study.trials if "check" in trial.query.meta]
     assert len(checks) >= 12
+    assert "cover nearly all" in study.ended
 
 
 def test_samples_meet_the_target_as_often_as_stated(study: bi.Study) -> None:
