@@ -144,7 +144,7 @@ class StudyResults:
                 or the study was opened without its problem and not on a server.
         """
         units = self.journal.header.get("units", {})
-        X, points = designs_of_file(X, points, self.domain, "predict", decimal, units)
+        X, points = designs_of_file(X, points, self.domain, decimal, units)
         if self.problem is None:
             return self._remote_predictions(X, points, noise)
         problem = self._require_problem()

@@ -16,7 +16,6 @@ def designs_of_file(
     X: object,
     points: object,
     domain: Domain | None,
-    where: str,
     decimal: str | None = None,
     units: Mapping[str, str] | None = None,
 ) -> tuple[object, object]:
@@ -26,7 +25,6 @@ def designs_of_file(
         X: Designs, or the path of a CSV file.
         points: Points, or None.
         domain: Search domain; None if it is unknown.
-        where: Function that received them, for messages.
         decimal: Decimal sign of numbers in text; None to recognise it.
         units: Declared units, which names of columns may contain.
 
@@ -36,7 +34,7 @@ def designs_of_file(
     text = isinstance(X, str) and X.lower().endswith((".csv", ".tsv", ".txt"))
     if domain is None or not (text or isinstance(X, Path)):
         return X, points
-    rows = table_designs(X, domain, where, NumberReader(decimal), units)
+    rows = table_designs(X, domain, "predict", NumberReader(decimal), units)
     return (None, rows) if domain.latent else (rows, points)
 
 
