@@ -11,8 +11,8 @@ and 500 where there are 18 or more optima.
 The *reference set* holds draws of the reference measure whose true outputs meet the target. At most
 50 verified designs of a run, chosen greedily for coverage, are scored. A reference point is covered
 if the root mean square difference to one of them is at most 0.05 in unit coordinates. A branch is a
-connected component of the reference set; it is found if one of its points is covered. False designs
-are those that a method with noise or a model would state; here all scored designs are verified.
+connected component of the reference set; it is found if one of its points is covered. All
+scored designs are verified by the oracle.
 """
 
 from __future__ import annotations

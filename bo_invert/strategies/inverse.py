@@ -50,7 +50,7 @@ class Inverse(SurrogateStrategy):
     8 + 2 d checks in a row whose outcomes lie in intervals three times as wide as those with
     probability 0.9. A failed check, or what it teaches, resumes the search.
 
-    Use it to find all solutions, ``solve`` a target with ``auto`` to find one.
+    Use it to find all solutions; ``auto`` finds one with fewer calls.
 
     Args:
         initial: size of the initial design; default ``2 d + 4``, at most a quarter of the budget.

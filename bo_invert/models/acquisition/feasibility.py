@@ -40,6 +40,8 @@ _ENOUGH_EXPLAINED = 0.1
 _MAX_WEIGHT = 1000.0
 """Largest weight of log feasibility, dimensionless. Engineering choice: it exceeds the range of the
 log expected improvement after convergence at a boundary."""
+_BOUNDARY = 0.5
+"""Level of a label at the boundary between outputs, 1, and failures, 0, by definition."""
 _MAX_LEVEL = 0.8
 """Largest level that a label must exceed, as a label between 0 and 1. Engineering choice."""
 
@@ -120,13 +122,10 @@ def fit_feasibility(
     """
     if not len(failed):
         return None, None
-    # Failures rank last, so that the subset holds the best points and those near them.
-    inputs = np.concatenate([observed, failed])
-    labels = np.repeat([1.0, 0.0], [len(observed), len(failed)])
-    some = select_subset(inputs, np.append(order, np.arange(len(observed), len(inputs))))
+    inputs, labels, total = _labelled(observed, failed, order)
     # The noise prior of labels keeps lengthscales long: a boundary, not isolated holes.
     candidates = [ModelSearchSpace(noise_priors=(LABELS,), structure=structure)]
-    if caution > 0.0 and len(failed) > _FREQUENT * len(inputs):
+    if caution > 0.0 and len(failed) > _FREQUENT * total:
         # A local model has one lengthscale. Separate ones would be fitted to the few labels 1, and
         # far points that share a coordinate with one of these would look feasible.
         local = ModelSearchSpace(
@@ -134,14 +133,15 @@ def fit_feasibility(
         )
         candidates.append(local)
     fits = [
-        fit_surrogate(inputs[some], labels[some, None], note, search_space, total=len(inputs))
+        fit_surrogate(inputs, labels, note, search_space, total=total)
         for note, search_space in zip(_memos(memo), candidates, strict=False)
     ]
     # Full caution means that predictions failed, so those of the labels do not decide.
     surrogate = fits[-1] if caution == 1.0 else max(fits, key=_explained_share)
     if len(failed) < len(observed):
         caution *= _ramp(_explained_share(surrogate), 0.0, _ENOUGH_EXPLAINED)
-    level, weight = 0.5 + (_MAX_LEVEL - 0.5) * caution, _MAX_WEIGHT**caution
+    level = _BOUNDARY + (_MAX_LEVEL - _BOUNDARY) * caution
+    weight = _MAX_WEIGHT**caution
     return log_feasibility(surrogate, level, weight), [fit.memo for fit in fits]
 
 
@@ -161,18 +161,24 @@ def predicted_feasibility(
         order: Positions of the observed inputs, best first, shape ``(n,)``.
         structure: Columns of unordered choices; None without choices.
     """
-    score, memos = fit_feasibility(observed, failed, order, None, structure=structure)
-    if score is None:
+    if not len(failed):
         return None
+    inputs, labels, total = _labelled(observed, failed, order)
+    space = ModelSearchSpace(noise_priors=(LABELS,), structure=structure)
+    surrogate = fit_surrogate(inputs, labels, None, space, total=total)
+    if _explained_share(surrogate) >= _ENOUGH_EXPLAINED:
+        return log_feasibility(surrogate, _BOUNDARY, 1.0)
+    log_share = math.log((len(observed) + 1.0) / (total + 2.0))
+    return lambda at: torch.full_like(at[..., 0], log_share)
+
+
+def _labelled(observed: Array, failed: Array, order: Indices) -> tuple[Array, Array, int]:
+    """Return unit inputs and labels ``(s, 1)`` of a fit, and the number of all trials."""
+    # Failures rank last, so that the subset holds the best points and those near them.
     inputs = np.concatenate([observed, failed])
     labels = np.repeat([1.0, 0.0], [len(observed), len(failed)])
     some = select_subset(inputs, np.append(order, np.arange(len(observed), len(inputs))))
-    space = ModelSearchSpace(noise_priors=(LABELS,), structure=structure)
-    fit = fit_surrogate(inputs[some], labels[some, None], memos[0], space, total=len(inputs))
-    if _explained_share(fit) >= _ENOUGH_EXPLAINED:
-        return score
-    log_share = math.log((len(observed) + 1.0) / (len(inputs) + 2.0))
-    return lambda at: torch.full_like(at[..., 0], log_share)
+    return inputs[some], labels[some, None], len(inputs)
 
 
 def _memos(memo: JSON) -> tuple[JSON, JSON]:
