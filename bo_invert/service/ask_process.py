@@ -12,6 +12,7 @@ from bo_invert.service.lru_cache import LRUCache, journal_bytes
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.open import open_store
+from bo_invert.storage.trial_transitions import Purpose
 from bo_invert.study.study import Study
 
 
@@ -25,7 +26,7 @@ class ProposalRequest:
         count: number of queries.
         budget: largest number of calls of the study; None for no limit.
         fixed: names and values of the fixed parameters.
-        refine: refine the best point.
+        purpose: purpose of the ask.
     """
 
     study: str
@@ -33,7 +34,7 @@ class ProposalRequest:
     count: int
     budget: int | None
     fixed: FixedValues = ()
-    refine: bool = False
+    purpose: Purpose = "search"
 
 
 _studies = LRUCache[tuple[str | Path, str], Study](lambda study: journal_bytes(study.journal))
@@ -66,8 +67,7 @@ def propose(
             study = _studies.store(key, Study.open(request.study, store, problem))
         view = study.journal.view(request.budget)
         count = int(min(request.count, view.room))
-        noisy = study.refined_noise() if request.refine else None
-        propose = partial(study.propose, fixed=request.fixed, noisy=noisy)
+        propose = partial(study.propose, fixed=request.fixed, purpose=request.purpose)
         return propose(request.budget, view, count) if count > 0 else None
     except BoInvertError:
         _studies.pop(key, None)

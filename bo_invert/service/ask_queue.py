@@ -24,6 +24,7 @@ from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal_base import LoggedProposal, TakeRequest
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.reader import JournalView
+from bo_invert.storage.trial_transitions import Purpose
 from bo_invert.types import Trial
 
 _log = logging.getLogger(__name__)
@@ -90,8 +91,8 @@ class AskProcesses:
         return reply
 
 
-Plan = tuple[int | None, FixedValues, bool]
-"""Budget and fixed values of an ask, and True if it refines the best point."""
+Plan = tuple[int | None, FixedValues, Purpose]
+"""Budget, fixed values and purpose of an ask."""
 
 
 @dataclass
@@ -107,7 +108,7 @@ class _PendingAsk:
     def plan(self) -> Plan:
         """Basis of the proposals; one call of the strategy serves asks with the same plan."""
         assignment = self.request.assignment
-        return self.budget, assignment.fixed, assignment.refine
+        return self.budget, assignment.fixed, assignment.purpose
 
     def resolve(self, trials: list[Trial]) -> None:
         if not self.future.done():

@@ -123,7 +123,7 @@ class RemoteJournal(JournalBase):
             "round_size": assignment.round_size,
             "under_way": sorted(self.under_way),
             **({"fixed": dict(assignment.fixed)} if assignment.fixed else {}),
-            **({"refine": True} if assignment.refine else {}),
+            **({"purpose": assignment.purpose} if assignment.purpose != "search" else {}),
         }
         # The server answers an ask within 300 s.
         asked = self._store.post(

@@ -22,6 +22,7 @@ from bo_invert.service.schema_types import (
     StudyTitle,
     Vector,
 )
+from bo_invert.storage.trial_transitions import Purpose
 from bo_invert.study.input_validation import LARGEST_COORDINATE
 from bo_invert.types import Cost
 
@@ -129,13 +130,14 @@ class AskRequest(
             '`{"solvent": "water"}`. Waiting trials with other values are left out.',
         ),
     ] = {}
-    refine: Annotated[
-        bool,
+    purpose: Annotated[
+        Purpose,
         Field(
-            description="Refine the best point by descents, Gauss-Newton steps or a local model, "
-            "instead of a proposal of the strategy; needs an observation."
+            description="`search`: proposals of the strategy. `refine`: refine the best point by "
+            "descents, Gauss-Newton steps or a local model; needs an observation. `all`: search "
+            "all solutions of a target."
         ),
-    ] = False
+    ] = "search"
     under_way: Annotated[
         Annotated[list[Count], Field(max_length=BATCH)],
         Field(

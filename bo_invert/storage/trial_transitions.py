@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from bo_invert.types import JSON, Array, Cost, Outcome, Query, State, Trial
 
 ANSWERED = (State.COMPLETED, State.FAILED, State.INFEASIBLE)
 """States of trials with an outcome."""
+Purpose = Literal["search", "refine", "all"]
+"""Purpose of an ask: proposals of the strategy, refinement of the best point, or all solutions."""
 MAX_DEATHS = 5
 """Number of workers that may die without a word during a trial before the study pauses.
 
@@ -54,8 +57,8 @@ class Assignment:
         fixed: Names and values of parameters that do not vary in this ask.
         suits: Function that is True of points with the fixed values. Waiting trials at other points
             are not started. None for all points.
-        refine: Proposals refine the best point, instead of those of the strategy; see
-            ``Study.polish``.
+        purpose: Purpose of the ask; ``"refine"`` as in ``Study.polish``, ``"all"`` as in
+            ``Study.run(find="all")``.
     """
 
     worker: str | None = None
@@ -65,7 +68,7 @@ class Assignment:
     under_way: Collection[int] = ()
     fixed: tuple[tuple[str, str | bool | int | float], ...] = ()
     suits: Callable[[Array], bool] | None = None
-    refine: bool = False
+    purpose: Purpose = "search"
 
 
 def start(log: Log, numbers: Sequence[int], assignment: Assignment) -> list[JSON]:

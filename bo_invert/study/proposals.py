@@ -13,8 +13,9 @@ from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.spaces.base import Space
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.reader import JournalView
-from bo_invert.storage.trial_transitions import Assignment
+from bo_invert.storage.trial_transitions import Assignment, Purpose
 from bo_invert.strategies.base import Proposal, Request, Strategy
+from bo_invert.study.all_solutions import search_all
 from bo_invert.study.refinement import refine
 from bo_invert.types import Query
 
@@ -36,23 +37,26 @@ def proposal_of(
     statement: ProblemStatement,
     view: JournalView,
     request: Request,
-    noisy: bool | None,
+    purpose: Purpose,
+    noisy: bool,
 ) -> LoggedProposal:
-    """Ask a strategy for queries, or refine the best point; record the time that it takes.
+    """Propose queries for a purpose; record the time that it takes.
 
     Args:
         strategy: strategy of the study.
         statement: problem as the strategy sees it.
         view: snapshot of the log.
         request: number of queries, seed and budget.
-        noisy: refine the best point of an oracle with or without noise; None: ask the strategy.
+        purpose: purpose of the ask.
+        noisy: repeated calls at a point differ; not read by the purpose "search".
     """
     began = time.perf_counter()
-    proposal = (
-        strategy.ask(statement, view.trials, request)
-        if noisy is None
-        else Proposal(refine(statement, view.trials, request, noisy), view.memo)
-    )
+    if purpose == "refine":
+        proposal = Proposal(refine(statement, view.trials, request, noisy), view.memo)
+    elif purpose == "all":
+        proposal = search_all(strategy, statement, view.trials, request, noisy)
+    else:
+        proposal = strategy.ask(statement, view.trials, request)
     seconds = time.perf_counter() - began
     require_satisfied(statement.domain, proposal.queries, strategy.name)
     queries = _with_plausibility(statement.domain, proposal.queries)

@@ -71,12 +71,19 @@ def refine(
         proposal = strategy.ask(statement, trials, replace(request, memo=None))
         if proposal.queries:
             return tuple(
-                replace(query, meta={**query.meta, "why": f"polish: {why}"})
+                replace(query, meta={**query.meta, "why": f"{_WHY}{why}"})
                 for query in proposal.queries
             )
     return ()
 
 
+def without_refinements(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that no refinement proposed, so that its steps do not look like noise."""
+    return [trial for trial in trials if not str(trial.query.meta.get("why", "")).startswith(_WHY)]
+
+
+_WHY = "polish: "
+"""Beginning of the reason of a query that refines the best point."""
 _REGION = 0.2
 """Side of a trust region around the best point in units of the unit cube. Engineering choice, as in
 the strategy ``auto`` after a global search."""

@@ -46,7 +46,6 @@ from bo_invert.study.recommendation import (
     recommend,
     suspected_noisy,
 )
-from bo_invert.study.refinement import refining_strategies
 from bo_invert.study.report import write_study_report
 from bo_invert.study.solutions import Solutions, solutions
 from bo_invert.study.table_designs import designs_of_file
@@ -292,17 +291,6 @@ class StudyResults:
         """Return True if models assume noise: it is known, or close points suggest it."""
         known = known_noisy(self.journal.header["strategy"], history)
         return known or suspected_noisy(statement, history)
-
-    def refined_noise(self) -> bool:
-        """Return True if a refinement of the best point expects noise.
-
-        Raises:
-            InvalidInputError: There is no observation.
-        """
-        statement, history = self.statement, self.history
-        noisy = self._model_noise(statement, history)
-        refining_strategies(statement, history, noisy)  # fails without an observation
-        return noisy
 
     @property
     def plot(self) -> StudyPlots:

@@ -9,36 +9,31 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
-from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
-from bo_invert.domains.constrained_box import FixedValues, fix_values
 from bo_invert.errors import StudyExistsError, blank, require
 from bo_invert.problems.json_declaration import declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import warn_of_changes
 from bo_invert.storage.base import Store
-from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.open import open_store
 from bo_invert.storage.optimistic_journal import Journal
-from bo_invert.storage.reader import JournalView
-from bo_invert.storage.trial_transitions import Assignment
-from bo_invert.strategies.base import Request, Strategy, from_spec
+from bo_invert.storage.trial_transitions import Assignment, Purpose
+from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.strategies.requirements import require_support
+from bo_invert.study.all_solutions import require_searchable
+from bo_invert.study.asks import StudyAsks
 from bo_invert.study.copying import CopiedByReopening
-from bo_invert.study.distinct_queries import distinct, warn_if_exhausted
+from bo_invert.study.distinct_queries import warn_if_exhausted
 from bo_invert.study.header import (
     buildable_strategy,
     check_problem,
     check_strategy,
     check_unchanged,
     new_header,
-    stored_strategy,
 )
-from bo_invert.study.proposals import assignment_of, proposal_of, with_fixed_values
-from bo_invert.study.recommendation import declared_noisy
-from bo_invert.study.records import StudyRecords
-from bo_invert.study.repeated_designs import RepeatedDesigns
+from bo_invert.study.proposals import assignment_of
+from bo_invert.study.refinement import refining_strategies
 from bo_invert.study.run_options import RunOptions
 from bo_invert.study.runner import run
 from bo_invert.study.stop import Stopping, StopRule
@@ -49,7 +44,7 @@ from bo_invert.user_data import whole_number
 _log = logging.getLogger(__name__)
 
 
-class Study(CopiedByReopening, StudyRecords):
+class Study(CopiedByReopening, StudyAsks):
     """Search for the inputs of one problem. Use ``create`` or ``open`` to make one.
 
     Several processes can use the same study at once. Each reads the events of the others before it
@@ -71,15 +66,6 @@ class Study(CopiedByReopening, StudyRecords):
             strategy = buildable_strategy(journal.header)
         if problem is not None and strategy is not None:
             require_support(strategy, problem.statement)
-
-    @cached_property
-    def strategy(self) -> Strategy:
-        """Strategy that proposes the points.
-
-        Raises:
-            InvalidInputError: The strategy was removed from the library, or is not installed.
-        """
-        return stored_strategy(self.name, self.journal.header)
 
     @staticmethod
     @own_settings()
@@ -175,39 +161,6 @@ class Study(CopiedByReopening, StudyRecords):
         return study
 
     @own_settings()
-    def ask(
-        self,
-        count: int = 1,
-        *,
-        budget: int | None = None,
-        fixed: Mapping[str, Any] | None = None,
-    ) -> list[Trial]:
-        """Return trials to evaluate next: enqueued points first, then proposed ones.
-
-        The log holds them before they are returned. They stay open until ``tell``.
-
-        Args:
-            count: Number of trials, at least 1.
-            budget: Calls that the whole study may spend; some strategies plan with it.
-            fixed: Values of parameters of a ``Box`` that do not vary in this ask, such as
-                ``{"solvent": "water"}``. Waiting trials with other values are left out.
-
-        Returns:
-            At most ``count`` trials. There are fewer if the strategy waits for open trials or is
-            done, or if there are no further designs; a warning then says how many exist.
-
-        Raises:
-            InvalidInputError: Invalid argument, or no point with the fixed values satisfies the
-                constraints.
-        """
-        count = whole_number("ask", "count", count)
-        assignment = assignment_of(self._require_problem().domain, fixed)
-        trials = self.take(count, budget, assignment=assignment)
-        if len(trials) < count and (trials or fixed or self._repeated_designs is None):
-            warn_if_exhausted(self.statement.domain, assignment.fixed, self.journal)
-        return trials
-
-    @own_settings()
     def run(
         self,
         budget: int,
@@ -216,6 +169,7 @@ class Study(CopiedByReopening, StudyRecords):
         executor: Executor | str | None = None,
         progress: bool = False,
         retries: int = 0,
+        find: Literal["best", "all"] | None = None,
         stop_when_hit: bool | None = None,
         stop: StopRule | Callable[[], bool] | str | None = None,
         timeout: float | None = None,
@@ -235,8 +189,12 @@ class Study(CopiedByReopening, StudyRecords):
                 oracle then gets the whole batch in one call. Each answer is recorded at once.
             progress: Show a progress bar.
             retries: Number of retries of a failed trial; each is billed and uses budget.
+            find: ``"best"`` searches one solution. ``"all"`` continues after the first one towards
+                all solutions of a ``Target``: the strategy ``inverse`` then proposes, until
+                nearly all that the models expect is covered; see ``docs/inverse.md``. Default:
+                ``"all"`` for the strategy ``inverse``, otherwise ``"best"``.
             stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``.
-                Default: True, unless the strategy searches all solutions, as ``inverse`` does.
+                Default: True, unless the run searches all solutions.
             stop: Rule such as ``bi.stop.patience(30) | bi.stop.gain("1%")``, its text, or a
                 function that returns True to end. It is checked before each ask and call, and the
                 run ends after the running calls. ``ended`` holds the reason. A later call resumes
@@ -261,10 +219,9 @@ class Study(CopiedByReopening, StudyRecords):
             KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM or SIGHUP. All answers are recorded.
         """
         rule = None if stop is None else Stopping(stop, self)
-        strategy = buildable_strategy(self.journal.header)  # that of a server may be missing
-        finds_all = strategy is not None and strategy.finds_all
+        find_all = self._finds_all(find)
         if stop_when_hit is None:
-            stop_when_hit = not finds_all
+            stop_when_hit = not find_all
         options = RunOptions(
             budget=budget, batch=batch, executor=executor, retries=retries, timeout=timeout,
             stop=rule, stop_when_hit=stop_when_hit, label=self.name if progress else "",
@@ -272,20 +229,35 @@ class Study(CopiedByReopening, StudyRecords):
         if reuse_limit is not None:
             reuse_limit = whole_number("run", "reuse_limit", reuse_limit, least=0)
         same = assignment_of(self._require_problem().domain, fixed)
+        purpose: Purpose = "all" if find_all else "search"
 
         def take(count: int, budget: int, retries: int, assignment: Assignment) -> list[Trial]:
-            held = replace(assignment, fixed=same.fixed, suits=same.suits)
+            held = replace(assignment, fixed=same.fixed, suits=same.suits, purpose=purpose)
             return self.take(count, budget, retries, held, reuse_limit)
 
         run(self._require_problem(), self.journal, take, options)
         spent = self.journal.is_over(options.budget) or (
             options.stop is not None and options.stop.why
         )
-        if not spent and finds_all and not self.ended:
+        if not spent and find_all and not self.ended:
             self.journal.end("the solutions found cover nearly all that the model expects")
         elif not spent and (fixed or self._repeated_designs is None):
             warn_if_exhausted(self.statement.domain, same.fixed, self.journal)
         return self
+
+    def _finds_all(self, find: object) -> bool:
+        """Return True if a run searches all solutions of a target.
+
+        Raises:
+            InvalidInputError: ``find`` is invalid, or the objective is no target.
+        """
+        strategy = buildable_strategy(self.journal.header)  # that of a server may be missing
+        if find is None:
+            return strategy is not None and strategy.finds_all
+        require(find in ("best", "all"), f"run: find must be 'best' or 'all', got {find!r}")
+        if find == "all":
+            require_searchable(self.statement)
+        return find == "all"
 
     @own_settings()
     def polish(
@@ -318,83 +290,14 @@ class Study(CopiedByReopening, StudyRecords):
             InvalidInputError: There is no observation, several criteria, or no oracle.
         """
         budget = whole_number("polish", "budget", budget)
-        noisy = self.refined_noise()
+        refining_strategies(self.statement, self.history, noisy=False)  # early error
         options = RunOptions(
             budget=self.history.calls + budget, batch=batch, executor=executor, timeout=timeout,
             label=self.name if progress else "",
         )  # fmt: skip
-        run(self._require_problem(), self.journal, partial(self.take, noisy=noisy), options)
+
+        def take(count: int, budget: int, retries: int, assignment: Assignment) -> list[Trial]:
+            return self.take(count, budget, retries, replace(assignment, purpose="refine"))
+
+        run(self._require_problem(), self.journal, take, options)
         return self
-
-    @own_settings()
-    def take(
-        self,
-        count: int,
-        budget: int | None,
-        retries: int = 0,
-        assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
-        reuse_limit: int | None = None,
-        noisy: bool | None = None,
-    ) -> list[Trial]:
-        """Start up to ``count`` trials for a worker; see ``JournalBase.take`` and ``run``.
-
-        ``noisy`` is not None if the best point is to be refined, see ``polish``.
-        """
-        count = whole_number("ask", "count", count)
-        budget = None if budget is None else whole_number("ask", "budget", budget)
-        self._require_problem()
-        if noisy is not None:
-            assignment = replace(assignment, refine=True)
-
-        def start(wanted: int) -> list[Trial]:
-            propose = partial(self.propose, budget, fixed=assignment.fixed, noisy=noisy)
-            return self.journal.take(propose, wanted, budget, retries, assignment)
-
-        repeats = None if assignment.key is not None else self._repeated_designs
-        trials = start(count) if repeats is None else repeats.fresh(start, count, reuse_limit)
-        return list(self._with_designs(trials))
-
-    @own_settings()
-    def propose(
-        self,
-        budget: int | None,
-        view: JournalView,
-        wanted: int,
-        fixed: FixedValues = (),
-        noisy: bool | None = None,
-    ) -> LoggedProposal:
-        """Ask the strategy for queries, without recording anything.
-
-        Args:
-            budget: Calls that the whole study may spend.
-            view: Snapshot of the log.
-            wanted: Number of queries.
-            fixed: Names and values of parameters that do not vary in this ask.
-            noisy: Refine the best point of an oracle with or without noise; None: no refinement.
-        """
-        statement = self.statement
-        if fixed:
-            statement = replace(statement, domain=fix_values(statement.domain, fixed))
-        request = Request(view.asks, wanted, self.seed, budget, view.memo)
-        proposal = proposal_of(self.strategy, statement, view, request, noisy)
-        problem = self._require_problem()
-        if noisy is None and (problem.reuse or not problem.space.discrete):
-            proposal = distinct(proposal, self.strategy, statement.domain, view, self.seed)
-        proposal = with_fixed_values(problem.space, proposal, fixed)
-        _log.debug(
-            "study %r: ask %d of strategy %s, %d of %d queries in %.3f s", self.name, view.asks,
-            self.strategy.name, len(proposal.queries), wanted, proposal.seconds,
-        )  # fmt: skip
-        return proposal
-
-    @cached_property
-    def _repeated_designs(self) -> RepeatedDesigns | None:
-        """Answers to known designs from the log; None if every proposal needs a call."""
-        problem = self._require_problem()
-        if (
-            not problem.reuse
-            or problem.space.identify is None
-            or declared_noisy(self.journal.header["strategy"])
-        ):
-            return None
-        return RepeatedDesigns(self.journal, problem.space.identify, problem.domain.size)
