@@ -41,6 +41,7 @@ class FittedModel:
         surrogate: Surrogate of the modelled outputs.
         noisy: The oracle is noisy.
         completed: Number of completed trials, including those outside of the fit.
+        inside: Mask of the observations that can be the incumbent, shape ``(n,)``.
     """
 
     losses: Array
@@ -49,6 +50,7 @@ class FittedModel:
     surrogate: Surrogate
     noisy: bool
     completed: int
+    inside: Mask
 
     @property
     def explained_share(self) -> float:
@@ -64,7 +66,9 @@ class FittedModel:
         that always uses it stays at the best posterior mean; without it, narrow optima are missed.
         """
         use_misfit = (self.completed + len(pending)) % 2 == 0
-        return AcquisitionData(self.losses, self.feasible, pending, self.noisy, use_misfit)
+        return AcquisitionData(
+            self.losses, self.feasible, pending, self.noisy, use_misfit, inside=self.inside
+        )
 
     def log_expected_improvement(
         self, pending: Array, *, seed: int, samples: int = 128, unseen: UnseenPairs | None = None
@@ -182,4 +186,5 @@ def fit_model(
     )
     losses = clip_outliers(history.losses[rows, None])[:, 0]
     feasible = history.violations[rows] <= 0.0
-    return FittedModel(losses, feasible, outputs, surrogate, noisy, len(inputs))
+    inside = np.isfinite(history.violations[rows])
+    return FittedModel(losses, feasible, outputs, surrogate, noisy, len(inputs), inside)

@@ -16,7 +16,6 @@ from bo_invert.objectives.base import Objective, Tensor, output_columns, output_
 from bo_invert.objectives.target_entries import TargetEntries
 from bo_invert.types import JSON, Array
 from bo_invert.user_code import DeviceConstants
-from bo_invert.user_data import real
 
 Range = tuple[float | None, float | None]
 """Range of values; None for an open end."""
@@ -40,8 +39,10 @@ class Target(Objective):
             ``(low, high)`` allows all values in it; None is an open end: ``(0.8, None)`` means at
             least 0.8.
         tolerance: largest distance of every output from its number or range at which a run stops,
-            in units of the outputs. With 0 a run uses the whole budget, unless all entries are
-            ranges or intervals to avoid: it then stops when all are met.
+            in units of the outputs: one number, one per entry, or by name. With 0 for all entries
+            a run uses the whole budget, unless all are ranges or intervals to avoid: it then stops
+            when all are met. 0 for some entries requires them exactly. Names of ranges and
+            intervals to avoid may be omitted, which is 0.
         scale: unit of the distance, one number, one per entry, or by name.
         output: name of the output of a single number or range.
         weights: weight of each entry, a vector or by name; default 1.
@@ -49,7 +50,7 @@ class Target(Objective):
     """
 
     value: tuple[float | tuple[float | None, float | None], ...]
-    tolerance: float
+    tolerances: tuple[float, ...]
     scale: tuple[float, ...]
     outputs: tuple[str, ...]
     indices: tuple[int, ...]
@@ -60,7 +61,7 @@ class Target(Objective):
     def __init__(
         self,
         value: ArrayLike | Range | Sequence[float | Range] | Mapping[str, float | Range] = (),
-        tolerance: float = 0.0,
+        tolerance: ArrayLike | Mapping[str, float] = 0.0,
         scale: ArrayLike | Mapping[str, float] = 1.0,
         output: str | None = None,
         *,
@@ -68,14 +69,11 @@ class Target(Objective):
         avoid: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         entries = TargetEntries.read(value, avoid, output)
-        tolerance = real("Target", "tolerance", tolerance)
-        if tolerance < 0:
-            raise InvalidInputError(f"Target: tolerance must be >= 0, got {tolerance!r}")
         ends = zip(entries.lower[: entries.wanted], entries.upper, strict=False)
         # The class is frozen, so attributes are set in its dictionary.
         vars(self).update(
             value=tuple(low if low == high else (low, high) for low, high in ends),
-            tolerance=tolerance, scale=entries.numbers("scale", scale),
+            tolerances=entries.tolerances(tolerance), scale=entries.numbers("scale", scale),
             outputs=entries.names, indices=tuple(range(entries.count)),
             weights=entries.numbers("weights", weights), entries=entries,
         )  # fmt: skip
@@ -94,9 +92,14 @@ class Target(Objective):
         return self.entries.points
 
     @property
+    def tolerance(self) -> float | tuple[float, ...]:
+        """Tolerance of all entries as one number; one number per entry if they differ."""
+        return self.tolerances[0] if len(set(self.tolerances)) == 1 else self.tolerances
+
+    @property
     def satisfiable(self) -> bool:
         ends = zip(self.entries.lower, self.entries.upper, strict=True)
-        return self.tolerance > 0 or all(low < high for low, high in ends)
+        return max(self.tolerances) > 0 or all(low < high for low, high in ends)
 
     @cached_property
     def units(self) -> tuple[float, ...]:
@@ -167,10 +170,11 @@ class Target(Objective):
     def satisfied(self, y: Tensor) -> bool:
         if not self.satisfiable:
             return False
-        entries, tolerance = self.entries, self.tolerance
-        for i, low, high, avoided in zip(
-            self.indices, entries.lower, entries.upper, entries.avoided, strict=True
-        ):
+        entries = self.entries
+        for i, low, high, avoided, tolerance in zip(
+            self.indices, entries.lower, entries.upper, entries.avoided, self.tolerances,
+            strict=True,
+        ):  # fmt: skip
             if avoided:
                 inside = min(float(y[i]) - low, high - float(y[i])) > tolerance
                 if inside and snapped(float(y[i]), low, high) not in (low, high):
@@ -187,12 +191,13 @@ class Target(Objective):
         """Return the mask ``(...)`` of outputs ``(..., m)`` within the tolerance of all entries."""
         host = isinstance(y, np.ndarray)
         picked = y[..., list(self.indices)] if host else output_columns(y, self.indices)
-        return (abs(self._distances(picked)) <= self.tolerance).all(-1)
+        return (abs(self._distances(picked)) <= self._tolerances.of(picked)[0]).all(-1)
 
     def to_json(self) -> JSON:
         entries = self.entries
-        found = {
-            "type": "target", "value": entries.value_json, "tolerance": self.tolerance,
+        found: dict[str, JSON] = {
+            "type": "target", "value": entries.value_json,
+            "tolerance": self.tolerance if len(set(self.tolerances)) == 1 else [*self.tolerances],
             "scale": list(self.scale), "outputs": list(entries.wanted_names),
         }  # fmt: skip
         if len(set(self.weights)) > 1:
@@ -241,6 +246,10 @@ class Target(Objective):
     def _points(self) -> _Constants:
         value = self.value if self.points else np.zeros(self.entries.count)
         return _Constants(np.array(value), np.array(self.units))
+
+    @cached_property
+    def _tolerances(self) -> _Constants:
+        return _Constants(np.array(self.tolerances))
 
     @cached_property
     def _ranges(self) -> _Constants:

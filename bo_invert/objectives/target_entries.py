@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.types import JSON
+from bo_invert.types import JSON, Array
 from bo_invert.user_data import real, real_vector
 from bo_invert.user_tables import record, require_names
 
@@ -92,25 +92,58 @@ class TargetEntries:
         Args:
             what: name of the argument, for messages.
             given: number, vector, or record. A record of weights may omit names, which have 1.
+
+        Raises:
+            InvalidInputError: a number is not positive, or names or their number do not match.
         """
         named = record(given)
+        if named is not None and what == "scale":
+            require_names("Target: scale", tuple(dict.fromkeys(self.names)), named)
+        values = self._per_entry(what, given, 1.0)
+        if not (values > 0).all():
+            raise InvalidInputError(f"Target: {what} must be > 0, got {given!r}")
+        return tuple(values.tolist())
+
+    def tolerances(self, given: object) -> tuple[float, ...]:
+        """Return one tolerance >= 0 per entry: one for all, one per entry, or by name.
+
+        Args:
+            given: number, vector, or record. A record may omit names of ranges and of intervals to
+                avoid, which have 0.
+
+        Raises:
+            InvalidInputError: a tolerance is negative, or names or their number do not match.
+        """
+        values = self._per_entry("tolerance", given, math.nan)
+        ends = zip(self.names or ("",) * self.count, self.lower, self.upper, values, strict=False)
+        missing = [name for name, low, high, value in ends if low == high and math.isnan(value)]
+        if missing:
+            raise InvalidInputError(
+                f"Target: tolerance must have all outputs with a number, got {given!r:.80} without "
+                f"{missing}. Add them; 0 requires the exact number."
+            )
+        values = np.nan_to_num(values)
+        if not (values >= 0).all():
+            raise InvalidInputError(f"Target: tolerance must be >= 0, got {given!r}")
+        return tuple(values.tolist())
+
+    def _per_entry(self, what: str, given: object, omitted: float) -> Array:
+        """Return numbers ``(count,)``: one for all, one per entry, or by name."""
+        named = record(given)
         if named is not None:
-            if what == "scale":
-                require_names("Target: scale", tuple(dict.fromkeys(self.names)), named)
             unknown = [name for name in named if name not in self.names]
             if unknown or len(self.names) != self.count:
                 raise InvalidInputError(
                     f"Target: {what} must have names among {list(self.names)}, got {list(named)}"
                 )
-            given = [named.get(name, 1.0) for name in self.names]
+            own = {name: real("Target", f"{what} of {name!r}", one) for name, one in named.items()}
+            return np.array([own.get(name, omitted) for name in self.names])
         values = real_vector("Target", what, given)
         if values.size not in (1, self.count):
             raise InvalidInputError(
                 f"Target: {what} must be one number or {self.count} numbers, got {given!r}"
             )
-        if not (values > 0).all():
-            raise InvalidInputError(f"Target: {what} must be > 0, got {given!r}")
-        return tuple(np.broadcast_to(values, (self.count,)).tolist())
+        return np.broadcast_to(values, (self.count,))
 
     @property
     def value_json(self) -> list[JSON]:

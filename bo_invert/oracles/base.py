@@ -7,6 +7,7 @@ a failing design costs its own attempt only.
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -41,6 +42,15 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+
+_OTHER_INPUTS = re.compile(
+    r"is expecting \d+ features|features? shape mismatch|number of features .*training data"
+    r"|expected 2D array, got|shapes cannot be multiplied|is present in model but not in pool"
+    r"|incompatible with the layer: expected",
+    re.IGNORECASE,
+)
+"""Messages of scikit-learn, XGBoost, LightGBM, torch, CatBoost and Keras about inputs whose number
+or shape differs from that of the fit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +136,13 @@ class Oracle(ABC):
         """Names of the inputs; None if the oracle takes designs as they are."""
         return None
 
+    def check_design(self, design: Design) -> None:  # noqa: B027
+        """Check without a call that the oracle accepts designs like one of the space.
+
+        Raises:
+            InvalidInputError: calls with such designs cannot succeed.
+        """
+
     def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         """Evaluate designs and return one result per design; a design never raises.
 
@@ -206,6 +223,9 @@ class OracleWrapper(Oracle):
     def input_names(self) -> tuple[str, ...] | None:
         return self.oracle.input_names
 
+    def check_design(self, design: Design) -> None:
+        self.oracle.check_design(design)
+
     def answers(self, designs: Sequence[Design], outputs: Sequence[str]) -> list[OracleResult]:
         return self.oracle.answers(designs, outputs)
 
@@ -249,8 +269,16 @@ def as_failure(error: BaseException) -> EvaluationError:
         return error
     if isinstance(error, (InvalidInputError, WorkerLoadError)):
         return FailedError(f"{MISMATCH}{error}")
+    if _concerns_all_designs(error):
+        return FailedError(f"{MISMATCH}{type(error).__name__}: {error}")
     prefix = "" if isinstance(error, WorkerDied) else f"{type(error).__name__}: "
     return FailedError(f"{prefix}{error}")
+
+
+def _concerns_all_designs(error: BaseException) -> bool:
+    """Return True for a model that is not fitted, or that expects inputs of another shape."""
+    unfitted = any(kind.__name__ == "NotFittedError" for kind in type(error).__mro__)
+    return unfitted or _OTHER_INPUTS.search(str(error)) is not None
 
 
 def answer_each(

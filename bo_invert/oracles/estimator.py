@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,24 @@ class Estimator(Oracle):
     def input_names(self) -> tuple[str, ...] | None:
         return _fitted_names(self.estimator)
 
+    def check_design(self, design: Design) -> None:
+        kind = type(self.estimator).__name__
+        require(
+            not _is_unfitted(self.estimator),
+            f"Estimator: estimator must be fitted, got {kind} without a fit. Call its fit(X, y) "
+            "before",
+        )
+        named = record(design)
+        size = len(named) if named is not None else np.size(np.asarray(design))
+        count = _feature_count(self.estimator)
+        flat = named is not None or self.flatten or np.ndim(np.asarray(design)) == 1
+        require(
+            count is None or not flat or size == count,
+            f"Estimator: {kind} was fitted with {count} features, and designs of the space have "
+            f"{size}. Search the features of the fit, or wrap the estimator in a function of a "
+            "design that computes them",
+        )
+
     @property
     def _predict(self) -> Callable[[Any], Any]:
         predict: Callable[..., Any] = getattr(self.estimator, self.method)
@@ -147,6 +166,41 @@ def _fitted_names(estimator: object) -> tuple[str, ...] | None:
     if names is None or all(_UNNAMED.fullmatch(str(name)) for name in names):
         return None
     return tuple(str(name) for name in names)
+
+
+def _feature_count(estimator: object) -> int | None:
+    """Return the number of features of the fit; None if it is unknown."""
+    for name in ("n_features_in_", "num_feature", "num_features"):
+        try:
+            count = getattr(estimator, name, None)
+            count = count() if callable(count) else count
+        except (ValueError, AttributeError, RuntimeError):  # such as NotFittedError of a property
+            continue
+        if isinstance(count, (int, np.integer)):
+            return int(count)
+    return None
+
+
+# Libraries whose estimators follow scikit-learn's rule that a fit sets attributes ending in ``_``.
+_FOLLOWING = ("sklearn", "lightgbm", "xgboost")
+
+
+def _is_unfitted(estimator: object) -> bool:
+    """Return True if an estimator is known to have no fit."""
+    is_fitted = getattr(estimator, "is_fitted", None)
+    if callable(is_fitted):  # CatBoost
+        return not is_fitted()
+    follows = type(estimator).__module__.partition(".")[0] in _FOLLOWING
+    follows |= hasattr(estimator, "__sklearn_is_fitted__")
+    # An estimator of these libraries has imported scikit-learn, if it is installed.
+    validation = sys.modules.get("sklearn.utils.validation")
+    if not (follows and hasattr(estimator, "fit") and validation is not None):
+        return False
+    try:
+        validation.check_is_fitted(estimator)
+    except (ValueError, AttributeError):  # NotFittedError is both
+        return True
+    return False
 
 
 def _frame(rows: Sequence[Any] | NDArray[Any], names: Sequence[str]) -> object:

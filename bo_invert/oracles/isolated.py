@@ -96,6 +96,10 @@ class Isolated(Oracle):
     def input_names(self) -> tuple[str, ...] | None:
         return self._input_names
 
+    def check_design(self, design: Design) -> None:
+        if self._oracle is not None:
+            self._oracle.check_design(design)
+
     def __call__(self, designs: Sequence[Design]) -> RawOutputs:
         try:
             return self._call("__call__", designs)

@@ -110,7 +110,9 @@ def check_target(problem: Problem, seen: list[Call], state: Repeatability) -> li
     spread = y.std(axis=0) / np.array(goal.units)
     moving = spread[spread > 0]
     ratio = moving.max() / moving.min() if len(moving) > 1 else 1.0
-    noise = np.zeros(1) if state.sigma is None else state.sigma[indices]
+    noise = np.zeros(len(indices)) if state.sigma is None else state.sigma[indices]
+    tolerances = np.array(goal.tolerances)
+    noisiest = int(np.argmax(np.divide(noise, tolerances, where=tolerances > 0, out=0.0 * noise)))
     return first(
         (
             beyond[worst] > 1.0,
@@ -144,11 +146,11 @@ def check_target(problem: Problem, seen: list[Call], state: Repeatability) -> li
             ),
         ),
         (
-            0 < goal.tolerance < noise.max(),
+            0 < tolerances[noisiest] < noise[noisiest],
             warning(
                 "target.noise",
-                f"the tolerance {goal.tolerance:.2g} is smaller than the noise {noise.max():.2g}, "
-                "so a hit is random",
+                f"the tolerance {tolerances[noisiest]:.2g} of {names[noisiest]} is smaller than "
+                f"its noise {noise[noisiest]:.2g}, so a hit is random",
                 "Increase the tolerance, or average repeats inside the oracle",
             ),
         ),

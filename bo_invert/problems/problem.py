@@ -20,21 +20,19 @@ from bo_invert.errors import (
     InvalidInputError,
     printable,
     require,
-    warn_user,
 )
 from bo_invert.objectives.base import Objective
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
 from bo_invert.oracles.raw_outputs import output_positions
+from bo_invert.problems.oracle_inputs import check_inputs, designs_by_name
 from bo_invert.problems.output_names import oracle_output_names
 from bo_invert.problems.plausibility_output import OutputNames, reads_plausibility
 from bo_invert.spaces.base import Space
-from bo_invert.spaces.box import Box
 from bo_invert.types import JSON, Array, Cost, Design, Outcome, Query, State
 from bo_invert.user_code import own_settings, user_function
 from bo_invert.user_data import number, numbers
-from bo_invert.user_tables import require_names
 
 if TYPE_CHECKING:
     import torch
@@ -113,12 +111,7 @@ class Problem:
         for one in (self.oracle, None if judge is None else as_oracle(judge)):
             if one is not None:
                 output_positions("Problem: outputs", one.outputs, names)
-                by_name = designs_by_name(space, one)  # raises if names do not match
-                if not by_name and one.input_names and getattr(space, "unnamed", False):
-                    warn_user(
-                        f"Problem: the oracle has the inputs {list(one.input_names)}, the box has "
-                        "no names. They are matched by position. Write Box(..., names=[...])"
-                    )
+                check_inputs(space, one)
         self.objective = objective.bind(self.outputs)
         self.constraints = tuple(constraint.bind(self.outputs) for constraint in parsed)
         self.name = name or type(space).__name__.lower()
@@ -378,20 +371,3 @@ def _violation(constraint: OutcomeConstraint, y: Array) -> Array:
         equal = (single == value) & (single == np.float32(constraint.bound))
     # A missing excess of a user's class is no 0.
     return np.where(equal, 0.0, np.maximum(0.0, numbers(constraint.excess(y))))
-
-
-def designs_by_name(space: Space, oracle: Oracle) -> bool:
-    """Return True if an oracle needs vectors of a box as records of names.
-
-    Raises:
-        InvalidInputError: the box and the inputs of the oracle have different names.
-    """
-    names, box = oracle.input_names, type(space).decode is Box.decode
-    if names is None or not box or not isinstance(space, Box):
-        return False
-    if space.unnamed and set(names) != set(space.domain.parameters):
-        if len(names) == len(space.domain.parameters):
-            return False  # neither vectors nor bounds have names: by position
-        require_names("Box: the inputs of the oracle", names, space.domain.parameters)
-    require_names("Box: the inputs of the oracle", names, space.domain.parameters)
-    return not space.named

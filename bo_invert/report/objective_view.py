@@ -59,9 +59,16 @@ class Goal:
         return distance if self.kind == "target" else "loss"
 
     @property
-    def tolerance(self) -> float:
-        """Tolerance of a target; 0 without one."""
-        return float(self.objective.get("tolerance") or 0.0)
+    def tolerance_text(self) -> str:
+        """Tolerance of a target in words, ``0.01`` or ``0.01 (CL), 0.002 (CM)``; empty without."""
+        known = self.objective.get("tolerance") or 0.0
+        if not isinstance(known, Sequence):
+            return f"{known:g}" if known else ""
+        names = [
+            *(self.objective.get("outputs") or self.outputs),
+            *(self.objective.get("avoid") or {}),
+        ]
+        return ", ".join(f"{one:g} ({name})" for one, name in zip(known, names, strict=False))
 
     @property
     def criteria(self) -> list[str]:

@@ -195,12 +195,17 @@ Range = Annotated[list[FiniteFloat | None], Field(min_length=2, max_length=2)]
 class TargetObjective(RequestBody):
     """Target objective; the loss is the weighted mean squared distance in units of ``scale``.
 
-    Values are numbers or ranges; `avoid` holds intervals to avoid by output.
+    Values are numbers or ranges; `avoid` holds intervals to avoid by output. The tolerance is one
+    number, one per entry, or by output.
     """
 
     type: Literal["target"]
     value: Annotated[list[FiniteFloat | Range], Field(max_length=VECTOR)]
-    tolerance: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    tolerance: (
+        Annotated[FiniteFloat, Field(ge=0)]
+        | Vector
+        | Annotated[dict[Name, FiniteFloat], Field(max_length=VECTOR, json_schema_extra=CLOSED)]
+    ) = 0.0
     scale: Annotated[FiniteFloat, Field(gt=0)] | Vector | None = None
     outputs: Annotated[list[Name], Field(max_length=VECTOR)] = []
     weights: Vector | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from bo_invert.storage.trial_transitions import Assignment, Purpose
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.study.all_solutions import search_all
 from bo_invert.study.refinement import refine
-from bo_invert.types import Query
+from bo_invert.types import Query, Trial
 
 
 def assignment_of(domain: Domain, fixed: object) -> Assignment:
@@ -51,16 +52,46 @@ def proposal_of(
         noisy: repeated calls at a point differ; not read by the purpose "search".
     """
     began = time.perf_counter()
+    trials = with_held_incumbent(statement.domain, view.trials)
     if purpose == "refine":
-        proposal = Proposal(refine(statement, view.trials, request, noisy), view.memo)
+        proposal = Proposal(refine(statement, trials, request, noisy), view.memo)
     elif purpose == "all":
-        proposal = search_all(strategy, statement, view.trials, request, noisy)
+        proposal = search_all(strategy, statement, trials, request, noisy)
     else:
-        proposal = strategy.ask(statement, view.trials, request)
+        proposal = strategy.ask(statement, trials, request)
     seconds = time.perf_counter() - began
     require_satisfied(statement.domain, proposal.queries, strategy.name)
     queries = _with_plausibility(statement.domain, proposal.queries)
     return LoggedProposal(queries, proposal.memo, view.asks, view.seq, seconds)
+
+
+def with_held_incumbent(domain: Domain, trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
+    """Return trials whose incumbent has the fixed values of an ask.
+
+    The others get an infinite violation: models use them, and no incumbent is among them. If no
+    feasible trial has the fixed values, the one with the median loss of all feasible ones takes the
+    place of the incumbent, so that the search follows the predictions.
+
+    Args:
+        domain: domain of the ask, with its fixed values.
+        trials: trials of the log.
+    """
+    ended = [i for i, one in enumerate(trials) if one.y is not None and not one.outside]
+    if not isinstance(domain, ConstrainedBox) or not domain.fixed or not ended:
+        return trials
+    suits = domain.satisfied(np.array([trials[i].point for i in ended]))
+    others = [i for i, held in zip(ended, suits, strict=True) if not held]
+    if not any(trials[i].feasible for i, held in zip(ended, suits, strict=True) if held):
+        ranked = sorted(
+            (i for i in others if trials[i].feasible), key=lambda i: trials[i].loss or 0.0
+        )
+        others = [i for i in others if i not in ranked[len(ranked) // 2 :][:1]]
+    found = list(trials)
+    for i in others:
+        outcome = trials[i].outcome
+        assert outcome is not None
+        found[i] = trials[i].evolved(outcome=replace(outcome, violation=math.inf))
+    return tuple(found)
 
 
 def require_satisfied(domain: Domain, queries: tuple[Query, ...], name: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Float, Int, Parameter
 from bo_invert.errors import InvalidInputError
+from bo_invert.objectives.from_json import objective_from_json
 from bo_invert.problems.recorded_versions import provenance_rows
 from bo_invert.report.charts.chart import Chart
 from bo_invert.report.charts.plot import Plot
@@ -195,7 +196,8 @@ def _headline(data: StudyData, trial: Trial) -> str:
         hit = target_hit(data)
         if hit is not None:
             reached = "is reached" if hit else "is not yet reached"
-            best += f" The target {reached} within the tolerance of {goal.tolerance:g}."
+            room = goal.tolerance_text
+            best += f" The target {reached}{f' within the tolerance of {room}' if room else ''}."
         return best
     low, middle, high = (goal.value(loss) for loss in data.expected)
     low, high = sorted((low, high))
@@ -215,13 +217,11 @@ def _headline(data: StudyData, trial: Trial) -> str:
 
 def target_hit(data: StudyData) -> bool | None:
     """Return True if the best trial meets a target within its tolerance; None without one."""
-    goal, trial = data.goal, data.leading
-    targets = {name: goal.target_of(name) for name in data.outputs}
-    known = {name: value for name, value in targets.items() if value is not None}
-    if not known or not goal.tolerance or trial is None or trial.y is None:
+    trial = data.leading
+    if data.goal.kind != "target" or trial is None or trial.y is None:
         return None
-    y = dict(zip(data.outputs, trial.y.tolist(), strict=True))
-    return all(abs(y[name] - value) <= goal.tolerance for name, value in known.items())
+    target = objective_from_json(data.goal.objective).bind(list(data.outputs))
+    return target.satisfied(trial.y) if target.satisfiable else None
 
 
 def _gain(data: StudyData, trial: Trial) -> str:

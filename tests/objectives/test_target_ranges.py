@@ -72,6 +72,48 @@ def test_a_range_ends_a_run_without_a_tolerance_and_a_number_needs_one() -> None
 
 
 @pytest.mark.parametrize(
+    "tolerance", [{"CL": 0.1, "CM": 0.01, "f": 2.0}, [0.1, 0.01, 2.0]], ids=["names", "sequence"]
+)
+def test_each_output_has_its_own_tolerance(tolerance: Any) -> None:
+    target = Target({"CL": 0.8, "CM": (None, -0.04)}, tolerance, avoid={"f": (48.0, 52.0)})
+    target = target.bind(NAMES)
+    y = np.array(
+        [[0.9, -0.03, 9.0, 50.0], [0.91, -0.03, 9.0, 50.0], [0.9, -0.02, 9.0, 50.0],
+         [0.75, -0.05, 9.0, 49.9], [0.75, -0.05, 9.0, 50.1], [0.65, -0.05, 9.0, 40.0]]
+    )  # fmt: skip
+    expected = [True, False, False, True, True, False]
+    assert [target.satisfied(row) for row in y] == expected
+    assert target.within(torch.tensor(y + 1e-12)).tolist()[1:] == expected[1:]
+    again = objective_from_json(json.loads(json.dumps(target.to_json()))).bind(NAMES)
+    assert again == target
+    assert target.to_json()["tolerance"] == [0.1, 0.01, 2.0]
+
+
+def test_names_of_ranges_need_no_tolerance() -> None:
+    target = Target({"CL": 0.8, "CM": (None, -0.04)}, {"CL": 0.1})
+    assert target.tolerances == (0.1, 0.0)
+    assert Target([1.0, 2.0], [0.1, 0.1]).to_json() == Target([1.0, 2.0], 0.1).to_json()
+    exact = Target({"CL": 0.8, "CD": 3.0}, {"CL": 0.1, "CD": 0.0}).bind(NAMES)
+    assert exact.satisfied(np.array([0.85, 0.0, 3.0, 0.0]))
+    assert not exact.satisfied(np.array([0.85, 0.0, 3.01, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "message"),
+    [
+        ({"CL": 0.1}, r"without \['CM'\]"),
+        ({"CL": 0.1, "XX": 1.0}, "names among"),
+        ([0.1, 0.1, 0.1], "one number or 2 numbers"),
+        ([0.1, -0.1], ">= 0"),
+        ({"CL": 0.1, "CM": None}, "tolerance of 'CM' must be"),
+    ],
+)
+def test_wrong_tolerances_are_refused(tolerance: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        Target({"CL": 0.8, "CM": 0.1}, tolerance)
+
+
+@pytest.mark.parametrize(
     ("target", "outputs", "y", "loss"),
     [
         (Target((0.8, None)), ["y"], [0.5], 0.09),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -286,3 +287,58 @@ def test_a_booster_of_xgboost_is_asked_in_place(best: int | None, trees: tuple[i
     assert oracle.estimator.ranges == [trees, trees]
     assert oracle.estimator.parameters == {"nthread": 1}
     assert booster.parameters == {}, "the user's own is left alone"
+
+
+def regressor(features: int) -> Any:
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(0)
+    return Ridge().fit(rng.random((20, features)), rng.random(20))
+
+
+def estimators_that_cannot_answer() -> dict[str, Any]:
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return {
+        "unfitted": RandomForestRegressor(),
+        "unfitted pipeline": make_pipeline(StandardScaler(), RandomForestRegressor()),
+        "more features": regressor(4),
+        "proxy": bi.GradientProxy(bi.Estimator(regressor(2)), net(3, 1)),
+        "isolated": bi.Isolated(bi.Estimator(regressor(2))),
+    }
+
+
+@pytest.mark.parametrize("kind", estimators_that_cannot_answer())
+def test_estimators_that_cannot_answer_are_refused_before_any_call(kind: str) -> None:
+    estimator = estimators_that_cannot_answer()[kind]
+    message = "must be fitted" if "unfitted" in kind else "features, and designs .* have 3"
+    with pytest.raises(bi.InvalidInputError, match=message):
+        bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), estimator, bi.Minimize())
+    with pytest.raises(bi.InvalidInputError, match=message):
+        bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), None, bi.Minimize(), judge=estimator)
+
+
+def test_an_estimator_of_another_library_without_marks_of_a_fit_is_accepted() -> None:
+    class Own:
+        def fit(self, x: Any, y: Any) -> Own:
+            return self
+
+        def predict(self, x: Any) -> Any:
+            return x.sum(1)
+
+    problem = bi.Problem(bi.Box([0.0] * 3, [1.0] * 3), Own(), bi.Minimize())
+    assert bi.Study.create("s", problem, "random").run(3).best is not None
+
+
+@pytest.mark.parametrize("kind", ["unfitted", "more features"])
+def test_functions_around_such_estimators_end_a_run_after_three_calls(kind: str) -> None:
+    estimator = estimators_that_cannot_answer()[kind]
+    problem = bi.Problem(
+        bi.Box([0.0] * 3, [1.0] * 3), lambda x: estimator.predict([x])[0], bi.Minimize()
+    )
+    study = bi.Study.create("s", problem, "random")
+    with pytest.warns(UserWarning, match="more calls cannot help"):
+        study.run(30)
+    assert len(study.trials) == 3

@@ -101,6 +101,7 @@ def test_ranges_and_intervals_to_avoid(tmp_path: Path) -> None:
     target = {
         "type": "target", "value": [[0.8, None], 1.0], "outputs": ["a", "b"],
         "avoid": {"f": [48, 52]}, "weights": [1, 2, 1], "scale": [1, 1, 2],
+        "tolerance": {"b": 0.1, "f": 1},
     }  # fmt: skip
     assert create(server, BOX, target).status_code == 201
     (answered,) = tell_all(server, [[0.6, 1.5, 49.0]])

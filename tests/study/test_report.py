@@ -123,6 +123,23 @@ def test_a_reached_target_needs_no_more_calls(tmp_path: Path) -> None:
     assert "no further call is needed" in page.sections["steps"]
 
 
+@pytest.mark.parametrize(
+    ("objective", "text"),
+    [
+        (bi.Target({"a": 0.5, "b": 1.0}, {"a": 0.01, "b": 0.2}), "tolerance of 0.01 (a), 0.2 (b)"),
+        (bi.Target({"a": 0.5, "b": 1.0}, [0.1, 0.2]), "is reached within"),
+        (bi.Target({"a": (0.5, None), "b": (None, 2.0)}), "The target is reached."),
+    ],
+)  # fmt: skip
+def test_the_report_knows_ranges_and_single_tolerances(
+    tmp_path: Path, objective: bi.Target, text: str
+) -> None:
+    problem = bi.Problem(bi.Box([0.0], [1.0]), None, objective, outputs=["a", "b"])
+    study = bi.Study.create("aim", problem, "random")
+    study.add([[0.1], [0.2]], [[0.55, 1.15], [0.1, 9.0]])
+    assert text in page_of(study, tmp_path).sections["result"]
+
+
 def test_a_noisy_study_recommends_with_an_interval(tmp_path: Path) -> None:
     problem = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize("loss"))
     study = bi.Study.create("noise", problem, "gp", noisy=True)

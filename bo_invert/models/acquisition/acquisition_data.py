@@ -27,6 +27,8 @@ class AcquisitionData:
         noisy: The oracle is noisy.
         use_misfit: The model misfit variance counts as a source of improvement.
         unseen: Variance of unseen pairs of values, instead of that of the misfit; None for none.
+        inside: Mask of the observations that can be the incumbent, shape ``(n,)``: those inside the
+            domain, with the fixed values of the ask; None for all.
     """
 
     losses: Array
@@ -35,6 +37,7 @@ class AcquisitionData:
     noisy: bool = False
     use_misfit: bool = False
     unseen: UnseenPairs | None = None
+    inside: Mask | None = None
 
 
 def added_variance(

@@ -64,7 +64,7 @@ def log_expected_improvement(
     like = surrogate.offset
     anchors = torch.as_tensor(data.pending, dtype=like.dtype, device=like.device)
     if data.noisy:
-        anchors = torch.cat([_promising_inputs(surrogate, outputs), anchors])
+        anchors = torch.cat([_promising_inputs(surrogate, outputs, data), anchors])
     p, k = len(anchors), len(surrogate.gp.log_lengthscales)
     loss = analytic_loss(surrogate, outputs)
     # A saddle point for every fantasy costs more than samples.
@@ -126,10 +126,21 @@ class _LabelHead(Head):
         return Slopes(self.weight * log[:, 0], (self.slope * pull)[..., None], 0.5 * by_std / std)
 
 
-def _promising_inputs(surrogate: Surrogate, outputs: ModelledOutputs) -> Tensor:
+def _eligible_inputs(surrogate: Surrogate, data: AcquisitionData) -> Tensor:
+    """Return the observed inputs that can be the incumbent; all if there is none."""
+    inputs = surrogate.gp.inputs
+    if data.inside is None or not data.inside.any():
+        return inputs
+    return inputs[torch.as_tensor(data.inside, device=inputs.device)]
+
+
+def _promising_inputs(
+    surrogate: Surrogate, outputs: ModelledOutputs, data: AcquisitionData
+) -> Tensor:
     """Return the observed inputs with the highest posterior mean scores."""
-    score = posterior_mean_score(surrogate, outputs)(surrogate.gp.inputs)
-    return surrogate.gp.inputs[score.argsort(descending=True, stable=True)[:_MAX_ANCHORS]]
+    inputs = _eligible_inputs(surrogate, data)
+    score = posterior_mean_score(surrogate, outputs)(inputs)
+    return inputs[score.argsort(descending=True, stable=True)[:_MAX_ANCHORS]]
 
 
 @dataclass(frozen=True)
@@ -244,7 +255,7 @@ def _monte_carlo_score(
 
     best = normals.new_full((len(normals),), -torch.inf if data.noisy else 0.0)
     if not (data.noisy or some_feasible):
-        best = gain(surrogate.gp(surrogate.gp.inputs)[0]).max().expand(len(normals))
+        best = gain(surrogate.gp(_eligible_inputs(surrogate, data))[0]).max().expand(len(normals))
     if outcomes is not None:
         at_anchors = outcomes.transpose(1, 2)  # (S, p, k)
         gains = gain(at_anchors)

@@ -154,6 +154,7 @@ class _ObservedFront:
         if data.noisy:
             values = surrogate.mean(surrogate.gp.inputs)
             expected = np.asarray(as_array(outputs.violation(values)) <= 0.0)
+            expected &= True if data.inside is None else data.inside
             feasible = expected if expected.any() else feasible
         raw, losses = as_array(outputs.criteria(values)), as_array(coordinates(values))
         usable = raw[feasible]

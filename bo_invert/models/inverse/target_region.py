@@ -48,12 +48,20 @@ class TargetRegion:
         """
         target = outputs.statement.objective
         assert isinstance(target, Target)
-        entries, width = target.entries, target.tolerance or tolerance
+        entries = target.entries
+        # Ranges need no tolerance, so the default is for numbers.
+        widths = [
+            own or (tolerance if low == high else 0.0)
+            for own, low, high in zip(target.tolerances, entries.lower, entries.upper, strict=True)
+        ]
         columns = [outputs.column(index) for index in target.indices]
         # A tolerance widens the intervals that are wanted, and narrows those to avoid.
-        signs = [-1.0 if avoided else 1.0 for avoided in entries.avoided]
-        lower = [low - sign * width for low, sign in zip(entries.lower, signs, strict=True)]
-        upper = [high + sign * width for high, sign in zip(entries.upper, signs, strict=True)]
+        room = [
+            -width if avoided else width
+            for width, avoided in zip(widths, entries.avoided, strict=True)
+        ]
+        lower = [low - extra for low, extra in zip(entries.lower, room, strict=True)]
+        upper = [high + extra for high, extra in zip(entries.upper, room, strict=True)]
         avoided = list(entries.avoided)
         for column, sense, bound in outputs.constraint_bounds(torch.zeros(1).double()):
             columns.append(column)

@@ -26,7 +26,11 @@ def region_of(objective: bi.Target, constraints: list[str], **options: object) -
 
 MEAN = torch.tensor([[0.2, -0.4, 0.9], [2.0, 1.0, -1.0]], dtype=torch.float64)
 STD = torch.tensor([[0.5, 0.8, 0.3], [0.1, 0.7, 2.0]], dtype=torch.float64)
-EVERY = bi.Target({"a": 0.3, "b": (-1.0, None)}, tolerance=0.25, avoid={"c": (0.8, 1.4)})
+EVERY = bi.Target(
+    {"a": 0.3, "b": (-1.0, None)},
+    tolerance={"a": 0.2, "b": 0.25, "c": 0.25},
+    avoid={"c": (0.8, 1.4)},
+)
 
 
 def test_acceptance_is_the_probability_of_all_entries() -> None:
@@ -36,7 +40,7 @@ def test_acceptance_is_the_probability_of_all_entries() -> None:
     )
     # Entries count as independent, also two of the same output.
     picked = [
-        (drawn[..., 0] - 0.3).abs() <= 0.25, drawn[..., 1] >= -1.25,
+        (drawn[..., 0] - 0.3).abs() <= 0.2, drawn[..., 1] >= -1.25,
         (drawn[..., 2] <= 1.05) | (drawn[..., 2] >= 1.15), drawn[..., 0] <= 0.5,
     ]  # fmt: skip
     expected = np.prod([one.double().mean(0).numpy() for one in picked], axis=0)
@@ -57,6 +61,8 @@ def test_tolerance_is_used_for_a_target_without_one() -> None:
     assert (float(region.lower[0]), float(region.upper[0])) == (-0.2, 0.8)
     own = region_of(bi.Target({"a": 0.3}, tolerance=0.1), [], tolerance=0.5)
     assert float(own.upper[0]) == 0.4
+    mixed = region_of(bi.Target({"a": 0.3, "b": (0.0, 1.0)}), [], tolerance=0.5)
+    assert mixed.upper.tolist() == [0.8, 1.0]  # a range has a width of its own
 
 
 def test_measurement_noise_gives_the_expected_likelihood() -> None:
