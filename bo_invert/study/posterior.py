@@ -15,6 +15,7 @@ from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
+from bo_invert.report.dataframe import records_frame
 from bo_invert.types import Array, Design, Indices
 from bo_invert.user_data import real, real_vector
 
@@ -100,9 +101,7 @@ class Posterior:
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per sample; the columns are the keys of ``records``."""
-        import pandas as pd
-
-        return pd.DataFrame(self.records())
+        return records_frame(self.records())
 
     def __repr__(self) -> str:
         count = int(self.branches.max()) + 1 if len(self) else 0

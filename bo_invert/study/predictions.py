@@ -14,6 +14,7 @@ from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import printable
 from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.report.dataframe import records_frame
 from bo_invert.report.table import Table
 from bo_invert.types import JSON, Array
 
@@ -140,9 +141,7 @@ class Predictions:
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per point; the columns are the keys of ``records``."""
-        import pandas as pd
-
-        return pd.DataFrame(self.records())
+        return records_frame(self.records())
 
     def __repr__(self) -> str:
         shown = dict(list(self.outputs.items())[:_MAX_ROWS]) | {"loss": self.loss}

@@ -165,7 +165,8 @@ class StudyResults:
             InvalidInputError: The study was opened without its problem, or ``count`` is below 1.
         """
         count = whole_number("solutions", "count", count)
-        return solutions(self._require_problem(), self.history, count, self.noisy)
+        found = solutions(self._require_problem(), self.history, count, self.noisy)
+        return found.with_tolerances(getattr(self, "tolerances", None))
 
     @own_settings()
     def outlook(self) -> Outlook:

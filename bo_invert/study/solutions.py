@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
 
-from bo_invert.errors import printable, require
+from bo_invert.errors import InvalidInputError, printable, require
 from bo_invert.history import History
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -23,6 +23,7 @@ from bo_invert.report.templating import render
 from bo_invert.study.design_pictures import design_picture
 from bo_invert.study.front import pareto_front
 from bo_invert.study.recommendation import recommend
+from bo_invert.study.tolerances import Tolerances
 from bo_invert.types import Array, Design, Outcome, Trial
 from bo_invert.user_data import real_array
 
@@ -37,6 +38,7 @@ class Solution:
         plausibility: Plausibility of the design in [0, 1]; None without a measure.
         picture: Picture of the design, bytes ``(height, width[, 3])``; None if it has none.
         broken: Outcome constraints that the outputs of the judge violate, each with its violation.
+        study_tolerances: ``Study.tolerances`` of its study; None without one.
     """
 
     trial: Trial
@@ -44,6 +46,20 @@ class Solution:
     plausibility: float | None
     picture: Picture | None
     broken: tuple[str, ...] = ()
+    study_tolerances: Callable[..., Tolerances] | None = None
+
+    def tolerances(self, probability: float = 0.95, calls: int = 20) -> Tolerances:
+        """Return the moves of its parameters within the target; see ``Study.tolerances``.
+
+        Raises:
+            InvalidInputError: It belongs to no study, or see ``Study.tolerances``.
+        """
+        if self.study_tolerances is None:
+            raise InvalidInputError(
+                "tolerances: the solution must be one of study.solutions(). Use "
+                "study.tolerances(trial)"
+            )
+        return self.study_tolerances(self.trial, probability, calls)
 
     def __repr__(self) -> str:
         judged = "" if self.opinion is None else f", judged={self.judged!r}, upheld={self.upheld}"
@@ -114,6 +130,12 @@ class Solutions(Sequence[Solution]):
 
     def __getitem__(self, index: int | slice) -> Solution | tuple[Solution, ...]:
         return self.found[index]
+
+    def with_tolerances(self, function: Callable[..., Tolerances] | None) -> Solutions:
+        """Return the solutions with ``Study.tolerances`` of their study."""
+        return replace(
+            self, found=tuple(replace(one, study_tolerances=function) for one in self.found)
+        )
 
     def table(self) -> Table:
         """Return a table with one row per design."""

@@ -16,7 +16,9 @@ _LEAST = 1e-12
 
 
 @torch.no_grad()
-def information(model: TargetModel, particles: Array, candidates: Array) -> Array:
+def information(
+    model: TargetModel, particles: Array, candidates: Array, *, uniform: bool = False
+) -> Array:
     """Return how much of the posterior mass an observation at each candidate is expected to decide.
 
     The uncertainty of a point u is the variance a (1 - a) of the indicator that it meets the
@@ -27,13 +29,17 @@ def information(model: TargetModel, particles: Array, candidates: Array) -> Arra
 
         ``mean_u (E[a'(u)^2] - a(u)^2) / a(u)``, u ~ p a / Z.
 
+    With ``uniform``, the particles have the distribution p of their own, and it is the expected
+    reduction itself, ``mean_u (E[a'(u)^2] - a(u)^2)``.
+
     Intervals far narrower than the posterior are widened. With principal components, it is the
     mean reduction of the variance of the scores at undecided particles.
 
     Args:
         model: Model of the target.
-        particles: Particles of p a, shape ``(n, d)``.
+        particles: Particles of p a, or of p with ``uniform``, shape ``(n, d)``.
         candidates: Points, shape ``(c, d)``.
+        uniform: The particles have another distribution than p a.
 
     Returns:
         Shares, shape ``(c,)``.
@@ -50,18 +56,17 @@ def information(model: TargetModel, particles: Array, candidates: Array) -> Arra
     k, c = surrogate.weights.shape
     if k < c:
         shares = (explained / variance.mT[..., None]).mean(0)
-        return np.asarray(((1.0 - before) * shares).mean(0).cpu().numpy())
-    return np.asarray(_reduction(model, (mean, variance), explained, before, widen).cpu().numpy())
+        weights = before * (1.0 - before) if uniform else 1.0 - before
+        return np.asarray((weights * shares).mean(0).cpu().numpy())
+    after = _second_moment(model, (mean, variance), explained, widen)
+    gain = after - before**2 if uniform else after / before.clamp(min=_LEAST) - before
+    return np.asarray(gain.clamp(min=0.0).mean(0).cpu().numpy())
 
 
-def _reduction(
-    model: TargetModel,
-    moments: tuple[Tensor, Tensor],
-    explained: Tensor,
-    before: Tensor,
-    widen: Tensor,
+def _second_moment(
+    model: TargetModel, moments: tuple[Tensor, Tensor], explained: Tensor, widen: Tensor
 ) -> Tensor:
-    """Return the expected reduction ``(c,)`` from explained variances ``(k, n, c)``."""
+    """Return E[a'(u)^2] ``(n, c)`` from explained variances ``(k, n, c)``."""
     surrogate, region, (mean, variance) = model.surrogate, model.region, moments
     scale, nodes, shares = surrogate.weights.diagonal(), *_quadrature(mean)
     after = torch.ones_like(explained[0])
@@ -85,7 +90,7 @@ def _reduction(
                 probability = probability * ((1.0 - inside) if region.avoided[e] else inside)
             second = second + share * probability.square()
         after = after * second
-    return (after / before.clamp(min=_LEAST) - before).clamp(min=0.0).mean(0)
+    return after
 
 
 def _quadrature(like: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,134 @@
+"""Tolerances of a design under a model of a target, and the points that would inform them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from bo_invert.models.inverse.acceptance import Acceptance, allowed
+from bo_invert.models.inverse.information import information
+from bo_invert.models.inverse.largest_box import BoxSearch
+from bo_invert.models.inverse.moves import MoveBox, MoveSpace
+from bo_invert.models.inverse.posterior_model import TargetModel
+from bo_invert.types import Array
+
+_MARGIN = 1.2
+"""Least factor of the moves within which a model is checked. Engineering choice: limits just
+outside of a box decide its size."""
+_GROWTH, _LARGEST = 1.5, 8
+"""Factor of the moves from one region to the next, and number of regions. Engineering choice."""
+_OPTIMISTIC = 0.9
+"""Quantile of the share of a region that may belong to the box. Engineering choice."""
+_CANDIDATES = 64
+"""Number of candidates of a check. Engineering choice: bounds its time."""
+_POINTS = 512
+"""Number of points of a region, and of a box behind an interval. Engineering choice."""
+_DOUBT = 0.5
+"""Factor of the acceptance of a design that stands for the probability, if a model doubts the
+design itself. Engineering choice: the region to check needs some size."""
+
+
+@dataclass(frozen=True, eq=False)
+class ToleranceSearch:
+    """Largest box around a design under a model, and the next check of it.
+
+    Args:
+        model: Model of the target.
+        centre: Point of the design, shape ``(d,)``.
+        probability: Least mean acceptance of the box.
+        starts: Moves ``(2, f)`` of earlier boxes, which start the search too.
+    """
+
+    model: TargetModel
+    centre: Array
+    probability: float
+    starts: Sequence[Array] = ()
+
+    @cached_property
+    def space(self) -> MoveSpace:
+        """Free coordinates of the design."""
+        return MoveSpace.of(self.model.domain, self.centre)
+
+    @cached_property
+    def acceptance(self) -> Acceptance:
+        """Probability that points meet the target."""
+        return Acceptance(self.model)
+
+    @cached_property
+    def separate(self) -> Array:
+        """Moves of each coordinate alone, shape ``(2, f)``."""
+        return self._search.separate()
+
+    @cached_property
+    def box(self) -> MoveBox:
+        """Largest box."""
+        starts: list[Array | None] = [None, *self.starts]
+        found = [self._search.largest(start) for start in starts]
+        return max(found, key=lambda one: one.size)
+
+    @cached_property
+    def share(self) -> float:
+        """Mean acceptance of the box."""
+        return self._search.share(self.box)
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """Quantiles of 5 and 95 % of the accepted share of the box under posterior paths."""
+        low, high = np.quantile(self._shares(self.box), [0.05, 0.95])
+        return float(low), float(high)
+
+    def next_check(self, known: Array) -> Array | None:
+        """Return the point ``(d,)`` that informs most about the box; None if all are known.
+
+        It maximises the expected reduction of the variance of the acceptance over the largest
+        region of this shape that may belong to the box.
+
+        Args:
+            known: Observed and pending points, shape ``(n, d)``.
+        """
+        points = self._region().points(self._uniform)
+        points = self.model.domain.project(points[allowed(self.model.domain, points)])
+        seen = {point.tobytes() for point in known}
+        fresh = np.array([point.tobytes() not in seen for point in points], dtype=bool)
+        if not fresh.any():
+            return None
+        accepted = self.acceptance(points)
+        doubt = np.where(fresh, accepted * (1.0 - accepted), -1.0)
+        candidates = points[np.argsort(-doubt, kind="stable")[: min(_CANDIDATES, fresh.sum())]]
+        gain = information(self.model, points, candidates, uniform=True)
+        return np.asarray(candidates[int(np.argmax(gain))])
+
+    def _region(self) -> MoveBox:
+        """Return the largest multiple of the box that may meet the target often enough."""
+        box, own = self.box, float(self.acceptance(self.centre[None])[0])
+        if self.share < self.probability or own < self.probability:
+            least = _DOUBT * min(own, self.probability)
+            box = replace(self._search, probability=least).largest()
+        region = box.scaled(_MARGIN)
+        for k in range(1, _LARGEST):
+            wider = box.scaled(_MARGIN * _GROWTH**k)
+            if np.quantile(self._shares(wider), _OPTIMISTIC) < self.probability:
+                break
+            region = wider
+        return region
+
+    def _shares(self, box: MoveBox) -> Array:
+        points = box.points(self._uniform)
+        inside = allowed(self.model.domain, points)
+        if not inside.any():
+            return np.zeros(1)
+        return self.acceptance.shares(points, inside / inside.sum())
+
+    @cached_property
+    def _search(self) -> BoxSearch:
+        return BoxSearch(self.space, self.acceptance, self.probability)
+
+    @cached_property
+    def _uniform(self) -> Array:
+        from scipy.stats import qmc
+
+        engine = qmc.Sobol(len(self.space.columns), scramble=True, rng=np.random.default_rng(2))
+        return np.asarray(engine.random(_POINTS))
