@@ -149,10 +149,17 @@ def noted(header: JSON) -> dict[str, Any]:
         oracle, decoder = header.get("oracle"), header.get("decoder")
         if decoder is not None:
             texts += [decoder.get(key) for key in ("sha256", "of")]
+        if (source := header.get("source")) is not None:
+            texts += [source["study"], source.get("id"), str(int(source["trials"]))]
         if oracle is not None:
             keys = ("name", "type", "sha256", "of", "file", "commit")
             texts += [*oracle["library"].values(), *(oracle.get(key) for key in keys)]
-    except (AttributeError, KeyError, TypeError):  # a part is not a mapping, or is missing
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # a part is not a mapping, or is missing
         return {}
     return dict(header) if all(isinstance(text, (str, type(None))) for text in texts) else {}
 
@@ -181,6 +188,8 @@ def provenance_rows(header: JSON) -> list[tuple[str, str]]:
     decoder = known.get("decoder")
     if decoder and decoder.get("sha256"):
         facts.append(("decoder", f"sha256 {decoder['sha256']} of the {decoder.get('of')}"))
+    if source := known.get("source"):
+        facts.append(("observations of", f"study {source['study']}, {source['trials']} trials"))
     return facts
 
 

@@ -313,6 +313,14 @@ class DecoderProvenance(RequestBody):
     of: Text
 
 
+class SourceProvenance(RequestBody):
+    """Study whose observations the study begins with."""
+
+    study: Text
+    id: Text | None = None
+    trials: Annotated[Integer, Field(ge=0)]
+
+
 class Provenance(RequestBody):
     """Software, oracle and decoder of the worker that created the study."""
 
@@ -320,3 +328,4 @@ class Provenance(RequestBody):
     packages: Versions = {}
     oracle: OracleProvenance | None = None
     decoder: DecoderProvenance | None = None
+    source: SourceProvenance | None = None

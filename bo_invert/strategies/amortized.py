@@ -96,7 +96,7 @@ class Amortized(Strategy):
             if statement.differentiable:
                 queries = self._train_on_oracle(statement.domain, mine, request, size, left)
             else:
-                queries = self._train_on_ensemble(statement, trials, mine, request, size, left)
+                queries = self._train_on_ensemble(statement, trials, request, size, left)
         return Proposal(queries)
 
     def _train_on_oracle(
@@ -124,12 +124,12 @@ class Amortized(Strategy):
         self,
         statement: ProblemStatement,
         trials: Sequence[Trial],
-        mine: Sequence[Trial],
         request: Request,
         size: int,
         left: float,
     ) -> tuple[Query, ...]:
         domain, count = statement.domain, int(min(request.count, max(left, 0)))
+        mine = [trial for trial in trials if trial.origin == self.name]
         wanted = max(2 * size, int(self.initial * (request.budget or 0)))
         known = sum(
             t.state is State.COMPLETED or t.state.open

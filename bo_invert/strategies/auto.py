@@ -17,6 +17,7 @@ from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed, from_spec
 from bo_invert.strategies.search_turns import WIDE, search_turn, share_of_forest, wide_sampler
 from bo_invert.strategies.target_and_gradient_turns import (
+    data_predict,
     descents_gain,
     gradients_gain,
     target_turn,
@@ -65,6 +66,8 @@ class Auto(Strategy):
 
     ====================================================  =======================
     a ``Pareto`` objective                                ``gp``
+    a target, an exact oracle, earlier observations that  ``retarget``
+    predict the queries towards it
     a target, real parameters, an exact oracle            ``gp``, ``least_squares``
     gradients, an exact oracle                            ``gradient_gp``
     gradients, the last 30 % of the budget                ``polish``
@@ -178,6 +181,9 @@ def _selections(
     ask = request.number
     stepped = math.floor((ask + 1) * share) > math.floor(ask * share)
     target = isinstance(statement.objective, Target)
+    smooth = target and not noisy and not _piecewise_constant(history)
+    if smooth and observed <= _MAX_GLOBAL and data_predict(statement, history):
+        yield {"name": "retarget"}, "retarget: the model of earlier data predicts the target"
     if target and domain.continuous and not noisy and calls >= 2 * domain.dim:
         if _piecewise_constant(history):
             remark = ", not least_squares, because different points have equal outputs"

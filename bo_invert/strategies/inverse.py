@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,13 +11,14 @@ from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
+from bo_invert.models.inverse import fit as fits, search
 from bo_invert.models.optim.duplicates import duplicate_filter
 from bo_invert.models.optim.initial_design import limit_to_budget
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, option
-from bo_invert.strategies.phases import SurrogateStrategy
-from bo_invert.types import JSON, Array, Query, Trial
+from bo_invert.strategies.phases import SurrogateStrategy, with_hits
+from bo_invert.types import JSON, Trial
 
 # Engineering choice: default distance in separations of the domain, dimensionless: 0.05 in a box
 # and 0.5 in a latent.
@@ -89,8 +90,6 @@ class Inverse(SurrogateStrategy):
         return self.initial or limit_to_budget(2 * domain.parameter_count + 4, budget)
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
-        from bo_invert.models.inverse import fit as fits, search
-
         domain, rng = statement.domain, request.rng()
         options = fits.TargetOptions(self.tolerance, (), self.noisy, self.kernel, self.device)
         fit = fits.fit_target_model(statement, history, options, request.memo)
@@ -111,18 +110,10 @@ class Inverse(SurrogateStrategy):
         share = round(state.coverage.uncovered_share, 4)
         meta: dict[str, JSON] = {"uncovered": share, **({"check": True} if found else {})}
         queries = self._queries(statement, history, fit.fitted, points, **meta)
-        return Proposal(_with_hits(queries, state.hits(points)), fit.memo)
+        return Proposal(with_hits(queries, state.hits(points)), fit.memo)
 
     def _needed_checks(self, domain: Domain) -> int:
         return _CHECKS + _CHECKS_PER_PARAMETER * domain.parameter_count
-
-
-def _with_hits(queries: Sequence[Query], hits: Array) -> tuple[Query, ...]:
-    """Add the probability that each query meets the target."""
-    return tuple(
-        replace(query, meta={**query.meta, "hit": round(float(hit), 4)})
-        for query, hit in zip(queries, hits, strict=True)
-    )
 
 
 def _passed_checks(statement: ProblemStatement, trials: Sequence[Trial]) -> int:

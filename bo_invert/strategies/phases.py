@@ -138,3 +138,11 @@ def ask_with_memo(
     child = replace(request, memo=request.memo.get(key))
     proposal = from_spec(spec).ask(statement, history.trials, child)
     return Proposal(proposal.queries, {**request.memo, key: proposal.memo})
+
+
+def with_hits(queries: Sequence[Query], hits: Array) -> tuple[Query, ...]:
+    """Add the probability that each query meets the target."""
+    return tuple(
+        replace(query, meta={**query.meta, "hit": round(float(hit), 4)})
+        for query, hit in zip(queries, hits, strict=True)
+    )

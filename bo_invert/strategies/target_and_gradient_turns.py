@@ -15,6 +15,7 @@ from bo_invert.history import History
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
 from bo_invert.models.least_squares.target_reached import target_reached
 from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.types import State, Trial
 
 # Engineering choice: factor of the best loss that counts as a gain towards a target.
 _TARGET_GAIN = 0.9
@@ -27,6 +28,11 @@ _PATIENCE, _STEPS = 8, 6
 # Engineering choice: share of the distance between the median of all losses and the incumbent that
 # counts as a gain, and queries of ``gradient_gp`` without one.
 _GAIN, _GRADIENT_QUERIES = 0.01, 10
+
+# Engineering choices: share of the best loss below which a query of ``retarget`` gains; queries in
+# a row without a gain whose outcomes exceed their intervals; queries in a row without a gain. The
+# last number is at least the number of parameters, which a Jacobian of finite differences costs.
+_RETARGET_GAIN, _EXCEEDING, _RETARGET_PATIENCE = 0.5, 2, 6
 
 Patience = Callable[[str, float, list[float]], float]
 """Function from a strategy, the best loss and all losses to the queries without a gain that it
@@ -70,6 +76,47 @@ def target_turn(
     left = math.inf if budget is None else budget - history.committed
     # A start that has no calls for its Jacobian gains nothing.
     return "gp" if turn == "least_squares" and not idle and left <= dim + 1 else turn
+
+
+def data_predict(statement: ProblemStatement, history: History) -> bool:
+    """Return True while the model of a study that begins with data predicts a missed target.
+
+    The study must begin with ``d + 2`` observations, as a linear model and its test need. A query
+    of ``retarget`` gains if it halves the best loss. After two queries in a row without a gain
+    whose outcomes exceed their prediction intervals, or ``max(6, d)`` without a gain, the search
+    continues as without this strategy.
+    """
+    d, asked = statement.domain.parameter_count, [t for t in history.trials if t.ask is not None]
+    first = asked[0].number if asked else math.inf
+    given = [t for t in history.completed if t.ask is None and t.number < first]
+    if len(given) < d + 2 or target_reached(statement.objective, history):
+        return False
+    best = min((t.loss for t in given if t.feasible and t.loss is not None), default=math.inf)
+    idle = exceeding = 0
+    for trial in history.trials:
+        if trial.origin != "retarget" or trial.state.open or trial.state is State.CANCELLED:
+            continue
+        loss = math.inf if trial.loss is None or not trial.feasible else trial.loss
+        if loss <= _RETARGET_GAIN * best and loss < math.inf:
+            best, idle, exceeding = loss, 0, 0
+            continue
+        idle += 1
+        exceeding = exceeding + 1 if _exceeds(statement, trial) else 0
+        if exceeding >= _EXCEEDING or idle >= max(_RETARGET_PATIENCE, d):
+            return False
+    return True
+
+
+def _exceeds(statement: ProblemStatement, trial: Trial) -> bool:
+    """Return True if an outcome lies outside of a prediction interval, or is missing."""
+    if trial.y is None:
+        return True
+    places = {name: j for j, name in enumerate(statement.outputs)}
+    return any(
+        not low <= float(trial.y[places[name]]) <= high
+        for name, (low, _, high) in trial.expected.items()
+        if name in places
+    )
 
 
 def _near(losses: list[float], best: float | None = None) -> bool:

@@ -12,7 +12,7 @@ from bo_invert.study.csv_table import has_other_columns, read_table, require_row
 from bo_invert.study.input_validation import check_outputs, observations, own_trial, user_query
 from bo_invert.study.pending import TRIAL
 from bo_invert.study.placement import Outside, conditions, outside_observations
-from bo_invert.study.robustness import StudyRobustness
+from bo_invert.study.retargeting import StudyRetargeting
 from bo_invert.study.table_records import (
     AddedTrials,
     Blank,
@@ -30,7 +30,7 @@ from bo_invert.user_data import whole_number
 from bo_invert.user_tables import read_once
 
 
-class StudyRecords(StudyRobustness):
+class StudyRecords(StudyRetargeting):
     """Write access to the log of a study."""
 
     @own_settings()
