@@ -17,7 +17,7 @@ _MEMO = "all_solutions"
 
 
 def require_searchable(statement: ProblemStatement) -> None:
-    """Check that a problem has solutions that can be told apart from other designs.
+    """Check that a problem has solutions that can be distinguished from other designs.
 
     Raises:
         InvalidInputError: The objective is no target.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -14,10 +14,10 @@ from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.reader import JournalView
 from bo_invert.storage.trial_transitions import Assignment, Purpose
 from bo_invert.strategies.base import Request, Strategy
-from bo_invert.study.distinct_queries import distinct, warn_if_exhausted
+from bo_invert.study.distinct_queries import distinct, exhausted, warn_if_exhausted
 from bo_invert.study.header import stored_strategy
 from bo_invert.study.proposals import assignment_of, proposal_of, with_fixed_values
-from bo_invert.study.recommendation import declared_noisy
+from bo_invert.study.recommendation import declared_noisy, known_noisy
 from bo_invert.study.records import StudyRecords
 from bo_invert.study.refinement import without_refinements
 from bo_invert.study.repeated_designs import RepeatedDesigns
@@ -69,7 +69,7 @@ class StudyAsks(StudyRecords):
         count = whole_number("ask", "count", count)
         assignment = assignment_of(self._require_problem().domain, fixed)
         trials = self.take(count, budget, assignment=assignment)
-        if len(trials) < count and (trials or fixed or self._repeated_designs is None):
+        if len(trials) < count:
             warn_if_exhausted(self.statement.domain, assignment.fixed, self.journal)
         return trials
 
@@ -88,8 +88,11 @@ class StudyAsks(StudyRecords):
         self._require_problem()
 
         def start(wanted: int) -> list[Trial]:
-            fixed, purpose = assignment.fixed, assignment.purpose
-            propose = partial(self.propose, budget, fixed=fixed, purpose=purpose)
+            propose: Callable[[JournalView, int], LoggedProposal] = partial(
+                self.propose, budget, fixed=assignment.fixed, purpose=assignment.purpose
+            )
+            if reuse_limit is None and assignment.purpose != "refine":
+                propose = partial(self._unless_exhausted, propose, assignment.fixed)
             return self.journal.take(propose, wanted, budget, retries, assignment)
 
         repeats = None if assignment.key is not None else self._repeated_designs
@@ -133,6 +136,23 @@ class StudyAsks(StudyRecords):
             self.strategy.name, len(proposal.queries), wanted, proposal.seconds,
         )  # fmt: skip
         return proposal
+
+    def _unless_exhausted(
+        self,
+        propose: Callable[[JournalView, int], LoggedProposal],
+        fixed: FixedValues,
+        view: JournalView,
+        wanted: int,
+    ) -> LoggedProposal:
+        """Propose nothing if the log of an exact oracle holds all designs."""
+        problem = self._require_problem()
+        domain = fix_values(problem.domain, fixed) if fixed else problem.domain
+        distinct_only = problem.reuse or not problem.space.discrete
+        if distinct_only and exhausted(domain, view.trials):
+            known = History(without_refinements(view.trials))
+            if not known_noisy(self.strategy.spec(), known):
+                return LoggedProposal((), view.memo, view.asks, view.seq, 0.0)
+        return propose(view, wanted)
 
     @cached_property
     def _repeated_designs(self) -> RepeatedDesigns | None:

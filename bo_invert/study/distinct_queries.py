@@ -109,21 +109,33 @@ def known_points(domain: Domain, trials: Sequence[Trial]) -> Array:
     return np.array(known).reshape(-1, domain.dim)
 
 
-def warn_if_exhausted(domain: Domain, fixed: FixedValues, journal: JournalBase) -> None:
-    """Warn that the log holds all designs of a domain, if it does.
+def exhausted(domain: Domain, trials: Sequence[Trial]) -> int:
+    """Return the number of designs of a domain if the log holds all of them, otherwise 0."""
+    points = distinct_points(domain)
+    if points is None or len(trials) < len(points):
+        return 0
+    return 0 if len(unused_points(points, known_points(domain, trials))) else len(points)
+
+
+def warn_if_exhausted(domain: Domain, fixed: FixedValues, journal: JournalBase) -> str:
+    """Warn that the log holds all designs of a domain, if it does, and return the reason.
 
     Args:
         domain: Domain of the study.
         fixed: Values of the ask.
         journal: Log.
+
+    Returns:
+        The reason why there are no further proposals; empty if some designs are left.
     """
-    points = distinct_points(fix_values(domain, fixed) if fixed else domain)
-    known = known_points(domain, journal.trials)
-    if points is None or len(unused_points(points, known)):
-        return
-    plural = "s exist" if len(points) > 1 else " exists"
+    count = exhausted(fix_values(domain, fixed) if fixed else domain, journal.trials)
+    if not count:
+        return ""
+    plural = "s exist" if count > 1 else " exists"
     given = f" with fixed={dict(fixed)}" if fixed else ""
+    why = f"{count} distinct design{plural}{given}; all are recorded or under way"
     warn_user(
-        f"study {journal.name!r}: {len(points)} distinct design{plural}{given}; all are recorded "
-        "or under way. Vary further parameters, or use enqueue(design) to repeat one"
+        f"study {journal.name!r}: {why}. Vary further parameters, or use enqueue(design) to "
+        "repeat one"
     )
+    return why

@@ -239,10 +239,13 @@ class Study(CopiedByReopening, StudyAsks):
         spent = self.journal.is_over(options.budget) or (
             options.stop is not None and options.stop.why
         )
-        if not spent and find_all and not self.ended:
-            self.journal.end("the solutions found cover nearly all that the model expects")
-        elif not spent and (fixed or self._repeated_designs is None):
-            warn_if_exhausted(self.statement.domain, same.fixed, self.journal)
+        if spent or self.ended or reuse_limit is not None:
+            return self
+        why = warn_if_exhausted(self.statement.domain, same.fixed, self.journal)
+        if find_all and not why:
+            why = "the solutions found cover nearly all that the model expects"
+        if why:
+            self.journal.end(why)
         return self
 
     def _finds_all(self, find: object) -> bool:

@@ -120,3 +120,24 @@ def test_continua_have_no_list() -> None:
         constrained_box({**KIND, **AB}, (), {"a": 0.5}),
     ):  # fmt: skip
         assert distinct_points(domain) is None
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_run_ends_without_an_ask_once_all_designs_are_recorded(broken: bool) -> None:
+    def oracle(design: dict[str, int]) -> float:
+        if broken and design["m"] == 1:
+            raise RuntimeError("no steam")
+        return float(design["m"] + design["n"])
+
+    space = bi.Box({"m": bi.Int(0, 3), "n": bi.Int(0, 2)}, constraints="m + n <= 3")
+    lab = bi.Study.create("few", bi.Problem(space, oracle, bi.Minimize()), "gp", seed=0)
+    with pytest.warns(UserWarning, match="9 distinct designs exist"):
+        lab.run(40)
+    assert lab.spent.values == len({trial.point.tobytes() for trial in lab.trials}) == 9
+    assert lab.ended == "9 distinct designs exist; all are recorded or under way"
+    asks = lab.spent.asks
+    with pytest.warns(UserWarning, match="9 distinct designs exist"):
+        assert lab.ask(2) == []
+    assert lab.spent.asks == asks
+    lab.run(12, reuse_limit=0)  # as in comparisons
+    assert lab.spent.values == 12

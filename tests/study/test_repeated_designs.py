@@ -122,7 +122,7 @@ def test_a_box_of_whole_numbers_and_choices_pays_once_for_each() -> None:
     study = bi.Study.create(
         "s", bi.Problem(space, oracle, bi.Minimize()), strategy="random", seed=0
     )
-    with pytest.warns(UserWarning, match="all 6 designs are known"):
+    with pytest.warns(UserWarning, match="6 distinct designs exist"):
         study.run(40)
     assert len(asked) == len(set(asked)) == study.spent.values == 6
     assert (
@@ -155,7 +155,7 @@ def test_a_free_worker_waits_for_news_where_all_designs_are_under_way() -> None:
 
     problem = bi.Problem(bi.Box({"n": bi.Int(1, 3)}), oracle, bi.Minimize())
     study = bi.Study.create("s", problem, strategy="random", seed=0)
-    with pytest.warns(UserWarning, match="all 3 designs are known") as caught:
+    with pytest.warns(UserWarning, match="3 distinct designs exist") as caught:
         study.run(10, batch=4, executor="threads")
     assert sorted(asked) == [1, 2, 3]
     assert len(caught) == 1
