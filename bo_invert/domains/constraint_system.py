@@ -162,17 +162,32 @@ class ConstraintSystem:
             mask[axis.columns] = True
         return mask
 
+    @cached_property
+    def _plain(self) -> Indices | None:
+        """Columns ``(q,)`` of the axes if all scaled values are unit coordinates, or else None."""
+        if not all(axis.plain for axis in self.axes):
+            return None
+        return np.array([axis.columns.start for axis in self.axes], dtype=np.intp)
+
+    @cached_property
+    def _continuous(self) -> bool:
+        """True if every point of the unit cube is valid, without rounding and conditions."""
+        return bool(self.real_columns.all()) and not has_conditions(self.parameters)
+
     # --- values --------------------------------------------------------------------------------
 
     def read(self, points: Array) -> Array:
         """Return the scaled values ``(n, q)`` of points."""
-        if all(axis.plain for axis in self.axes):
-            return points[:, [axis.columns.start for axis in self.axes]]
+        if self._plain is not None:
+            return points[:, self._plain]
         return np.stack([axis.read(points[:, axis.columns]) for axis in self.axes], axis=1)
 
     def write(self, points: Array, scaled: Array) -> Array:
         """Return points with the coordinates of scaled values ``(n, q)``."""
         points = points.copy()
+        if self._plain is not None:
+            points[:, self._plain] = scaled
+            return points
         for axis, column in zip(self.axes, scaled.T, strict=True):
             points[:, axis.columns] = axis.write(column)
         return points
@@ -182,7 +197,13 @@ class ConstraintSystem:
         points = np.clip(np.asarray(points, dtype=np.float64), 0.0, 1.0)
         if self.fixed:
             points = np.where(np.isnan(self.code), points, self.code)
-        return project_named(self.parameters, points)
+        return points if self._continuous else project_named(self.parameters, points)
+
+    def relaxed_values(self, points: Array) -> Array:
+        """Return the scaled values ``(n, q)`` of points whose discrete values are not rounded."""
+        if self._plain is not None:
+            return points[:, self._plain]
+        return np.stack([axis.relaxed(points[:, axis.columns]) for axis in self.axes], axis=1)
 
     def with_defaults(self, points: Array) -> Array:
         """Return points whose inactive parameters have their defaults."""
@@ -224,7 +245,12 @@ class ConstraintSystem:
         Args:
             scaled: scaled values.
             rounded: fix discrete parameters at these values; otherwise they are real numbers.
+
+        Returns:
+            Polytopes with one row of bounds if all configurations have the same.
         """
+        if not self.counts and (not rounded or self.free.all()):
+            return self.relaxed
         lower, upper = (np.repeat(bound[None], len(scaled), 0) for bound in (self.low, self.high))
         dropped = np.zeros(scaled.shape, dtype=bool)
         for count in self.counts:

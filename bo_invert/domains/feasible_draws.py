@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
 from bo_invert.domains.feasible_check import empty_message, integer_points, require_points
@@ -27,9 +28,9 @@ _POOL = 1024
 """Number of points that start the chains. Engineering choice: 2 MB for 256 coordinates."""
 _LEAST_SHARE = 0.1
 """Share of the box from which rejection is used. Engineering choice: ten draws a point."""
-_MIXING, _FRESH = 40, 5
-"""Steps of hit-and-run from the first points, and from points of the pool. Engineering choice:
-directions between points of the pool make long steps also in thin sets."""
+_MIXING, _FRESH = 40, 3
+"""Steps of hit-and-run from the first points, and from points of the pool. Engineering choice: one
+step of each kind of direction; those between points of the pool are long also in thin sets."""
 _TRIES = 64
 """Batches of draws in search of points that functions of the user accept. Engineering choice:
 finds sets of 1/10,000 of the box."""
@@ -39,6 +40,9 @@ Engineering choice: the distances of 256 draws take a millisecond."""
 _FEW, _PROGRAMS = 16, 24
 """Number of configurations below which integer programs add others, and the number of programs.
 Engineering choice: a program takes some milliseconds."""
+_END = 1e-9
+"""Least distance of a position from the ends of its chord, as a share of its length. Engineering
+choice: above rounding."""
 _SHRINKAGES = 12
 """Largest number of shorter chords of a rejected step (Neal 2003). Engineering choice."""
 
@@ -64,10 +68,11 @@ class FeasibleDraws:
         uniform = self._box(rng, 4 * _POOL)
         inside = within.satisfied(uniform)
         self.share = float(inside.mean())
+        self._values: Array | None = None
         if self.share >= _LEAST_SHARE:
             self.pool = uniform[inside][:_POOL]
+            self._values = within.read(self.pool) if within.coupled else None
             return
-        self._values: Array | None = None
         self.pool = self._linear_pool(rng, uniform[:_POOL])
         if within.coupled:
             self._values = within.read(self.pool)
@@ -175,6 +180,34 @@ class FeasibleDraws:
         scaled = one.read(self.pool[rng.integers(len(self.pool), size=n)])
         scaled = self._hit_and_run(rng, scaled, one.polytope(scaled), _FRESH)
         return one.on_bounds(one.write(points, scaled))
+
+    def chord_steps(self, rng: np.random.Generator, points: Array, sizes: Array) -> Array:
+        """Move the coordinates of linear constraints and counts along random chords.
+
+        With the position u of a point on its chord, the new position is
+        ``Phi(sqrt(1 - b^2) Phi^-1(u) + b xi)``, xi being standard normal: a step of preconditioned
+        Crank-Nicolson. It leaves the uniform distribution of the scaled values of a configuration
+        invariant, as hit-and-run does, which is the case b = 1.
+
+        Args:
+            rng: random generator.
+            points: points of the set, shape ``(n, d)``.
+            sizes: step sizes b in (0, 1], shape ``(n, 1)``.
+
+        Returns:
+            Points ``(n, d)``; functions of the user may reject them.
+        """
+        scaled = self.within.read(points)
+        box = self.within.polytope(scaled)
+        toward = box.along(self._directions(rng, scaled, int(rng.integers(3))))
+        least, most = box.chord(scaled, toward)
+        length = np.where(np.isfinite(most - least), most - least, 0.0)
+        # A point on a face is the end of its chord, where the position would be -inf or inf.
+        place = np.clip(-least / np.where(length > 0.0, length, np.inf), _END, 1.0 - _END)
+        b = sizes[:, 0]
+        moved = ndtr(np.sqrt(1.0 - b**2) * ndtri(place) + b * rng.standard_normal(len(points)))
+        t = np.where(length > 0.0, least + moved * length, 0.0)
+        return self.within.write(points, scaled + t[:, None] * toward)
 
     def _chains(self, rng: np.random.Generator, points: Array, steps: int) -> Array:
         """Move points ``(n, d)`` by hit-and-run steps that the functions accept.

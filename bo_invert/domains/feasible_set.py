@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
+from bo_invert.domains.conditions import all_values
 from bo_invert.domains.constraint_system import ConstraintSystem
 from bo_invert.domains.polytope import EXACT, on_bounds
 from bo_invert.types import Array, Mask
@@ -14,6 +19,9 @@ from bo_invert.types import Array, Mask
 _ROUNDS = 24
 """Largest number of moves of a discrete parameter by one value in a repair. Engineering choice: a
 rounded mixture of 20 parts needs at most 10."""
+_LISTED = 1024
+"""Largest number of configurations that are listed. Engineering choice: distances of 256 points to
+them take a millisecond."""
 _TIGHT = 0.1
 """Part of a tolerance that projections use, dimensionless. Engineering choice: above rounding."""
 _BISECTIONS = 30
@@ -57,7 +65,10 @@ class FeasibleSet(ConstraintSystem):
             scaled = self.read(points)
             mask &= self.relaxed.excess(scaled) <= EXACT
         if self.counts and mask.any():
-            values = self.values(points)
+            scaled = self.read(points)
+            values = {
+                axis.name: axis.low + scaled[:, i] * axis.span for i, axis in enumerate(self.axes)
+            }
             for count in self.counts:
                 mask &= count.holds(values, self.widths)
         return mask & self.accepts(points, mask)
@@ -106,28 +117,58 @@ class FeasibleSet(ConstraintSystem):
 
     # --- projection ----------------------------------------------------------------------------
 
-    def repair(self, points: Array) -> tuple[Array, Array, Mask]:
+    def repair(
+        self, points: Array, valid: Array | None = None
+    ) -> tuple[Array, Array, Mask]:
         """Move points onto the linear constraints and counts.
 
         The nearest configuration comes first. Where it is empty, real and discrete parameters are
-        projected together and rounded, and discrete ones then move by single values.
+        projected together. The configuration with points that is nearest to the result is taken;
+        if there are many, discrete parameters are rounded and move by single values.
+
+        Args:
+            points: points, shape ``(n, d)``.
+            valid: the same points with values of the parameters; None computes them.
 
         Returns:
             Points, their scaled values ``(n, q)``, and a mask of success.
         """
-        base = self.valid(points)
-        raw = np.clip(points, 0.0, 1.0)
-        given = np.stack([axis.relaxed(raw[:, axis.columns]) for axis in self.axes], axis=1)
+        base = self.valid(points) if valid is None else valid
+        given = self.relaxed_values(np.clip(points, 0.0, 1.0))
         given = np.where(self.low == self.high, self.low, given)
         scaled, done = self.polytope(self.read(base)).project(given)
         if not done.all() and not self.free.all():
             lost = np.flatnonzero(~done)
             relaxed, _ = self.polytope(given[lost], rounded=False).project(given[lost])
-            start = self._rounded(base[lost], relaxed)
-            scaled[lost], done[lost] = self._moved(start, relaxed)
+            known = self._configurations
+            if known is None:
+                start = self._rounded(base[lost], relaxed)
+                scaled[lost], done[lost] = self._moved(start, relaxed)
+            elif len(known):
+                near = known[cdist(relaxed[:, ~self.free], known).argmin(axis=1)]
+                start = relaxed.copy()
+                start[:, ~self.free] = near
+                scaled[lost], done[lost] = self.polytope(start).project(given[lost])
         points = base.copy()
         points[done] = self.write(base[done], scaled[done])
         return points, scaled, done
+
+    @cached_property
+    def _configurations(self) -> Array | None:
+        """Scaled discrete values ``(k, p)`` of all configurations with points.
+
+        None if there are many configurations, or counts, which depend on real values, too.
+        """
+        discrete = [axis for axis in self.axes if axis.discrete]
+        if self.counts or math.prod(axis.parameter.levels for axis in discrete) > _LISTED:
+            return None
+        values = [
+            axis.read(axis.parameter.encode(all_values(axis.parameter))) for axis in discrete
+        ]
+        combined = np.array(list(itertools.product(*values)))
+        scaled = np.full((len(combined), len(self.axes)), 0.5)
+        scaled[:, ~self.free] = combined
+        return combined[self.polytope(scaled).project(scaled)[1]]
 
     def _rounded(self, base: Array, scaled: Array) -> Array:
         """Return the scaled values ``(n, q)`` of the discrete values nearest to scaled ones."""
@@ -188,7 +229,7 @@ class FeasibleSet(ConstraintSystem):
             return valid
         found, done = valid[lost], np.ones(len(lost), dtype=bool)
         if self.coupled:
-            found, _, done = self.repair(points[lost])
+            found, _, done = self.repair(points[lost], valid[lost])
         if not done.all():
             known = pool()
             found[~done] = self._into(found[~done], _closest(found[~done], known))

@@ -69,8 +69,21 @@ class Polytope:
         """Mask ``(m,)`` of the equalities."""
         return np.asarray((self.least == self.most).all(axis=0))
 
+    @cached_property
+    def _shared(self) -> bool:
+        """True if all rows of a batch have the same bounds."""
+        return all(len(part) == 1 for part in (self.least, self.most, self.lower, self.upper))
+
+    @cached_property
+    def _inside(self) -> Polytope:
+        """Polytope whose inequalities are narrower by more than rounding."""
+        inset = np.where(self.equal, 0.0, _INSET)
+        return Polytope(self.a, self.least + inset, self.most - inset, self.lower, self.upper)
+
     def rows(self, which: Indices | Mask) -> Polytope:
         """Return the polytope of some rows."""
+        if self._shared:
+            return self
         least, most, lower, upper = (
             part if len(part) == 1 else part[which]
             for part in (self.least, self.most, self.lower, self.upper)
@@ -83,7 +96,7 @@ class Polytope:
         if len(self.a):
             left = x @ self.a.T
             worst = np.maximum(worst, np.maximum(self.least - left, left - self.most).max(axis=1))
-        return np.asarray(np.maximum(worst, 0.0))
+        return np.asarray(worst)
 
     def project(self, y: Array) -> tuple[Array, Mask]:
         """Return the nearest points of the polytopes to ``y`` ``(n, q)``, and a mask of success.
@@ -94,55 +107,63 @@ class Polytope:
         constraint is solved exactly between the breakpoints of its piecewise linear gradient,
         several by semismooth Newton steps with step halving (Qi & Sun 1993).
         """
-        x = np.clip(y, self.lower, self.upper)
+        x = _clipped(y, self.lower, self.upper)
         if not len(y) or not len(self.a):
             return x, (self.lower <= self.upper).all(axis=1) & np.ones(len(y), dtype=bool)
-        inset = np.where(self.equal, 0.0, _INSET)
-        aim = Polytope(self.a, self.least + inset, self.most - inset, self.lower, self.upper)
+        aim = self._inside
         bad = np.flatnonzero(aim.excess(x) > 0.1 * _INSET)
         if not len(bad):
             return x, np.ones(len(y), dtype=bool)
-        some = aim.rows(bad)
-        possible = some._possible(len(bad))
-        some, bad = some.rows(possible), bad[possible]
-        for which, part in some._separated(len(bad)):
-            own = y[bad[which]]
-            x[bad[which]] = part._one_row(own) if len(part.a) == 1 else part._newton(own)
+        for which, part in aim._moved_by(bad):
+            own = y[which]
+            x[which] = part._one_row(own) if len(part.a) == 1 else part._newton(own)
         missed = self.excess(x)
         lost = bad[missed[bad] > EXACT]
-        for row in lost[:_EXACT_ROWS]:
+        if not len(lost):
+            return x, missed <= EXACT
+        possible = self.rows(lost)._possible & np.ones(len(lost), dtype=bool)
+        for row in lost[possible][:_EXACT_ROWS]:
             found = _nearest(self.rows(np.array([row])), y[row])
             if found is not None:
                 x[row] = found
-        return x, (self.excess(x) if len(lost) else missed) <= EXACT
+        return x, self.excess(x) <= EXACT
 
-    def _separated(self, n: int) -> Iterator[tuple[Indices, Polytope]]:
-        """Yield groups of the n rows, with the constraints that their free coordinates enter.
+    @cached_property
+    def _movers(self) -> Mask:
+        """Mask of the constraints that free coordinates enter, ``(n, m)`` or ``(1, m)``.
+
+        Constraints without a solution within the bounds have none.
+        """
+        free = self.upper > self.lower
+        moved = (free[:, None, :] & (self.a != 0.0)).any(axis=2)
+        return np.asarray(moved & self._possible[:, None])
+
+    def _moved_by(self, rows: Indices) -> Iterator[tuple[Indices, Polytope]]:
+        """Yield groups of the rows, with the constraints that their free coordinates enter.
 
         Fixed coordinates, such as integers of a configuration, often leave a single constraint,
-        which has an exact solution. Rows that no constraint moves are left out.
+        which has an exact solution. Rows that no constraint moves, or that no point satisfies, are
+        left out.
         """
-        free = np.broadcast_to(self.upper > self.lower, (n, self.a.shape[1]))
-        moved = (free[:, None, :] & (self.a != 0.0)).any(axis=2)
-        count = moved.sum(axis=1)
-        for j in range(len(self.a)):
-            rows = np.flatnonzero((count == 1) & moved[:, j])
-            if len(rows):
-                least, most = self.least[:, [j]], self.most[:, [j]]
-                one = Polytope(self.a[[j]], least, most, self.lower, self.upper)
-                yield rows, one.rows(rows)
-        rows = np.flatnonzero(count > 1)
-        if len(rows):
-            yield rows, self.rows(rows)
+        some = self.rows(rows)
+        moved, count = some._movers, some._movers.sum(axis=1)
+        for j in np.flatnonzero((moved & (count == 1)[:, None]).any(axis=0)):
+            which = np.flatnonzero((count == 1) & moved[:, j])
+            least, most = some.least[:, [j]], some.most[:, [j]]
+            one = Polytope(self.a[[j]], least, most, some.lower, some.upper)
+            yield (rows, one) if len(moved) == 1 else (rows[which], one.rows(which))
+        which = np.flatnonzero(count > 1)
+        if len(which):
+            yield (rows, some) if len(moved) == 1 else (rows[which], some.rows(which))
 
-    def _possible(self, n: int) -> Mask:
-        """Return a mask of the n rows in which bounds allow each constraint on its own."""
+    @cached_property
+    def _possible(self) -> Mask:
+        """Mask of rows whose bounds allow each constraint on its own, ``(n,)`` or ``(1,)``."""
         lower, upper = self.lower[:, None], self.upper[:, None]
         ends = self.a * lower, self.a * upper
         low, high = np.minimum(*ends).sum(axis=2), np.maximum(*ends).sum(axis=2)
         fine = (low <= self.most + EXACT) & (high >= self.least - EXACT)
-        inside = (self.lower <= self.upper).all(axis=1)
-        return np.asarray((fine.all(axis=1) & inside) & np.ones(n, dtype=bool))
+        return np.asarray(fine.all(axis=1) & (self.lower <= self.upper).all(axis=1))
 
     def _one_row(self, y: Array) -> Array:
         """Project onto one constraint: the multiplier is a root of a piecewise linear function."""
@@ -168,46 +189,74 @@ class Polytope:
 
     def _newton(self, y: Array) -> Array:
         """Project onto several constraints by Newton steps of the dual."""
-        n, m = len(y), len(self.a)
+        x, lost = self._active_set(y)
+        if not len(lost):
+            return x
+        n, m = len(lost), len(self.a)
+        some = self.rows(lost)
         whole = Polytope(
             self.a,
-            *(np.broadcast_to(bound, (n, m)) for bound in (self.least, self.most)),
-            *(np.broadcast_to(bound, y.shape) for bound in (self.lower, self.upper)),
+            *(np.broadcast_to(bound, (n, m)) for bound in (some.least, some.most)),
+            *(np.broadcast_to(bound, (n, y.shape[1])) for bound in (some.lower, some.upper)),
         )
-        x, done = whole._active_set(y)
-        v, live = np.zeros((n, m)), np.flatnonzero(~done)
-        for _ in range(_NEWTON if len(live) else 0):
-            v[live], x[live], done = whole.rows(live)._dual_step(y[live], v[live])
+        v, live = np.zeros((n, m)), np.arange(n)
+        for _ in range(_NEWTON):
+            rows = lost[live]
+            v[live], x[rows], done = whole.rows(live)._dual_step(y[rows], v[live])
             live = live[~done]
             if not len(live):
                 break
         return x
 
-    def _active_set(self, y: Array) -> tuple[Array, Mask]:
-        """Project by full steps of the primal-dual active set method; return points and success.
+    def _residual(self, y: Array, v: Array) -> tuple[Array, Array, Mask, Mask]:
+        """Return the state of the primal-dual active set method at multipliers v ``(n, m)``.
+
+        A row is active if ``v + A x`` lies outside of its bounds (Hintermueller et al. 2002). Its
+        residual is its distance from the bound; that of the others is their multiplier.
+
+        Returns:
+            Points ``(n, q)``, residuals ``(n, m)``, and masks ``(n, m)`` of active rows and
+            ``(n, q)`` of coordinates between their bounds.
+        """
+        shifted = y - v @ self.a
+        x = _clipped(shifted, self.lower, self.upper)
+        left = x @ self.a.T
+        raised = v + left
+        bound = _clipped(raised, self.least, self.most)
+        moving = raised != bound
+        return x, np.where(moving, left - bound, v), moving, x == shifted
+
+    def _step(self, residual: Array, moving: Mask, free: Mask) -> Array:
+        """Return the Newton step of the multipliers ``(n, m)``, ``-v`` for inactive rows."""
+        weighted = self.a * (free[:, None, :] & moving[:, :, None])
+        hessian = weighted @ weighted.swapaxes(1, 2)
+        each = np.arange(len(self.a))
+        hessian[:, each, each] += np.where(moving, _RIDGE, 1.0)
+        solved: Array = np.linalg.solve(hessian, residual[..., None])[..., 0]
+        return np.where(moving, solved, -residual)
+
+    def _active_set(self, y: Array) -> tuple[Array, Indices]:
+        """Project by full steps of the primal-dual active set method.
 
         Full steps nearly always converge in a few iterations (Hintermueller et al. 2002), and cost
         half of those that check the dual.
+
+        Returns:
+            Points ``(n, q)``, and the numbers of the rows that did not converge.
         """
-        a, lower, upper, least, most = self.a, self.lower, self.upper, self.least, self.most
-        v, each = np.zeros(least.shape), np.arange(len(a))
+        found, live, some = np.empty_like(y), np.arange(len(y)), self
+        v = np.zeros((len(y), len(self.a)))
         for _ in range(_FULL_STEPS):
-            shifted = y - v @ a
-            x = np.clip(shifted, lower, upper)
-            left = x @ a.T
-            above, below = v + left > most, v + left < least
-            moving = above | below
-            error = np.where(above, left - most, np.where(below, left - least, 0.0))
-            missed = np.maximum(np.abs(error), np.where(moving, 0.0, np.abs(v))).max(axis=1)
-            done = missed <= 0.1 * _INSET
-            if done.all():
-                break
-            weighted = a * ((x == shifted)[:, None, :] & moving[:, :, None])
-            hessian = weighted @ weighted.swapaxes(1, 2)
-            hessian[:, each, each] += np.where(moving, _RIDGE, 1.0)
-            step = np.linalg.solve(hessian, error[..., None])[..., 0]
-            v = np.where(done[:, None], v, np.where(moving, v + step, 0.0))
-        return x, done
+            x, residual, moving, free = some._residual(y, v)
+            found[live] = x
+            left = np.abs(residual).max(axis=1) > 0.1 * _INSET
+            if not left.any():
+                return found, live[left]
+            if not left.all():
+                some, live = some.rows(left), live[left]
+                y, v, residual, moving, free = (p[left] for p in (y, v, residual, moving, free))
+            v = v + some._step(residual, moving, free)
+        return found, live
 
     def _dual_step(self, y: Array, v: Array) -> tuple[Array, Array, Mask]:
         """Take one Newton step of the dual that does not reduce it.
@@ -221,31 +270,19 @@ class Polytope:
             before it.
         """
         a, lower, upper, least, most = self.a, self.lower, self.upper, self.least, self.most
-        shifted = y - v @ a
-        x = np.clip(shifted, lower, upper)
-        left = x @ a.T
-        # Primal-dual active set (Hintermueller et al. 2002): the others lose their multiplier.
-        above, below = v + left > most, v + left < least
-        moving = above | below
-        error = np.where(above, left - most, np.where(below, left - least, 0.0))
-        done = (
-            np.maximum(np.abs(error), np.where(moving, 0.0, np.abs(v))).max(axis=1) <= 0.1 * _INSET
-        )
+        x, residual, moving, free = self._residual(y, v)
+        done = np.abs(residual).max(axis=1) <= 0.1 * _INSET
         if done.all():
             return v, x, done
-        weighted = a * (((shifted > lower) & (shifted < upper))[:, None, :] & moving[:, :, None])
-        hessian = weighted @ weighted.swapaxes(1, 2)
-        each = np.arange(len(a))
-        hessian[:, each, each] += np.where(moving, _RIDGE, 1.0)
-        step = np.linalg.solve(hessian, error[..., None])[..., 0]
-        length = np.linalg.norm(step, axis=1, keepdims=True)
+        step = self._step(residual, moving, free)
+        length = np.linalg.norm(np.where(moving, step, 0.0), axis=1, keepdims=True)
         step = np.where(moving, step * np.minimum(1.0, _LONGEST / np.maximum(length, _RIDGE)), -v)
         # A multiplier without a bound on its side would have a dual of -inf.
         smallest, largest = (
             np.where(least > -np.inf, -np.inf, 0.0),
             np.where(most < np.inf, np.inf, 0.0),
         )
-        value = self._dual(x, y, v, left)
+        value = self._dual(x, y, v, x @ a.T)
         size = np.ones((len(y), 1))
         for _ in range(8):
             ahead = np.clip(v + size * step, smallest, largest)
@@ -284,16 +321,26 @@ class Polytope:
 
     def along(self, direction: Array) -> Array:
         """Remove from directions ``(n, q)`` the normals of the equalities and fixed coordinates."""
-        free = np.broadcast_to(self.upper > self.lower, direction.shape)
+        free = self.upper > self.lower
         direction = np.where(free, direction, 0.0)
         if not self.equal.any():
             return direction
-        normal = np.where(free[:, None, :], self.a[self.equal], 0.0)
-        gram = normal @ normal.swapaxes(1, 2)
-        count = int(self.equal.sum())
-        gram[:, np.arange(count), np.arange(count)] += 1e-12
-        weight = np.linalg.solve(gram, normal @ direction[..., None])
+        normal, inverse = self._normals
+        weight = inverse @ (normal @ direction[..., None])
         return np.asarray(direction - (normal.swapaxes(1, 2) @ weight)[..., 0])
+
+    @cached_property
+    def _normals(self) -> tuple[Array, Array]:
+        """Normals of the equalities in the free coordinates, and the inverse of their products."""
+        normal = np.where((self.upper > self.lower)[:, None, :], self.a[self.equal], 0.0)
+        gram = normal @ normal.swapaxes(1, 2)
+        gram += 1e-12 * np.eye(gram.shape[1])
+        return normal, np.asarray(np.linalg.inv(gram))
+
+
+def _clipped(x: Array, lower: Array, upper: Array) -> Array:
+    """Return values between bounds; ``np.clip`` takes three times as long for few values."""
+    return np.asarray(np.minimum(np.maximum(x, lower), upper))
 
 
 def on_bounds(x: Array, lower: Array, upper: Array) -> Array:

@@ -107,19 +107,20 @@ def _search(
     score: ArrayScore, domain: Domain, incumbents: Array, rng: np.random.Generator
 ) -> Array:
     """Search for the largest scores; return candidates ``(n, d)``, best first."""
-    pool = np.concatenate(
-        [domain.sample(rng, _DRAWS), _moved(domain, incumbents, 2 * _OFFSPRING, rng)]
-    )
+    draws = domain.sample(rng, _DRAWS)
+    pool = np.concatenate([draws, _moved(domain, incumbents, draws, 2 * _OFFSPRING, rng)])
     values = score(pool)
     for _ in range(_ROUNDS):
         parents = pool[np.argsort(-values, kind="stable")[:_PARENTS]]
-        fresh = _moved(domain, parents, _OFFSPRING, rng)
+        fresh = _moved(domain, parents, draws, _OFFSPRING, rng)
         pool, values = np.concatenate([pool, fresh]), np.concatenate([values, score(fresh)])
     # Draws come first, so a stable sort prefers them among equal scores, which one plateau has.
     return pool[np.argsort(-values, kind="stable")]
 
 
-def _moved(domain: Domain, centres: Array, count: int, rng: np.random.Generator) -> Array:
+def _moved(
+    domain: Domain, centres: Array, draws: Array, count: int, rng: np.random.Generator
+) -> Array:
     """Move centres in some coordinates, by normal steps or to those of a draw, ``(count, d)``."""
     rows = centres[rng.integers(len(centres), size=count)]
     steps = rng.choice(_SIGMAS, size=(count, 1)) * rng.standard_normal(rows.shape)
@@ -128,5 +129,5 @@ def _moved(domain: Domain, centres: Array, count: int, rng: np.random.Generator)
     # One coordinate on average, some of them, or all: steps may depend on one input or on many.
     shares = rng.choice([1.0 / domain.dim, 0.3, 1.0], size=(count, 1))
     mask = rng.random(rows.shape) < shares
-    moved = np.where(redrawn, domain.sample(rng, count), moved)
+    moved = np.where(redrawn, draws[rng.integers(len(draws), size=count)], moved)
     return domain.project(np.where(mask, moved, rows))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
+from bo_invert.domains.constrained_box import ConstrainedBox
 from bo_invert.domains.reference_measure import DataPrior
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, UnsuitableStrategyError
@@ -19,10 +22,10 @@ from bo_invert.models.data_subset import select_subset
 from bo_invert.models.design_features import principal_components
 from bo_invert.models.optim.duplicates import DuplicateFilter, duplicate_filter
 from bo_invert.models.optim.initial_design import initial_design_size, needs_initial_design
-from bo_invert.models.optim.pcn_sampler import sample_pcn
+from bo_invert.models.optim.pcn_sampler import crank_nicolson, sample_pcn
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, draw_seed
-from bo_invert.types import JSON, Array, Indices, Query, Trial
+from bo_invert.types import JSON, Array, Indices, Mask, Query, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +38,12 @@ SURROGATES = ("auto", "design", "latent")
 _PCA_DRAWS = 256
 # Engineering choice: prior draws from which the starts of the walkers are resampled.
 _START_DRAWS = 1024
+# Engineering choice: draws for a query whose chains all end at known points.
+_SPARE_DRAWS = 256
+# Engineering choice: share of the steps that also change discrete values, in sets that have them.
+_DISCRETE_STEPS = 0.25
+# Engineering choice: least distance of a uniform number from 0 and 1, as in 4.8 standard deviations.
+_TAIL = 1e-6
 # Engineering choice: least probability of improvement. An overconfident surrogate would otherwise
 # outweigh the prior and move walkers to implausible designs.
 _MIN_PROBABILITY = 1e-3
@@ -201,9 +210,11 @@ class PCN(Strategy):
                 np.nan_to_num(inputs(pending), nan=0.5), seed=draw_seed(rng)
             )
             order = np.argsort(-evaluate(improvement, pool), kind="stable")
-            candidates = np.concatenate([pool[order], domain.sample(rng, 256)])
             known = np.concatenate([history.all_points, chosen])
-            chosen = np.concatenate([chosen, duplicates.select_new(candidates, known, 1)])
+            found = duplicates.select_new(
+                pool[order], known, 1, lambda: domain.sample(rng, _SPARE_DRAWS)
+            )
+            chosen = np.concatenate([chosen, found])
         return chosen, {"outputs": model.surrogate.memo, "labels": labels}
 
     def _run_chains(
@@ -215,7 +226,8 @@ class PCN(Strategy):
         rng: np.random.Generator,
     ) -> Array:
         """Sample prior times probability; return the ends ``(walkers * count, d)`` of chains."""
-        normal = _NormalCoordinates(domain)
+        plain = not isinstance(domain, ConstrainedBox) or domain.reference is not None
+        normal = _NormalCoordinates(domain) if plain else _ChordCoordinates(domain)
 
         def log_likelihood(z: Array) -> Array:
             # pCN leaves N(0, I) invariant; the ratio p(z) / N(z; 0, I) corrects it to the prior.
@@ -227,7 +239,10 @@ class PCN(Strategy):
         # Prior draws resampled by probability approximate the target density, so the chains need
         # little burn-in (sampling importance resampling, Rubin 1987).
         rows = _resample(log_probability(normal.points(pool)), self.walkers * count, rng)
-        return normal.points(sample_pcn(log_likelihood, pool[rows], rng, steps=self.steps))
+        ends = sample_pcn(
+            log_likelihood, pool[rows], rng, steps=self.steps, propose=normal.propose
+        )
+        return domain.project(normal.points(ends))
 
 
 def _resample(logs: Array, count: int, rng: np.random.Generator) -> Indices:
@@ -257,8 +272,6 @@ class _NormalCoordinates:
             return z
         if self._data is not None:
             return self.domain.project(self._raw(self._data, z))
-        from scipy.special import ndtr
-
         return self.domain.project(ndtr(z))
 
     @staticmethod
@@ -273,9 +286,7 @@ class _NormalCoordinates:
         if self._data is not None:
             mean, factor = self._data.moments
             return np.linalg.solve(factor, (points - mean).T).T.astype(np.float64)
-        from scipy.special import ndtri
-
-        z: Array = ndtri(np.clip(points, 1e-6, 1.0 - 1e-6))
+        z: Array = ndtri(np.clip(points, _TAIL, 1.0 - _TAIL))
         return z
 
     def draws(self, rng: np.random.Generator, n: int) -> Array:
@@ -283,6 +294,10 @@ class _NormalCoordinates:
         if self.domain.latent or self._data is not None:
             return self.coordinates(self.domain.sample(rng, n))
         return rng.standard_normal((n, self.domain.dim))
+
+    def propose(self, z: Array, b: Array, rng: np.random.Generator) -> Array:
+        """Return proposals ``(n, d)`` from coordinates ``(n, d)`` with step sizes ``(n, 1)``."""
+        return crank_nicolson(z, b, rng)
 
     def log_ratio(self, z: Array) -> Array:
         """Compute log p(z) - log N(z; 0, I) up to a constant, shape ``(n,)``.
@@ -297,3 +312,54 @@ class _NormalCoordinates:
         reference = self.domain.reference
         ratio = np.zeros(len(z)) if reference is None else reference.log_density(z) + 0.5 * squares
         return np.where(squares <= self.domain.radius**2 * (1.0 + 1e-9), ratio, -np.inf)
+
+
+@dataclass(frozen=True)
+class _ChordCoordinates(_NormalCoordinates):
+    """Coordinates of chains inside a set of input constraints, on which the prior is uniform.
+
+    Coordinates of parameters in linear constraints and counts are those of the unit cube, and move
+    along chords of the set. Those of other parameters are ``Phi^-1(u)``. A quarter of the steps
+    also moves discrete values, by projection of a pCN step onto the set.
+    """
+
+    domain: ConstrainedBox
+
+    @cached_property
+    def _axes(self) -> Mask:
+        return self.domain.feasible.columns_of_axes
+
+    @cached_property
+    def _mixed(self) -> bool:
+        return bool(self.domain.feasible.counts) or not self.domain.feasible.free.all()
+
+    def points(self, z: Array) -> Array:
+        return self.domain.feasible.valid(np.where(self._axes, z, ndtr(z)))
+
+    def coordinates(self, points: Array) -> Array:
+        return np.where(self._axes, points, super().coordinates(points))
+
+    def draws(self, rng: np.random.Generator, n: int) -> Array:
+        return self.coordinates(self.domain.sample(rng, n))
+
+    def propose(self, z: Array, b: Array, rng: np.random.Generator) -> Array:
+        within = self.domain.feasible
+        if self._mixed and rng.random() < _DISCRETE_STEPS:
+            normal = crank_nicolson(np.where(self._axes, super().coordinates(z), z), b, rng)
+            found, _, done = within.repair(ndtr(normal))
+            return np.where(done[:, None], np.where(self._axes, found, normal), z)
+        moved = z if self._axes.all() else crank_nicolson(z, b, rng)
+        if not within.coupled:
+            return moved
+        return np.where(self._axes, self.domain.draws.chord_steps(rng, z, b), moved)
+
+    def log_ratio(self, z: Array) -> Array:
+        """Compute the log density of the prior in scaled values, -inf where functions reject."""
+        within = self.domain.feasible
+        ratio = np.zeros(len(z))
+        for axis in within.axes:
+            if not axis.plain and not axis.discrete:
+                ratio += np.log(axis.slope(z[:, axis.columns.start]))
+        if within.functions:
+            ratio[~within.accepts(self.points(z))] = -np.inf
+        return ratio

@@ -37,8 +37,21 @@ class DuplicateFilter:
     min_distance: float = 0.0
     identify: Callable[[Array], list[str]] | None = None
 
-    def select_new(self, points: Array, known: Sequence[Array] | Array, count: int) -> Array:
-        """Select the first ``count`` new points of ``(n, d)``, then duplicates if needed."""
+    def select_new(
+        self,
+        points: Array,
+        known: Sequence[Array] | Array,
+        count: int,
+        more: Callable[[], Array] | None = None,
+    ) -> Array:
+        """Select the first ``count`` new points of ``(n, d)``, then duplicates if needed.
+
+        Args:
+            points: Candidates, best first, shape ``(n, d)``.
+            known: Known points ``(d,)``.
+            count: Number of points to select.
+            more: Function that returns further candidates ``(k, d)``, called if too few are new.
+        """
         # Distances are computed in units of the domain, whose sides are equal.
         reach = self.min_distance * float(np.ptp(self.domain.bounds, 0).mean())
         taken = np.asarray(known).reshape(-1, self.domain.dim)
@@ -48,7 +61,7 @@ class DuplicateFilter:
             names.update(self.identify(taken[nearest[:_MAX_COMPARED]]))
         # Labels are lazy: decoding stops as soon as enough points are found. Distances are computed
         # row by row, so that memory does not grow with the product of both numbers of points.
-        for point, label in zip(points, self._labels(points), strict=True):
+        for point, label in self._labelled(points, more):
             if len(taken) == len(known) + count:
                 break
             near = cdist(point[None], taken).min(initial=math.inf) < max(reach, 1e-9)
@@ -56,6 +69,14 @@ class DuplicateFilter:
                 taken = np.concatenate([taken, point[None]])
                 names.update([] if label is None else [label])
         return np.concatenate([taken[len(known) :], points])[:count]
+
+    def _labelled(
+        self, points: Array, more: Callable[[], Array] | None
+    ) -> Iterator[tuple[Array, str | None]]:
+        """Yield points with the names of their designs, then further ones."""
+        yield from zip(points, self._labels(points), strict=True)
+        if more is not None:
+            yield from self._labelled(more(), None)
 
     def _labels(self, points: Array) -> Iterator[str | None]:
         """Yield the names of designs, decoded in blocks on demand."""

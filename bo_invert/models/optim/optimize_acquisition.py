@@ -155,8 +155,8 @@ def _best_new(
     # Random points are the last resort, if all candidates are duplicates.
     ranked = candidates[np.argsort(-values, kind="stable")]
     spare = 64 if isinstance(domain, ConstrainedBox) else 1024  # chains draw slowly
-    candidates = np.concatenate([ranked, domain.uniform(rng, spare)])
-    found = (duplicates or DuplicateFilter(domain)).select_new(candidates, known, 1)
+    filtered = duplicates or DuplicateFilter(domain)
+    found = filtered.select_new(ranked, known, 1, lambda: domain.uniform(rng, spare))
     return np.asarray(found[0])
 
 

@@ -13,6 +13,11 @@ _ACCEPTANCE = 0.3
 1997."""
 
 
+def crank_nicolson(z: Array, b: Array, rng: np.random.Generator) -> Array:
+    """Return the proposals ``sqrt(1 - b^2) z + b xi`` with standard normal xi, ``(c, d)``."""
+    return np.asarray(np.sqrt(1.0 - b**2) * z + b * rng.standard_normal(z.shape))
+
+
 def sample_pcn(
     log_likelihood: Callable[[Array], Array],
     start: Array,
@@ -20,13 +25,14 @@ def sample_pcn(
     *,
     steps: int,
     step_size: float = 0.5,
+    propose: Callable[[Array, Array, np.random.Generator], Array] = crank_nicolson,
 ) -> Array:
     """Run c independent chains; return their final states, shape ``(c, d)``.
 
     The proposal is z' = sqrt(1 - b^2) z + b xi with standard normal xi. It is accepted with
     probability min(1, L(z') / L(z)) (Neal 1998; Cotter et al. 2013). It leaves N(0, I) invariant in
     any dimension. Each chain has its own step size b, adapted in the first half. A chain with
-    likelihood 0 draws from N(0, I) until the likelihood is positive.
+    likelihood 0 takes steps of size 1, draws from N(0, I), until the likelihood is positive.
 
     Args:
         log_likelihood: Function from points ``(c, d)`` to log likelihoods ``(c,)``.
@@ -34,6 +40,9 @@ def sample_pcn(
         rng: Random generator.
         steps: Number of steps.
         step_size: Initial b in (0, 1].
+        propose: Function from states ``(c, d)``, step sizes b ``(c, 1)`` and a generator to moved
+            states. It must leave the base measure of the likelihood invariant; the default does so
+            for N(0, I).
     """
     here = np.array(start, dtype=np.float64)
     now = log_likelihood(here)
@@ -41,7 +50,7 @@ def sample_pcn(
     for step in range(steps):
         outside = np.isneginf(now)
         b = np.where(outside, 1.0, 1.0 / (1.0 + np.exp(-logit)))[:, None]
-        there = np.sqrt(1.0 - b**2) * here + b * rng.standard_normal(here.shape)
+        there = propose(here, b, rng)
         then = log_likelihood(there)
         out = np.isneginf(then)
         # Differences of infinities are replaced before they occur.
