@@ -233,8 +233,28 @@ class ConstraintSystem:
 
     def places(self, count: Count) -> tuple[Indices, Array]:
         """Return the positions ``(k,)`` of the axes of a count, and the scaled values of 0."""
-        places = np.array([self.position[name] for name in count.of])
-        return places, np.array([self.axes[i].zero for i in places])
+        return self._places[count.of]
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, ...], tuple[Indices, Array]]:
+        """Positions and scaled zeros of the axes of each count, by their names."""
+        found = {}
+        for count in self.counts:
+            places = np.array([self.position[name] for name in count.of])
+            found[count.of] = places, np.array([self.axes[i].zero for i in places])
+        return found
+
+    @cached_property
+    def _spans(self) -> Array:
+        """Widths ``(q,)`` of the ranges of the axes."""
+        return np.array([axis.span for axis in self.axes])
+
+    @cached_property
+    def _smallest_steps(self) -> Array:
+        """Smallest scaled values ``(q,)`` of the axes that count as non-zero."""
+        return np.array([
+            1.0 / (axis.parameter.levels - 1) if axis.discrete else _NONZERO for axis in self.axes
+        ])  # fmt: skip
 
     def polytope(self, scaled: Array, rounded: bool = True) -> Polytope:
         """Return the polytopes of the configurations of scaled values ``(n, q)``.
@@ -268,12 +288,7 @@ class ConstraintSystem:
     ) -> None:
         """Narrow the bounds ``(n, q)`` to the largest parameters of a count."""
         places, zero = self.places(count)
-        spans = np.array([self.axes[i].span for i in places])
-        steps = [
-            1.0 / (axis.parameter.levels - 1) if axis.discrete else _NONZERO
-            for axis in (self.axes[i] for i in places)
-        ]
-        least = count.smallest / spans
+        least, steps = count.smallest / self._spans[places], self._smallest_steps[places]
         low, high, own = lower[:, places], upper[:, places], scaled[:, places]
         size = np.abs(own - zero)
         pinned = low == high

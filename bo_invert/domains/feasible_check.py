@@ -11,9 +11,9 @@ from bo_invert.domains.conditions import values_of_existence
 from bo_invert.domains.feasible_set import FeasibleSet
 from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.input_constraints import InputConstraint
+from bo_invert.domains.largest_ball import largest_ball
 from bo_invert.domains.parameter_conditions import Condition
 from bo_invert.domains.parameters import Choice, Parameter, Value
-from bo_invert.domains.polytope import largest_ball
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array
 

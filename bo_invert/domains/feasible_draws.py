@@ -41,8 +41,8 @@ _FEW, _PROGRAMS = 16, 24
 """Number of configurations below which integer programs add others, and the number of programs.
 Engineering choice: a program takes some milliseconds."""
 _END = 1e-9
-"""Least distance of a position from the ends of its chord, as a share of its length. Engineering
-choice: above rounding."""
+"""Least distance of a position from the ends of its chord, as a share of its length
+(dimensionless). Engineering choice: above rounding."""
 _SHRINKAGES = 12
 """Largest number of shorter chords of a rejected step (Neal 2003). Engineering choice."""
 
@@ -200,14 +200,19 @@ class FeasibleDraws:
         scaled = self.within.read(points)
         box = self.within.polytope(scaled)
         toward = box.along(self._directions(rng, scaled, int(rng.integers(3))))
-        least, most = box.chord(scaled, toward)
-        length = np.where(np.isfinite(most - least), most - least, 0.0)
+        # A chord without a direction has infinite ends.
+        least, most = (np.where(np.isfinite(end), end, 0.0) for end in box.chord(scaled, toward))
+        length = most - least
         # A point on a face is the end of its chord, where the position would be -inf or inf.
         place = np.clip(-least / np.where(length > 0.0, length, np.inf), _END, 1.0 - _END)
         b = sizes[:, 0]
         moved = ndtr(np.sqrt(1.0 - b**2) * ndtri(place) + b * rng.standard_normal(len(points)))
         t = np.where(length > 0.0, least + moved * length, 0.0)
-        return self.within.write(points, scaled + t[:, None] * toward)
+        found = points.copy()
+        for i in np.flatnonzero(self.within.free):
+            axis = self.within.axes[i]
+            found[:, axis.columns] = axis.write(scaled[:, i] + t * toward[:, i])
+        return found
 
     def _chains(self, rng: np.random.Generator, points: Array, steps: int) -> Array:
         """Move points ``(n, d)`` by hit-and-run steps that the functions accept.

@@ -105,21 +105,21 @@ class FeasibleSet(ConstraintSystem):
         for count in self.counts:
             places, zero = self.places(count)
             used = np.abs(scaled[places] - zero) > EXACT
-            for i in np.flatnonzero(used):
-                for j in np.flatnonzero(~used):
-                    other = scaled.copy()
-                    other[places[j]] = zero[j] + other[places[i]] - zero[i]
-                    other[places[i]] = zero[i]
-                    moved.append(np.clip(other, 0.0, 1.0))
-        if not moved:
+            own = np.repeat(np.flatnonzero(used), int((~used).sum()))
+            new = np.tile(np.flatnonzero(~used), int(used.sum()))
+            other = np.repeat(scaled[None], len(own), axis=0)
+            each = np.arange(len(own))
+            other[each, places[new]] = (zero[new] - zero[own]) + scaled[places[own]]
+            other[each, places[own]] = zero[own]
+            moved.append(np.clip(other, 0.0, 1.0))
+        found = np.concatenate(moved) if moved else scaled[None]
+        if not len(found):
             return point[None]
-        return self.write(np.repeat(point[None], len(moved), axis=0), np.array(moved))
+        return self.write(np.repeat(point[None], len(found), axis=0), found)
 
     # --- projection ----------------------------------------------------------------------------
 
-    def repair(
-        self, points: Array, valid: Array | None = None
-    ) -> tuple[Array, Array, Mask]:
+    def repair(self, points: Array, valid: Array | None = None) -> tuple[Array, Array, Mask]:
         """Move points onto the linear constraints and counts.
 
         The nearest configuration comes first. Where it is empty, real and discrete parameters are
@@ -162,9 +162,7 @@ class FeasibleSet(ConstraintSystem):
         discrete = [axis for axis in self.axes if axis.discrete]
         if self.counts or math.prod(axis.parameter.levels for axis in discrete) > _LISTED:
             return None
-        values = [
-            axis.read(axis.parameter.encode(all_values(axis.parameter))) for axis in discrete
-        ]
+        values = [axis.read(axis.parameter.encode(all_values(axis.parameter))) for axis in discrete]
         combined = np.array(list(itertools.product(*values)))
         scaled = np.full((len(combined), len(self.axes)), 0.5)
         scaled[:, ~self.free] = combined

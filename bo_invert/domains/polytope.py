@@ -1,4 +1,4 @@
-"""Polytopes: projection of many points, random draws, and the largest ball inside; numpy, scipy.
+"""Polytopes: projection of many points, chords and directions inside; numpy, scipy.
 
 The polytope of a row is ``{x : least <= A x <= most, lower <= x <= upper}``. All rows of a batch
 share A; bounds may differ, because fixed values and integers change them.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.optimize import linprog, nnls
+from scipy.optimize import nnls
 
 from bo_invert.types import Array, Indices, Mask
 
@@ -29,7 +29,7 @@ _NEWTON = 15
 exact method takes over the others."""
 _RIDGE = 1e-9
 """Ridge of the Hessian matrix of the dual. Engineering choice: rows of A have norm 1."""
-_RANK = 1e-10
+RANK = 1e-10
 """Relative singular value of a dependent row. Engineering choice: rounding, rows have norm 1."""
 _STILL = 1e-14
 """Slope at which a value does not change along a direction (dimensionless).
@@ -121,7 +121,7 @@ class Polytope:
         lost = bad[missed[bad] > EXACT]
         if not len(lost):
             return x, missed <= EXACT
-        possible = self.rows(lost)._possible & np.ones(len(lost), dtype=bool)
+        possible = np.broadcast_to(self._possible, len(y))[lost]
         for row in lost[possible][:_EXACT_ROWS]:
             found = _nearest(self.rows(np.array([row])), y[row])
             if found is not None:
@@ -145,8 +145,11 @@ class Polytope:
         which has an exact solution. Rows that no constraint moves, or that no point satisfies, are
         left out.
         """
-        some = self.rows(rows)
-        moved, count = some._movers, some._movers.sum(axis=1)
+        some, moved = (
+            self.rows(rows),
+            self._movers if len(self._movers) == 1 else self._movers[rows],
+        )
+        count = moved.sum(axis=1)
         for j in np.flatnonzero((moved & (count == 1)[:, None]).any(axis=0)):
             which = np.flatnonzero((count == 1) & moved[:, j])
             least, most = some.least[:, [j]], some.most[:, [j]]
@@ -232,8 +235,8 @@ class Polytope:
         hessian = weighted @ weighted.swapaxes(1, 2)
         each = np.arange(len(self.a))
         hessian[:, each, each] += np.where(moving, _RIDGE, 1.0)
-        solved: Array = np.linalg.solve(hessian, residual[..., None])[..., 0]
-        return np.where(moving, solved, -residual)
+        solved = np.linalg.solve(hessian, residual[..., None])[..., 0]
+        return np.asarray(np.where(moving, solved, -residual), dtype=np.float64)
 
     def _active_set(self, y: Array) -> tuple[Array, Indices]:
         """Project by full steps of the primal-dual active set method.
@@ -362,7 +365,7 @@ def _nearest(one: Polytope, y: Array) -> Array | None:
     if one.equal.any():
         start = np.linalg.lstsq(a[one.equal], most[one.equal], rcond=None)[0]
         _, sizes, v = np.linalg.svd(a[one.equal])
-        basis = v[int((sizes > _RANK).sum()) :].T
+        basis = v[int((sizes > RANK).sum()) :].T
     if not basis.shape[1]:
         x[free] = start
         return x
@@ -386,40 +389,3 @@ def _nearest(one: Polytope, y: Array) -> Array | None:
         return None
     x[free] = np.clip(base - basis @ (r[:-1] / r[-1]), lower[free], upper[free])
     return x
-
-
-def largest_ball(one: Polytope) -> tuple[Array | None, float]:
-    """Return centre ``(q,)`` and radius of the largest ball inside, within the equalities.
-
-    The linear program ``max r : a_i x + r |P a_i| <= b_i, A_e x = b_e`` (Chebyshev centre, Boyd &
-    Vandenberghe 2004, section 4.3.1), P being the projector onto the equalities' null space.
-
-    Returns:
-        None and 0 for an empty set. A coordinate that is fixed does not limit the ball.
-    """
-    q = one.lower.shape[1]
-    lower, upper, least, most = one.lower[0], one.upper[0], one.least[0], one.most[0]
-    free = upper > lower
-    if (lower > upper).any():
-        return None, 0.0
-    fixed = np.concatenate([one.a[one.equal], np.eye(q)[~free]])
-    values = np.concatenate([most[one.equal], lower[~free]])
-    null = np.eye(q)
-    if len(fixed):
-        _, sizes, v = np.linalg.svd(fixed)
-        null = v[int((sizes > _RANK).sum()) :]
-    up, down = np.isfinite(most) & ~one.equal, np.isfinite(least) & ~one.equal
-    rows = np.concatenate([one.a[up], -one.a[down], np.eye(q)[free], -np.eye(q)[free]])
-    limits = np.concatenate([most[up], -least[down], upper[free], -lower[free]])
-    lengths = np.linalg.norm(rows @ null.T, axis=1)
-    found = linprog(
-        [*np.zeros(q), -1.0],
-        A_ub=np.column_stack([rows, lengths]) if len(rows) else None,
-        b_ub=limits if len(rows) else None,
-        A_eq=np.column_stack([fixed, np.zeros(len(fixed))]) if len(fixed) else None,
-        b_eq=values if len(fixed) else None,
-        bounds=[(None, None)] * q + [(0.0, 1.0)],
-    )
-    if not found.success:
-        return None, 0.0
-    return found.x[:-1], float(found.x[-1]) if len(null) else 1.0

@@ -41,8 +41,8 @@ _START_DRAWS = 1024
 # Engineering choice: draws for a query whose chains all end at known points.
 _SPARE_DRAWS = 256
 # Engineering choice: share of the steps that also change discrete values, in sets that have them.
-_DISCRETE_STEPS = 0.25
-# Engineering choice: least distance of a uniform number from 0 and 1, as in 4.8 standard deviations.
+_DISCRETE_STEPS = 0.2
+# Engineering choice: least distance of a uniform number from 0 and 1, 4.8 standard deviations.
 _TAIL = 1e-6
 # Engineering choice: least probability of improvement. An overconfident surrogate would otherwise
 # outweigh the prior and move walkers to implausible designs.
@@ -226,8 +226,9 @@ class PCN(Strategy):
         rng: np.random.Generator,
     ) -> Array:
         """Sample prior times probability; return the ends ``(walkers * count, d)`` of chains."""
-        plain = not isinstance(domain, ConstrainedBox) or domain.reference is not None
-        normal = _NormalCoordinates(domain) if plain else _ChordCoordinates(domain)
+        normal = _NormalCoordinates(domain)
+        if isinstance(domain, ConstrainedBox) and domain.reference is None:
+            normal = _ChordCoordinates(domain)
 
         def log_likelihood(z: Array) -> Array:
             # pCN leaves N(0, I) invariant; the ratio p(z) / N(z; 0, I) corrects it to the prior.
@@ -239,9 +240,7 @@ class PCN(Strategy):
         # Prior draws resampled by probability approximate the target density, so the chains need
         # little burn-in (sampling importance resampling, Rubin 1987).
         rows = _resample(log_probability(normal.points(pool)), self.walkers * count, rng)
-        ends = sample_pcn(
-            log_likelihood, pool[rows], rng, steps=self.steps, propose=normal.propose
-        )
+        ends = sample_pcn(log_likelihood, pool[rows], rng, steps=self.steps, propose=normal.propose)
         return domain.project(normal.points(ends))
 
 
@@ -319,7 +318,7 @@ class _ChordCoordinates(_NormalCoordinates):
     """Coordinates of chains inside a set of input constraints, on which the prior is uniform.
 
     Coordinates of parameters in linear constraints and counts are those of the unit cube, and move
-    along chords of the set. Those of other parameters are ``Phi^-1(u)``. A quarter of the steps
+    along chords of the set. Those of other parameters are ``Phi^-1(u)``. A fifth of the steps
     also moves discrete values, by projection of a pCN step onto the set.
     """
 

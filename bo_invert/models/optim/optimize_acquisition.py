@@ -84,7 +84,9 @@ def optimize_acquisition(
         ends = gradient_ascent(valid, domain, candidates, steps)
     else:
         spread = _best_of_each_configuration(domain, np.concatenate(pools), np.concatenate(seen))
-        candidates = np.concatenate([candidates, spread])
+        # The best candidates are often the best of their configuration, too.
+        repeated = (spread[:, None] == candidates).all(axis=2).any(axis=1)
+        candidates = np.concatenate([candidates, spread[~repeated]])
         ends = _mixed_ascent(score, domain, candidates, rng, steps)
     found = np.concatenate([ends, candidates])
     values = np.concatenate([evaluate_scores(valid, domain, found), *seen])
@@ -211,7 +213,8 @@ def _mixed_ascent(
 ) -> Array:
     """Alternate discrete moves and gradient ascent in the real coordinates; return ``(k, d)``.
 
-    The better half of the points goes on after the first ascent.
+    The better half of the points goes on after the first ascent. Sets of non-zero parameters are
+    exchanged only at the ends of a whole ascent, since a value that is not optimal says little.
     """
     valid_score = at_valid(score, domain)
 
@@ -219,6 +222,14 @@ def _mixed_ascent(
         # Moves of valid points are valid and need no projection.
         return evaluate_scores(differentiable(score), domain, moved)
 
+    if domain.continuous:
+        points = gradient_ascent(valid_score, domain, points, steps)
+        points = points[np.argsort(-values(points), kind="stable")[: (len(points) + 1) // 2]]
+        moved = climb(values, domain, points, rng, _MOVES)
+        changed = (moved != points).any(axis=1)
+        if changed.any():
+            moved[changed] = gradient_ascent(valid_score, domain, moved[changed], steps)
+        return moved
     for share in _ASCENTS:
         points = climb(values, domain, points, rng, _MOVES)
         if not domain.has_real:

@@ -24,7 +24,6 @@ def sample_pcn(
     rng: np.random.Generator,
     *,
     steps: int,
-    step_size: float = 0.5,
     propose: Callable[[Array, Array, np.random.Generator], Array] = crank_nicolson,
 ) -> Array:
     """Run c independent chains; return their final states, shape ``(c, d)``.
@@ -39,14 +38,13 @@ def sample_pcn(
         start: Initial states, shape ``(c, d)``.
         rng: Random generator.
         steps: Number of steps.
-        step_size: Initial b in (0, 1].
         propose: Function from states ``(c, d)``, step sizes b ``(c, 1)`` and a generator to moved
             states. It must leave the base measure of the likelihood invariant; the default does so
             for N(0, I).
     """
     here = np.array(start, dtype=np.float64)
     now = log_likelihood(here)
-    logit = np.full(len(here), np.log(step_size / max(1.0 - step_size, 1e-9)))
+    logit = np.zeros(len(here))  # b = 1/2
     for step in range(steps):
         outside = np.isneginf(now)
         b = np.where(outside, 1.0, 1.0 / (1.0 + np.exp(-logit)))[:, None]

@@ -78,7 +78,10 @@ def contour(
     trials = [trial for trial in data.ordered if not trial.state.open]
     view = ModelView(data, model, base, quantity, trials)
     panels = [ternary_panel(view, blend, triple) for blend, triple in triples]
-    panels += [_pair(view, pair) for pair in pairs]
+    flat = [_pair(view, pair) for pair in pairs]
+    if params is None:
+        flat, pairs = _with_area(flat, pairs, len(triples), notes)
+    panels += flat
     heats = [layer.z for one in panels for layer in one.layers if isinstance(layer, Heat)]
     known = np.concatenate([z[np.isfinite(z)] for z in heats] or [np.zeros(0)])
     log = is_log(known, quantity.better)
@@ -95,6 +98,31 @@ def contour(
         "contour", title, tuple(panels), data.columns(trials), tuple(notes),
         _scale(known, quantity, log),
     )  # fmt: skip
+
+
+def _with_area(
+    panels: list[Panel], pairs: list[tuple[str, str]], others: int, notes: list[str]
+) -> tuple[list[Panel], list[tuple[str, str]]]:
+    """Return panels in which the model covers an area, and note the pairs of the others.
+
+    A count of non-zero parameters may leave two of them only the axes. One panel remains.
+    """
+    shown = [i for i, panel in enumerate(panels) if any(map(_covers, panel.layers))]
+    shown = shown or ([] if others else [0])
+    left = [" and ".join(pair) for i, pair in enumerate(pairs) if i not in shown]
+    if left:
+        notes.append(
+            f"Left out, because the constraints leave no area: {'; '.join(left)}. See slice()."
+        )
+    return [panels[i] for i in shown], [pairs[i] for i in shown]
+
+
+def _covers(layer: Layer) -> bool:
+    """Return True for a layer of colours with four neighbouring cells."""
+    if not isinstance(layer, Heat):
+        return False
+    known = np.isfinite(layer.z)
+    return bool((known[1:, 1:] & known[:-1, 1:] & known[1:, :-1] & known[:-1, :-1]).any())
 
 
 def _with_triples(ranked: Sequence[str], blends: Sequence[Mixture]) -> set[str]:

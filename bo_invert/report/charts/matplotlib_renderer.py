@@ -16,6 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
+from matplotlib.textpath import TextPath
 
 from bo_invert.report.charts import layers
 from bo_invert.report.charts.chart import Axis, Chart, Panel, Scale
@@ -35,20 +36,29 @@ _MARKERS = {
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _TURNED = {"rotation": 35, "rotation_mode": "anchor"}
 _INK, _SOFT = "#1f2937", "#4b5563"
-_NOTE, _LETTER, _LINE = 7.5, 5.2, 15.0
-"""Font size of notes in points, width of a letter, height of a line in pixels.
+_NOTE, _LINE = 7.5, 15.0
+"""Font size of notes in points, height of a line in pixels. Engineering choice."""
+_NARROW = 700
+"""Width in pixels below which the colour bar lies below the panels. Engineering choice."""
+_BAR = 110
+"""Width of a vertical colour bar with its labels in pixels. Engineering choice."""
+_LARGEST, _LEAST_WIDTH = 1.6, 560
+"""Factor by which proportioned panels may grow, and least width of their figure in pixels.
 Engineering choice."""
 
 
 def figure(chart: Chart, width: int = 1200) -> Figure:
-    """Return a figure of ``width`` pixels at 100 dpi; narrow figures have fewer columns."""
+    """Return a figure of ``width`` pixels at 100 dpi; narrow figures have fewer columns.
 
+    Charts whose panels all have proportions of their own, such as triangles, are as wide as these.
+    """
     pictures = all(panel.picture is not None for panel in chart.panels) and chart.panels
     least = _PICTURE if pictures else _NARROWEST
     wide = any(panel.wide for panel in chart.panels)
     columns = max(1, min(chart.columns_wide, len(chart.panels), width // least))
     columns = 1 if wide else columns
     rows = max(1, -(-len(chart.panels) // columns))
+    columns = max(1, -(-len(chart.panels) // rows))
     # Pictures have their own proportions, the others a comfortable one.
     usual = min(_HEIGHT + 40, width // columns) if not pictures else width // columns + 34
     heights = [
@@ -58,12 +68,13 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
         )
         for i in range(rows)
     ]
+    widths, heights, width = _fitted(chart, columns, heights, width)
     title = wrapped(chart.heading, width // 9, lines=3)
     head = 16 + 18 * (1 + title.count("\n")) if title else 6
     legend = chart.legend
     names = [shortened(name, max(40, (width - 60) // 7)) for name in legend]
     side_by_side = max(1, int(width // (44 + 6.2 * max(map(len, names), default=0))))
-    notes = [wrapped(note, int((width - 20) / _LETTER), lines=8) for note in chart.notes]
+    notes = [wrapped(note, _characters(note, width - 20), lines=8) for note in chart.notes]
     lines = sum(1 + note.count("\n") for note in notes)
     below = _LINE * lines + 8 if lines else 0
     foot = 22 * -(-len(legend) // side_by_side) + (8 if legend else 0) + below
@@ -75,19 +86,19 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
         engine.set(
             rect=(0.0, foot / height, 1.0, 1.0 - (head + foot) / height), w_pad=0.06, h_pad=0.06
         )
-        grid = made.add_gridspec(rows, columns, height_ratios=heights)
+        grid = made.add_gridspec(rows, columns, height_ratios=heights, width_ratios=widths)
         axes = []
         for i, panel in enumerate(chart.panels):
             one = made.add_subplot(grid[i // columns, i % columns])
             axes.append(one)
-            _draw(one, panel, chart.scale, width // columns)
+            _draw(one, panel, chart.scale, round(widths[i % columns]))
         if title:
             made.text(
                 10 / width, 1 - 10 / height, title, fontsize=11, va="top", color=_INK,
                 fontweight="bold", parse_math=False,
             )  # fmt: skip
         if chart.scale is not None and axes:
-            _colour_bar(made, axes, chart.scale, narrow=width < 700)
+            _colour_bar(made, axes, chart.scale, narrow=width < _NARROW)
         if legend:
             handles = [_handle(role) for role in legend.values()]
             made.legend(
@@ -105,6 +116,50 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
 
 
 _EMPTY = Panel()
+
+
+def _fitted(
+    chart: Chart, columns: int, heights: list[int], width: int
+) -> tuple[list[float], list[int], int]:
+    """Return widths of the columns, heights of the rows, and the width of the figure, in pixels.
+
+    Panels with proportions of their own would leave gaps in columns that are wider than they are.
+    """
+    room = width - (_BAR if chart.scale is not None and width >= _NARROW else 0)
+    natural: list[float] = []
+    for column in range(columns):
+        panels = chart.panels[column::columns]
+        shapes = [_aspect(panel) for panel in panels]
+        known = [shape * heights[row] for row, shape in enumerate(shapes) if shape is not None]
+        natural.append(max(known) if known and len(known) == len(shapes) else 0.0)
+    if (columns == 1 and len(chart.panels) > 1) or not any(natural):
+        return [room / columns] * columns, heights, width
+    if all(natural):
+        growth = min(_LARGEST, room / sum(natural))
+        heights = [round(one * growth) for one in heights]
+        natural = [one * growth for one in natural]
+        return natural, heights, min(width, max(_LEAST_WIDTH, round(sum(natural)) + width - room))
+    fixed = [min(one, room / columns) for one in natural]
+    rest = (room - sum(fixed)) / fixed.count(0.0)
+    return [one or rest for one in fixed], heights, width
+
+
+def _aspect(panel: Panel) -> float | None:
+    """Return width by height of a panel with proportions of its own, else None."""
+    if panel.picture is not None:
+        return float(panel.picture.shape[1] / panel.picture.shape[0])
+    if not panel.equal or panel.x.bounds is None or panel.y.bounds is None:
+        return None
+    return float(np.ptp(panel.x.bounds) / np.ptp(panel.y.bounds))
+
+
+def _characters(text: str, width: int) -> int:
+    """Return the number of characters of a text in a line of ``width`` pixels."""
+    if not text.strip():
+        return width
+    length = TextPath((0, 0), text, size=_NOTE).get_extents().width * _DPI / 72.0
+    # Lines differ in their letters, so a twentieth of the width is a margin.
+    return max(12, int(0.95 * width * len(text) / max(length, 1.0)))
 
 
 def _draw(axes: Axes, panel: Panel, scale: Scale | None, width: int) -> None:

@@ -58,6 +58,12 @@ def parallel_coordinate(
     scale = Scale(quantity.label, *ends, RANKED)
     low, high = sorted(ends)
     last = (values[order] - low) / ((high - low) or 1.0)
+    beyond = int(((last < 0.0) | (last > 1.0)).sum())
+    if beyond:
+        notes.append(
+            f"The last axis leaves out the worst tenth of the values: {counted(beyond, 'trial')} "
+            "beyond it end at its border."
+        )
     absent = np.isnan(floats(heights).reshape(len(shown), len(names)))
     heights = np.where(absent, _ABSENT, floats(heights).reshape(absent.shape)).tolist()
     y = np.column_stack([floats(heights).reshape(len(shown), len(names)), np.clip(last, 0, 1)])

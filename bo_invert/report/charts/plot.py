@@ -79,6 +79,7 @@ class Plot:
             path: file that ends in ``.html`` (interactive, opens offline), ``.png``, ``.svg``
                 (both without a browser), ``.json`` (the data of ``chart``) or ``.csv`` (``data``).
             width: width of a PNG or SVG layout in pixels; below 700, panels stand in one column.
+                A chart of few triangles is narrower.
             scale: pixels of a PNG file per pixel of the layout.
 
         Raises:
