@@ -48,6 +48,7 @@ class Posterior:
         hit: Probability that each sample meets the target and the constraints, shape ``(n,)``.
         verified_share: Share of the samples near a design that the oracle confirmed.
         branches: Branch of each sample, numbered by falling mass, shape ``(n,)``.
+        branch_masses: Share of the mass of each branch, shape ``(b,)``.
         reachable_mass: Estimate of the share of the reference measure that meets the target.
         domain: Search domain.
         decode: Function from points to designs; None without the problem.
@@ -58,6 +59,7 @@ class Posterior:
     hit: Array
     verified_share: float
     branches: Indices
+    branch_masses: Array
     reachable_mass: float
     domain: Domain
     decode: Callable[[Array], Any] | None = None
@@ -104,7 +106,7 @@ class Posterior:
         return records_frame(self.records())
 
     def __repr__(self) -> str:
-        count = int(self.branches.max()) + 1 if len(self) else 0
+        count = int((self.branch_masses > 0.0).sum())
         kinds = "branches" if count != 1 else "branch"
         hits, near = f"{self.expected_hits:.0%}", f"{self.verified_share:.0%}"
         lines = [
@@ -190,13 +192,16 @@ def sample_posterior(
         rng,
         final_rounds=_FINAL_ROUNDS,
     )
-    found = found.select(rng.permutation(len(found.points))[: request.count])
-    verified = history.points[fit.hits]
-    near = coverage.Coverage(found.points, verified, _COVERING * domain.separation)
+    # Branches are those of all particles, because few samples leave gaps.
+    verified, distance = history.points[fit.hits], _COVERING * domain.separation
+    near = coverage.Coverage.of(model, found.points, verified, distance)
+    chosen = rng.permutation(len(found.points))[: request.count]
+    found = found.select(chosen)
     means, names = model.mean(found.points), fit.fitted.outputs.names
     return Posterior(
         found.points, {name: means[:, j] for j, name in enumerate(names)},
-        np.minimum(found.acceptance, 1.0), 1.0 - near.uncovered_share, near.branches,
+        np.minimum(found.acceptance, 1.0), 1.0 - near.uncovered_share, near.branches[chosen],
+        near.masses,
         float(np.exp(min(0.0, found.log_evidence))), domain, decode,
     )  # fmt: skip
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from bo_invert.models.inverse.branches import find_branches
+from bo_invert.models.inverse.posterior_model import TargetModel
 from bo_invert.types import Array, Indices, Mask
 
 _LEAST_BRANCH = 2
@@ -25,11 +26,29 @@ class Coverage:
         verified: Points of designs that the oracle confirmed, shape ``(v, d)``.
         distance: Root mean square difference of the coordinates within which a design covers
             others.
+        branches: Branch of each particle, shape ``(n,)``, numbered by falling mass.
+        verified_branches: Branch of each verified design, shape ``(v,)``.
     """
 
     points: Array
     verified: Array
     distance: float
+    branches: Indices
+    verified_branches: Indices
+
+    @staticmethod
+    def of(model: TargetModel, points: Array, verified: Array, distance: float) -> Coverage:
+        """Return the coverage with the branches of the model.
+
+        Outlying particles, single ones in their branch, count to that of the nearest other one.
+        """
+        labels = find_branches(model, np.concatenate([points, verified]))
+        own, checked = labels[: len(points)].copy(), labels[len(points) :]
+        outlying = np.bincount(own)[own] < _LEAST_BRANCH
+        if outlying.any() and not outlying.all():
+            _, nearest = cKDTree(points[~outlying]).query(points[outlying])
+            own[outlying] = own[~outlying][nearest]
+        return Coverage(points, verified, distance, own, checked)
 
     @property
     def radius(self) -> float:
@@ -47,25 +66,18 @@ class Coverage:
         return 1.0 - float(self.covered.mean())
 
     @cached_property
-    def branches(self) -> Indices:
-        """Branch of each particle ``(n,)``, numbered by falling mass.
-
-        Particles nearer than the radius are connected (single linkage).
-        """
-        tree = cKDTree(self.points)
-        graph = tree.sparse_distance_matrix(tree, self.radius, output_type="coo_matrix")
-        _, labels = connected_components(graph, directed=False)
-        order = np.argsort(-np.bincount(labels), kind="stable")
-        places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        return np.asarray(places[labels])
+    def masses(self) -> Array:
+        """Share of the mass in each branch, shape ``(b,)``."""
+        counts = np.bincount(self.branches, minlength=1 + max(self.verified_branches, default=0))
+        return np.asarray(counts / len(self.points))
 
     @property
     def undiscovered_branches(self) -> int:
-        """Number of branches without a verified design."""
-        sizes = np.bincount(self.branches)
-        found = np.bincount(self.branches, self.covered.astype(float))
-        return int(((sizes >= _LEAST_BRANCH) & (found == 0.0)).sum())
+        """Number of branches with mass that have no verified design."""
+        found = np.zeros(len(self.masses), dtype=bool)
+        found[self.branches[self.covered]] = True
+        found[self.verified_branches] = True
+        return int(((self.masses > 0.0) & ~found).sum())
 
     def gain(self, candidates: Array, pending: Array) -> Array:
         """Return the share ``(c,)`` of the mass that each candidate ``(c, d)`` alone would cover.

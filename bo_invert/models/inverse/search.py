@@ -46,7 +46,7 @@ class TargetSearch:
         """
         model = fit.model
         found = sample_particles(model.log_acceptance, model.domain, particles, rng)
-        return TargetSearch(fit, Coverage(found.points, verified, distance))
+        return TargetSearch(fit, Coverage.of(model, found.points, verified, distance))
 
     def complete(self, undiscovered: float) -> bool:
         """Return True if less than this share is uncovered and no branch is undiscovered."""

@@ -81,6 +81,28 @@ class TargetRegion:
         inside = (own >= self.lower) & (own <= self.upper)
         return (inside ^ self.avoided).all(-1)
 
+    def excess(self, mean: Tensor, std: Tensor) -> Tensor:
+        """Return how far outputs are outside the region, shape ``(..., e)``; 0 inside.
+
+        The unit of an entry is its scale: the half width of its interval plus a standard deviation.
+        Values above an interval are positive, those below it negative. In an interval to avoid,
+        it is the distance from the nearer end.
+
+        Args:
+            mean: Modelled outputs, shape ``(..., c)``; gradients pass through.
+            std: Their standard deviations, shape ``(..., c)``.
+        """
+        own, half = mean[..., self.columns], 0.5 * (self.upper - self.lower)
+        half = torch.where(torch.isfinite(half), half, 0.0)
+        scale = (half + std[..., self.columns]).clamp(min=_SMALLEST)
+        above, below = (own - self.upper).clamp(min=0.0), (self.lower - own).clamp(min=0.0)
+        inside = (own > self.lower) & (own < self.upper)
+        nearer = torch.where(
+            own - self.lower < self.upper - own, own - self.lower, own - self.upper
+        )
+        avoided = torch.where(inside, nearer, torch.zeros_like(own))
+        return torch.where(self.avoided, avoided, above - below) / scale
+
     def log_acceptance(self, mean: Tensor, std: Tensor, widen: Tensor | None = None) -> Tensor:
         """Return log probabilities ``(...)`` that normal outputs lie in the region.
 
