@@ -45,7 +45,7 @@ from bo_invert.storage.log_summary import StudyEntry
 from bo_invert.study.design_pictures import design_pictures
 from bo_invert.study.plots import StudyPlots
 from bo_invert.study.recommendation import known_noisy
-from bo_invert.study.solutions import distinct_trials, leading_trial
+from bo_invert.study.solution_choice import choose_trials, distinct_trials
 from bo_invert.types import State
 
 _COLUMNS, _ROUNDED = 200, 9
@@ -275,15 +275,16 @@ def solutions(
 ) -> Response:
     """List the best trials with different designs, best first, as `Study.solutions` without judge.
 
-    Closer points fill the list if there are too few. Large trials shorten it.
+    Solutions of a target are one of each branch first. Closer points fill the list if there are too
+    few. Large trials shorten it.
     """
-    problem = None if study.no_problem else study.problem
     history = History(study.journal.trials)
-    noisy = known_noisy(study.journal.header["strategy"], history)
-    first = leading_trial(problem.statement, history) if problem and noisy else None
-    domain = GaussianDomain if study.domain is None else BoxDomain
-    separation = domain.separation if apart is None else apart
-    found = distinct_trials(history, count, separation, first)
+    if study.no_problem:
+        domain = GaussianDomain if study.domain is None else BoxDomain
+        found = distinct_trials(history, count, domain.separation if apart is None else apart)
+    else:
+        noisy = known_noisy(study.journal.header["strategy"], history)
+        found = choose_trials(study.problem.statement, history, count, noisy, apart).trials
     page = Page()
     for trial in found:
         if not page.full:

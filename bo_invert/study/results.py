@@ -13,7 +13,7 @@ import numpy as np
 from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.search_domain import Domain
-from bo_invert.errors import InvalidInputError
+from bo_invert.errors import InvalidInputError, require
 from bo_invert.history import History, Ledger, best_so_far, without_lost_attempts
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -51,7 +51,7 @@ from bo_invert.study.solutions import Solutions, solutions
 from bo_invert.study.table_designs import designs_of_file
 from bo_invert.types import Array, Trial
 from bo_invert.user_code import own_settings
-from bo_invert.user_data import whole_number
+from bo_invert.user_data import real, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,20 +152,29 @@ class StudyResults:
         return predictions(statement, self.predictor(statement, history), at, noise)
 
     @own_settings()
-    def solutions(self, count: int = 1) -> Solutions:
+    def solutions(self, count: int = 1, *, distance: float | None = None) -> Solutions:
         """Return the best ``count`` different designs with verdicts of the judge and plausibility.
 
-        For a ``Pareto`` objective, they are spread over the front.
+        For a ``Target``, they are one of each branch of the solutions, and then those that cover
+        most of the others. For a ``Pareto`` objective, they are spread over the front.
 
         The judge of the problem is called once for each. The result counts these calls; no
         ledger does, because no strategy sees the answers. For a noisy oracle, the recommended
         trial comes first.
 
+        Args:
+            count: Largest number of designs.
+            distance: Root mean square difference of the coordinates from which two designs of a
+                branch are different; default: 0.02 in a box, 0.2 in a latent.
+
         Raises:
-            InvalidInputError: The study was opened without its problem, or ``count`` is below 1.
+            InvalidInputError: The study was opened without its problem, or an argument is invalid.
         """
         count = whole_number("solutions", "count", count)
-        found = solutions(self._require_problem(), self.history, count, self.noisy)
+        if distance is not None:
+            distance = real("solutions", "distance", distance)
+            require(distance >= 0.0, f"solutions: distance must be >= 0, got {distance!r}")
+        found = solutions(self._require_problem(), self.history, count, self.noisy, distance)
         return found.with_tolerances(getattr(self, "tolerances", None))
 
     @own_settings()

@@ -11,7 +11,6 @@ import numpy as np
 from bo_invert.errors import InvalidInputError, printable, require
 from bo_invert.history import History
 from bo_invert.objectives.pareto import Pareto
-from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import image_tag
@@ -22,7 +21,7 @@ from bo_invert.report.table import Table, counted
 from bo_invert.report.templating import render
 from bo_invert.study.design_pictures import design_picture
 from bo_invert.study.front import pareto_front
-from bo_invert.study.recommendation import recommend
+from bo_invert.study.solution_choice import ChosenTrials, choose_trials
 from bo_invert.study.tolerances import Tolerances
 from bo_invert.types import Array, Design, Outcome, Trial
 from bo_invert.user_data import real_array
@@ -38,6 +37,8 @@ class Solution:
         plausibility: Plausibility of the design in [0, 1]; None without a measure.
         picture: Picture of the design, bytes ``(height, width[, 3])``; None if it has none.
         broken: Outcome constraints that the outputs of the judge violate, each with its violation.
+        branch: Branch of the solutions of the target, numbered by falling mass; None if the trial
+            misses the target, or for other objectives.
         study_tolerances: ``Study.tolerances`` of its study; None without one.
     """
 
@@ -46,6 +47,7 @@ class Solution:
     plausibility: float | None
     picture: Picture | None
     broken: tuple[str, ...] = ()
+    branch: int | None = None
     study_tolerances: Callable[..., Tolerances] | None = None
 
     def tolerances(self, probability: float = 0.95, calls: int = 20) -> Tolerances:
@@ -110,6 +112,7 @@ class Solutions(Sequence[Solution]):
         criteria: Objective of several criteria; None otherwise. The designs are then trials of the
             Pareto front, sorted by the first criterion.
         values: Values of the criteria of each design, shape ``(n, k)``.
+        chosen: Choice of the trials, with the branches expected beyond them; None for ``Pareto``.
     """
 
     found: tuple[Solution, ...]
@@ -118,6 +121,7 @@ class Solutions(Sequence[Solution]):
     judge_calls: int
     criteria: Pareto | None = None
     values: Array | None = None
+    chosen: ChosenTrials | None = None
 
     def __len__(self) -> int:
         return len(self.found)
@@ -140,19 +144,19 @@ class Solutions(Sequence[Solution]):
     def table(self) -> Table:
         """Return a table with one row per design."""
         claimed = [f"{name} claimed" for name in self._labels]
-        columns = ("trial", *claimed, "judge says", "plausibility", "outputs", "design")
+        columns = ("trial", *claimed, "branch", "judge says", "plausibility", "outputs", "design")
         rows = tuple(
             (
-                one.trial.number, *self.claims(i), self._judged(one), one.plausibility,
+                one.trial.number, *self.claims(i), one.branch, self._judged(one), one.plausibility,
                 vector_text(one.y),
                 design_text(one.trial) or None,
             )
             for i, one in enumerate(self)
         )  # fmt: skip
-        optional = [len(columns) - 4, len(columns) - 3, len(columns) - 1]
+        optional = [len(columns) - place for place in (5, 4, 3, 1)]
         empty = {j for j in optional if all(row[j] is None for row in rows)}
         used = [j for j in range(len(columns)) if j not in empty]
-        notes = []
+        notes = self._branch_notes()
         if self.judge_calls:
             calls = counted(self.judge_calls, "time")
             notes.append(f"The judge was called {calls}; the ledger excludes this.")
@@ -171,6 +175,21 @@ class Solutions(Sequence[Solution]):
             tuple(tuple(row[j] for j in used) for row in rows),
             notes=tuple(notes),
         )
+
+    def _branch_notes(self) -> list[str]:
+        """Return what is known about solutions that are not in the table."""
+        chosen = self.chosen
+        if chosen is None or not any(branch is not None for branch in chosen.branches):
+            return []
+        near = f"{1.0 - chosen.uncovered_share:.0%}"
+        notes = [f"{near} of the solutions that the model expects are near a verified design."]
+        if chosen.undiscovered:
+            kinds = "branches have" if chosen.undiscovered > 1 else "branch has"
+            notes.append(
+                f"{chosen.undiscovered} expected {kinds} no verified design. "
+                "study.run(..., find='all') continues the search."
+            )
+        return notes
 
     def _judged(self, one: Solution) -> float | str | None:
         if one.opinion is None:
@@ -238,7 +257,13 @@ class Solutions(Sequence[Solution]):
         return self.table().html() + (render("tiles.html", tiles=tiles) if tiles else "")
 
 
-def solutions(problem: Problem, history: History, count: int, noisy: bool = False) -> Solutions:
+def solutions(
+    problem: Problem,
+    history: History,
+    count: int,
+    noisy: bool = False,
+    distance: float | None = None,
+) -> Solutions:
     """Return the best designs, or designs spread over a front, with a second opinion on each.
 
     Args:
@@ -246,16 +271,18 @@ def solutions(problem: Problem, history: History, count: int, noisy: bool = Fals
         history: Its trials, with decoders.
         count: Largest number of solutions.
         noisy: True if the oracle is noisy.
+        distance: Root mean square difference of the coordinates from which points are different;
+            default: that of the domain.
     """
-    objective, values = problem.objective, None
+    objective, values, chosen = problem.objective, None, ChosenTrials([])
     if isinstance(objective, Pareto):
         front = pareto_front(objective, history, problem.statement if noisy else None)
         trials = front.spread(count)
         numbers = [trial.number for trial in trials]
         values = front.values[[trial.number in numbers for trial in front]]
     else:
-        first = leading_trial(problem.statement, history) if noisy else None
-        trials = distinct_trials(history, count, problem.space.domain.separation, first)
+        chosen = choose_trials(problem.statement, history, count, noisy, distance)
+        trials = chosen.trials
     goal = Goal(problem.objective.to_json(), problem.outputs)
     if not trials:
         return Solutions((), goal, problem.outputs, 0)
@@ -278,42 +305,12 @@ def solutions(problem: Problem, history: History, count: int, noisy: bool = Fals
             float(share) if np.isfinite(share) else None,
             design_picture(problem, design),
             () if opinion is None or opinion.y is None else problem.broken(opinion.y),
+            branch,
         )
-        for trial, design, opinion, share in zip(trials, designs, opinions, plausible, strict=True)
-    )
+        for trial, design, opinion, share, branch in zip(
+            trials, designs, opinions, plausible, chosen.branches or [None] * len(trials),
+            strict=True,
+        )
+    )  # fmt: skip
     criteria = objective if isinstance(objective, Pareto) else None
-    return Solutions(found, goal, problem.outputs, calls, criteria, values)
-
-
-def leading_trial(statement: ProblemStatement, history: History) -> Trial | None:
-    """Return the trial that leads the solutions of a noisy problem; None without a feasible one."""
-    return None if history.best is None else recommend(statement, history, noisy=True).trial
-
-
-def distinct_trials(
-    history: History, count: int, separation: float, first: Trial | None = None
-) -> list[Trial]:
-    """Return the best trials with different designs, best first.
-
-    The trials are feasible, unless no trial is; then the one of lowest violation is returned. The
-    distance of each from the better ones is at least ``separation * sqrt(d)`` (2-norm of points in
-    ``d`` dimensions). Closer trials fill up the list if there are too few others.
-
-    Args:
-        history: Trials of the study.
-        count: Largest number of trials.
-        separation: Smallest root-mean-square difference of the coordinates of two points.
-        first: Trial to begin with. Default: the best one.
-    """
-    ranking = [trial for trial in history.ranking if first is None or trial.number != first.number]
-    ranking = ranking if first is None else [first, *ranking]
-    usable = [trial for trial in ranking if trial.feasible] or ranking[:1]
-    chosen: list[Trial] = []
-    for smallest in (separation, 0.0):
-        for trial in usable:
-            radius = max(1e-9, smallest * float(np.sqrt(len(trial.point))))
-            if len(chosen) < count and all(
-                np.linalg.norm(trial.point - other.point) >= radius for other in chosen
-            ):
-                chosen.append(trial)
-    return sorted(chosen, key=usable.index)
+    return Solutions(found, goal, problem.outputs, calls, criteria, values, chosen)

@@ -90,6 +90,33 @@ class Coverage:
         found = cKDTree(left).query_ball_point(candidates, self.radius, return_length=True)
         return np.asarray(found) / len(self.points)
 
+    def spread(self, first: int, apart: float) -> list[int]:
+        """Return positions of verified designs: one of each branch first, then by covered mass.
+
+        Args:
+            first: Position of the design to begin with.
+            apart: Least root mean square difference of the coordinates of further designs of a
+                branch.
+        """
+        near = np.zeros((len(self.verified), len(self.points)), dtype=bool)
+        found = cKDTree(self.points).query_ball_point(self.verified, self.radius)
+        for row, places in zip(near, found, strict=True):
+            row[places] = True
+        chosen, covered = [first], near[first].copy()
+        for branch in np.argsort(-self.masses, kind="stable"):
+            rows = np.flatnonzero(self.verified_branches == branch)
+            if len(rows) and branch != self.verified_branches[first]:
+                chosen.append(int(rows[near[rows].sum(1).argmax()]))
+                covered |= near[chosen[-1]]
+        scale = math.sqrt(self.points.shape[1])
+        while True:
+            gaps = np.linalg.norm(self.verified[:, None] - self.verified[chosen], axis=2).min(1)
+            gains = np.where(gaps >= apart * scale, (near & ~covered).sum(1), 0)
+            if not gains.any():
+                return chosen
+            chosen.append(int(gains.argmax()))
+            covered |= near[chosen[-1]]
+
 
 def within(points: Array, others: Array, radius: float) -> Mask:
     """Return a mask ``(n,)`` of points ``(n, d)`` within a radius of any of others ``(m, d)``."""
