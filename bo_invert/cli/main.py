@@ -36,6 +36,8 @@ COMMANDS = {
     "trials": ("show:trials", "List the trials of a study."),
     "best": ("best:best", "Show the best trial of a study."),
     "front": ("front:front", "Show the Pareto front of a study with several criteria."),
+    "solutions": ("inverse:solutions", "List different solutions, one of each branch first."),
+    "posterior": ("inverse:posterior", "Sample the designs that meet the target, without a call."),
     "plot": ("plot:plot", "Draw a plot of a study to an HTML, PNG or SVG file."),
     "predict": ("predict:predict", "Predict outputs at the designs of a CSV file, without a call."),
     "outlook": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -100,6 +100,13 @@ Stop = Annotated[
         metavar="RULE",
         help="End earlier: gain:1%, regret:1%, patience:30, seconds:3600 or cost:100, joined by "
         "| or &.",
+    ),
+]
+Find = Annotated[
+    Literal["best", "all"] | None,
+    typer.Option(
+        help="best: one solution. all: all solutions of a target. Default: all for the strategy "
+        "inverse, otherwise best."
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]

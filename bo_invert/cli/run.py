@@ -15,6 +15,7 @@ from bo_invert.cli.front import front_record
 from bo_invert.cli.options import (
     Batch,
     Calls,
+    Find,
     Fix,
     Folder,
     Noisy,
@@ -81,6 +82,7 @@ def run(
         str | None, typer.Option(help="Study name; default: from problem, strategy and seed.")
     ] = None,
     stop: Stop = None,
+    find: Find = None,
     fix: Fix = None,
     out: Folder = None,
     settings: Settings = None,
@@ -107,7 +109,7 @@ def run(
     try:
         study.run(
             budget, batch=batch, executor=executor, progress=not quiet, timeout=timeout, stop=stop,
-            fixed=parse_settings(fix, "--fix"),
+            find=find, fixed=parse_settings(fix, "--fix"),
         )  # fmt: skip
     except KeyboardInterrupt:
         _explain_interruption(study, storage)

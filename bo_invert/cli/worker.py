@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from bo_invert.cli.options import (
+    Find,
     Noisy,
     Options,
     Quiet,
@@ -81,6 +82,7 @@ def worker(
             "--stop", metavar="RULE", help="End earlier, see `run`: regret:1%, patience:30, ..."
         ),
     ] = None,
+    find: Find = None,
     token: Token = None,
     settings: Settings = None,
     quiet: Quiet = False,
@@ -117,9 +119,9 @@ def worker(
             while not stop.is_set() and not reason:
                 study.run(
                     budget or ENDLESS, batch=jobs, executor=chosen, retries=retries,
-                    stop=_Signal(ends), timeout=timeout,
+                    find=find, stop=_Signal(ends), timeout=timeout,
                 )  # fmt: skip
-                reason = _reason(study, budget)
+                reason = _reason(study, budget, study.finds_all(find))
                 if stopping is not None and stopping.why:
                     study.journal.end(stopping.why)
                     reason = stopping.why
@@ -143,11 +145,13 @@ def _tell(message: str) -> None:
     say(f"bo-invert: {message}")
 
 
-def _reason(study: Study, budget: int | None) -> str:
+def _reason(study: Study, budget: int | None, find_all: bool) -> str:
     """Return the reason why no trial of the study is left; empty if there may be more."""
     best = study.best
     assert study.problem is not None
-    if best is not None and study.problem.objective.satisfied(best.y):
+    if find_all and study.ended:
+        return study.ended
+    if not find_all and best is not None and study.problem.objective.satisfied(best.y):
         return "target reached"
     if is_hopeless(study.journal):
         return HOPELESS

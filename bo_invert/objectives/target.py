@@ -187,11 +187,16 @@ class Target(Objective):
                 return False
         return True
 
-    def within(self, y: Tensor) -> Tensor:
-        """Return the mask ``(...)`` of outputs ``(..., m)`` within the tolerance of all entries."""
+    def within(self, y: Tensor, times: float = 1.0) -> Tensor:
+        """Return the mask ``(...)`` of outputs ``(..., m)`` within the tolerance of all entries.
+
+        Args:
+            y: Raw outputs.
+            times: Factor of the tolerances.
+        """
         host = isinstance(y, np.ndarray)
         picked = y[..., list(self.indices)] if host else output_columns(y, self.indices)
-        return (abs(self._distances(picked)) <= self._tolerances.of(picked)[0]).all(-1)
+        return (abs(self._distances(picked)) <= times * self._tolerances.of(picked)[0]).all(-1)
 
     def to_json(self) -> JSON:
         entries = self.entries

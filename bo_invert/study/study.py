@@ -219,7 +219,7 @@ class Study(CopiedByReopening, StudyAsks):
             KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM or SIGHUP. All answers are recorded.
         """
         rule = None if stop is None else Stopping(stop, self)
-        find_all = self._finds_all(find)
+        find_all = self.finds_all(find)
         if stop_when_hit is None:
             stop_when_hit = not find_all
         options = RunOptions(
@@ -248,7 +248,7 @@ class Study(CopiedByReopening, StudyAsks):
             self.journal.end(why)
         return self
 
-    def _finds_all(self, find: object) -> bool:
+    def finds_all(self, find: object) -> bool:
         """Return True if a run searches all solutions of a target.
 
         Raises:

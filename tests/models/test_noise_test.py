@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from bo_invert.models.noise_test import neighbour_slope, noise_suspected
+import bo_invert as bi
+from bo_invert.history import History
+from bo_invert.models.noise_test import log_suggests_noise, neighbour_slope, noise_suspected
 from bo_invert.types import Array
 
 
@@ -44,3 +48,19 @@ def test_sparse_points_and_equal_values_are_no_evidence() -> None:
     assert neighbour_slope(sparse, noise) == (np.inf, np.inf)
     assert not noise_suspected(sparse, noise)
     assert not noise_suspected(x[:3], noise[:3])
+
+
+def test_points_of_a_level_set_are_no_evidence_of_noise() -> None:
+    target = bi.Target(0.2, tolerance=0.002)
+    rng = np.random.default_rng(0)
+    angles, radii = rng.uniform(0.0, 6.28, 150), (0.2 + 0.002 * rng.uniform(-1, 1, 150)) ** 0.5
+    at = radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for noise, suspected in ((0.0, False), (0.02, True)):
+        problem = bi.Problem(bi.Box([-1.0] * 2, [1.0] * 2), lambda x: 0.0, target)
+        study = bi.Study.create("s", problem)
+        values = (at**2).sum(1) + noise * rng.standard_normal(150)
+        study.add(list(at), values)
+        history = History(study.journal.trials)
+        assert log_suggests_noise(study.statement, history) is suspected
+        free = replace(study.statement, objective=bi.Minimize())
+        assert log_suggests_noise(free, history) is True
