@@ -15,8 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = rules.python_files(ROOT, "bo_invert")
 PYTHON = [*PACKAGE, *rules.python_files(ROOT, "tests", "experiments", "notebooks")]
-CEILINGS = {"D401": 0, "PLC0415": 129, "BLE001": 28, "PLR0913": 74, "ANN401": 43}
-"""Allowed violations of each ruff rule in ``bo_invert``."""
+CEILINGS = {"D401": 0, "PLC0415": 129, "BLE001": 28, "PLR0913": 55, "ANN401": 43}
+"""Allowed violations of each ruff rule in ``bo_invert``. A command has one argument per option, so
+PLR0913 does not count commands."""
 
 
 def violations() -> dict[str, list[rules.Finding]]:
@@ -47,7 +48,7 @@ def test_ruff_counts_stay_below_their_ceilings() -> None:
         pytest.skip("ruff is not installed")
     command = [ruff, "check", "--isolated", "--exit-zero", "--output-format", "json", "--no-cache"]
     command += ["--select", ",".join(CEILINGS), "--target-version", "py311"]
-    command.append(str(ROOT / "bo_invert"))
+    command += ["--per-file-ignores", "**/cli/*.py:PLR0913", str(ROOT / "bo_invert")]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     counts = Counter(one["code"] for one in json.loads(ran.stdout))
     assert {code: counts[code] for code in CEILINGS if counts[code] > CEILINGS[code]} == {}

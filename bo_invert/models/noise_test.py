@@ -20,8 +20,8 @@ _CLOSE = 0.05
 """Largest distance of a pair: root mean square over coordinates, in units of the unit cube.
 Engineering choice: finer structure of an exact oracle would look like noise."""
 _NEAR_TARGET = 3.0
-"""Largest distance of outputs from a target that a search selects, in tolerances. Engineering
-choice: the step before the last one of a search is often as far away."""
+"""Largest distance of outputs from a target that a search selects, in tolerances.
+Engineering choice: the step before the last one of a search is often as far away."""
 _MIN_PAIRS = 15
 """Least number of pairs. Engineering choice: fewer do not determine a slope."""
 _SPREAD = math.pi / math.sqrt(8.0)

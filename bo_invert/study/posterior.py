@@ -22,8 +22,6 @@ from bo_invert.user_data import real, real_vector
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bo_invert.models.inverse.fit import TargetOptions
-
 MIN_OBSERVATIONS = 2
 """Least number of observations: a single one has no spread."""
 _COVERING = 2.5
@@ -136,20 +134,18 @@ class PosteriorRequest:
     noise: object
     seed: int
 
-    def options(self, target: Target, noisy: bool) -> TargetOptions:
-        """Return the checked options of the model.
+    def checked(self, target: Target) -> tuple[float | None, tuple[float, ...]]:
+        """Return tolerance and noise of the model.
 
         Raises:
             InvalidInputError: An argument is invalid.
         """
-        from bo_invert.models.inverse.fit import TargetOptions
-
         tolerance = self.tolerance
         if tolerance is not None:
             tolerance = real("posterior", "tolerance", tolerance)
             if not tolerance > 0.0:
                 raise InvalidInputError(f"posterior: tolerance must be > 0, got {tolerance!r}")
-        return TargetOptions(tolerance, _noise(target, self.noise), noisy)
+        return tolerance, _noise(target, self.noise)
 
 
 @one_thread()
@@ -179,9 +175,10 @@ def sample_posterior(
             f"posterior: the study must have at least {MIN_OBSERVATIONS} observations, got "
             f"{len(history.completed)}. Run it, or add observations"
         )
-    options = request.options(target, noisy)
+    chosen = request.checked(target)
     from bo_invert.models.inverse import coverage, fit as fits, smc
 
+    options = fits.TargetOptions(*chosen, noisy)
     fit = fits.fit_target_model(statement, history, options)
     model, domain = fit.model, statement.domain
     rng = np.random.default_rng(request.seed)
@@ -195,12 +192,12 @@ def sample_posterior(
     # Branches are those of all particles, because few samples leave gaps.
     verified, distance = history.points[fit.hits], _COVERING * domain.separation
     near = coverage.Coverage.of(model, found.points, verified, distance)
-    chosen = rng.permutation(len(found.points))[: request.count]
-    found = found.select(chosen)
+    rows = rng.permutation(len(found.points))[: request.count]
+    found = found.select(rows)
     means, names = model.mean(found.points), fit.fitted.outputs.names
     return Posterior(
         found.points, {name: means[:, j] for j, name in enumerate(names)},
-        np.minimum(found.acceptance, 1.0), 1.0 - near.uncovered_share, near.branches[chosen],
+        np.minimum(found.acceptance, 1.0), 1.0 - near.uncovered_share, near.branches[rows],
         near.masses,
         float(np.exp(min(0.0, found.log_evidence))), domain, decode,
     )  # fmt: skip

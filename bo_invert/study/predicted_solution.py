@@ -75,7 +75,9 @@ def predict_solution(
         values = {name: float(best.y[statement.outputs.index(name)]) for name in names}
         same = {name: (value, value, value) for name, value in values.items()}
         return PredictedSolution(best.point, None, same, 1.0, best.number)
-    fit = fits.fit_target_model(statement, history, request.options(target, noisy))
+    fit = fits.fit_target_model(
+        statement, history, fits.TargetOptions(*request.checked(target), noisy)
+    )
     duplicates = duplicate_filter(statement, history, fit.subset)
     none = np.empty((0, statement.domain.dim))
     search = likely.likely_points(fit, none, History(history.completed), duplicates)

@@ -79,8 +79,7 @@ def _by_branch(
     statement: ProblemStatement, history: History, noisy: bool, distance: float, best: Trial
 ) -> ChosenTrials:
     """Return the trials that meet the target: the best, one per branch, then by covered mass."""
-    from bo_invert.models.inverse import fit as fits, smc
-    from bo_invert.models.inverse.coverage import Coverage
+    from bo_invert.models.inverse import coverage, fit as fits, smc
 
     fit = fits.fit_target_model(statement, history, fits.TargetOptions(noisy=noisy))
     hits = [
@@ -95,13 +94,13 @@ def _by_branch(
     found = smc.sample_particles(model.log_acceptance, domain, _PARTICLES, rng)
     points = np.array([trial.point for trial in hits])
     covering = max(distance, _COVERING * domain.separation)
-    coverage = Coverage.of(model, found.points, points, covering)
+    near = coverage.Coverage.of(model, found.points, points, covering)
     places = {trial.number: place for place, trial in enumerate(hits)}
-    order = coverage.spread(places.get(best.number, 0), distance)
-    labels = coverage.verified_branches
+    order = near.spread(places.get(best.number, 0), distance)
+    labels = near.verified_branches
     return ChosenTrials(
         [hits[row] for row in order], tuple(int(labels[row]) for row in order),
-        coverage.undiscovered_branches, coverage.uncovered_share,
+        near.undiscovered_branches, near.uncovered_share,
     )  # fmt: skip
 
 

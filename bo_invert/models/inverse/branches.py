@@ -16,7 +16,8 @@ from bo_invert.types import Array, Indices, Mask
 _NEIGHBOURS = 8
 """Number of nearest particles that each one may be connected to. Engineering choice."""
 _PLACES = (0.5, 0.25, 0.75)
-"""Places along a segment where outputs are predicted, as shares of its length."""
+"""Places along a segment where outputs are predicted, as shares of its length, dimensionless.
+Engineering choice: the middle is the most likely place outside the target."""
 _BEND = 0.5
 """Largest step back to the target, as a share of the distance to the nearer end of the segment.
 Engineering choice: a circular arc passes if the segment is shorter than 1.3 radii, and the middle
@@ -48,11 +49,11 @@ def find_branches(model: TargetModel, points: Array) -> Indices:
     # The shortest edges decide most. The others are tested if they join two parts.
     tree = minimum_spanning_tree(graph).tocoo()
     shortest = np.stack([tree.row, tree.col], axis=1)
-    kept = shortest[_connected(model, inputs, shortest)]
-    labels = _components(n, kept)
+    good = shortest[_connected(model, inputs, shortest)]
+    labels = _components(n, good)
     between = edges[labels[edges[:, 0]] != labels[edges[:, 1]]]
-    kept = np.concatenate([kept, between[_connected(model, inputs, between)]])
-    labels = _components(n, kept)
+    good = np.concatenate([good, between[_connected(model, inputs, between)]])
+    labels = _components(n, good)
     order = np.argsort(-np.bincount(labels), kind="stable")
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
