@@ -32,6 +32,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "least_squares": "bo_invert.strategies.least_squares:LeastSquares",
         "inverse": "bo_invert.strategies.inverse:Inverse",
         "retarget": "bo_invert.strategies.retarget:Retarget",
+        "robust": "bo_invert.strategies.robust:Robust",
         "gradient": "bo_invert.strategies.gradient:Gradient",
         "gradient_gp": "bo_invert.strategies.gradient_gp:GradientGP",
         "amortized": "bo_invert.strategies.amortized:Amortized",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bo_invert.domains.input_noise import InputNoise
 from bo_invert.domains.search_domain import Domain
 from bo_invert.objectives.base import Objective
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
@@ -26,6 +27,7 @@ class ProblemStatement:
             designs, without oracle calls; None if the space has no features. Not in ``to_json``.
         identify: pure function from points ``(n, d)`` to n names of designs, equal for equal
             designs; None if the space cannot compare designs. Not in ``to_json``.
+        input_noise: deviations of manufactured designs; None or empty without any.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ProblemStatement:
     differentiable: bool = False
     features: Callable[[Array], Array] | None = None
     identify: Callable[[Array], list[str]] | None = None
+    input_noise: InputNoise | None = None
 
     def to_json(self) -> JSON:
         return {
@@ -43,4 +46,5 @@ class ProblemStatement:
             "outputs": list(self.outputs),
             "objective": self.objective.to_json(),
             "constraints": [constraint.to_json() for constraint in self.constraints],
+            **({"input_noise": self.input_noise.to_json()} if self.input_noise else {}),
         }

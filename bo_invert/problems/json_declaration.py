@@ -129,6 +129,7 @@ def declaration_of(problem: Problem, limit: int = 100_000) -> JSON:
         "differentiable": problem.differentiable,
         "realism": problem.realism or 1.0,
         **({"units": problem.units} if problem.units else {}),
+        **({"input_noise": problem.input_noise.to_json()} if problem.input_noise else {}),
     }
 
 
@@ -151,7 +152,7 @@ def problem_from_declaration(data: JSON, name: str) -> Problem:
 
     Args:
         data: result of ``declaration_of``. Optional keys: ``identity``, ``constraints``,
-            ``differentiable``, ``realism`` and ``units``.
+            ``differentiable``, ``realism``, ``units`` and ``input_noise``.
         name: name of the problem.
 
     Raises:
@@ -171,6 +172,7 @@ def problem_from_declaration(data: JSON, name: str) -> Problem:
         differentiable=bool(data.get("differentiable", False)),
         realism=float(data.get("realism") or space.realism),
         units=data.get("units"),
+        input_noise=data.get("input_noise"),
     )
 
 

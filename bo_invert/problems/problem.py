@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bo_invert.domains.input_noise import InputNoise
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import (
     EvaluationError,
@@ -64,6 +65,11 @@ class Problem:
             so that methods with different spaces can be compared.
         units: units of parameters and outputs by name, for axes of plots, such as
             ``{"temperature": "°C"}``.
+        input_noise: deviations of manufactured designs from the proposed ones: standard deviations
+            of real parameters in their units, ``{"width": 0.1}``, or ``("uniform", half-width)``;
+            one number for all of them, or for the coordinates of a latent. ``auto`` then searches
+            the design of the highest yield: the probability that a manufactured one meets the
+            target and the constraints; or of the lowest expected loss.
 
     Raises:
         InvalidInputError: the arguments do not match; the message names them.
@@ -88,6 +94,7 @@ class Problem:
         reuse: bool | None = None,
         plausibility: Callable[[Sequence[Design]], Array] | None = None,
         units: Mapping[str, str] | None = None,
+        input_noise: object = None,
     ) -> None:
         if not isinstance(space, Space):
             raise InvalidInputError(
@@ -115,6 +122,7 @@ class Problem:
         self.objective = objective.bind(self.outputs)
         self.constraints = tuple(constraint.bind(self.outputs) for constraint in parsed)
         self.name = name or type(space).__name__.lower()
+        self.input_noise = InputNoise.read(input_noise, space.domain)
         self.judge = None if judge is None else as_oracle(judge)
         self.draw = user_function(draw)
         self.plausibility = user_function(plausibility)
@@ -178,7 +186,7 @@ class Problem:
         return ProblemStatement(
             self.name, self.domain, self.outputs, self.objective, self.constraints,
             self.differentiable, user_function(self.space.features),
-            user_function(self.space.identify),
+            user_function(self.space.identify), self.input_noise,
         )  # fmt: skip
 
     @own_settings()
@@ -341,6 +349,8 @@ class Problem:
             "objective": self.objective.to_json(),
             "constraints": [constraint.to_json() for constraint in self.constraints],
         }
+        if self.input_noise:
+            described["input_noise"] = self.input_noise.to_json()
         if self.measured and self.realism != self.space.realism:
             described["realism"] = self.realism or 1.0
         return json.loads(json.dumps(described, allow_nan=False))

@@ -249,6 +249,11 @@ class ConstraintDeclaration(RequestBody):
     bound: FiniteFloat
 
 
+Size = Annotated[FiniteFloat, Field(ge=0)]
+Deviation = Size | tuple[Literal["normal", "uniform"], Size]
+"""Standard deviation of a normal deviation, or kind and size."""
+
+
 class ProblemDeclaration(RequestBody):
     """Problem: space, outputs, objective and outcome constraints."""
 
@@ -281,6 +286,12 @@ class ProblemDeclaration(RequestBody):
     units: Annotated[
         Annotated[dict[Name, Text], Field(max_length=2000, json_schema_extra=CLOSED)] | None,
         Field(description="Units of parameters and outputs by name, for axes of plots."),
+    ] = None
+    input_noise: Annotated[
+        Deviation
+        | Annotated[dict[Name, Deviation], Field(max_length=2000, json_schema_extra=CLOSED)]
+        | None,
+        Field(description="Deviations of manufactured designs, by parameter or for all."),
     ] = None
     identity: Annotated[
         dict[str, AnyJSON] | None, Field(description="Space as the log stores it.")

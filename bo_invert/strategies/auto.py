@@ -65,6 +65,7 @@ class Auto(Strategy):
     The first row that applies decides:
 
     ====================================================  =======================
+    noise of the inputs                                   ``robust``
     a ``Pareto`` objective                                ``gp``
     a target, an exact oracle, earlier observations that  ``retarget``
     predict the queries towards it
@@ -172,6 +173,10 @@ def _selections(
         "repeated evaluations differ" if options.noisy is None else "the oracle is declared noisy"
     )
     remark = f", with noise, because {source}" if noisy else ""
+    if statement.input_noise and not isinstance(statement.objective, Pareto):
+        why = f"robust: yield under noise of the inputs{remark}"
+        yield {"name": "robust", "options": settings}, why
+        return
     if isinstance(statement.objective, Pareto):
         yield {"name": "gp", "options": settings}, f"gp: hypervolume of several criteria{remark}"
         return

@@ -41,6 +41,29 @@ class Interval(NamedTuple):
         )
 
 
+@dataclass(frozen=True)
+class YieldEstimate:
+    """Quality of a design under noise of its inputs, with a central 90 % interval.
+
+    Args:
+        expected: Expected value under the model.
+        low: Lower end.
+        high: Upper end.
+        kind: ``"yield"``, the probability that a manufactured design meets the target and the
+            constraints; or ``"expected loss"``.
+    """
+
+    expected: float
+    low: float
+    high: float
+    kind: str
+
+    def __str__(self) -> str:
+        values = (self.expected, self.low, self.high)
+        texts = [f"{v:.0%}" if self.kind == "yield" else f"{v:.4g}" for v in values]
+        return f"{self.kind} {texts[0]} ({texts[1]} to {texts[2]})"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Recommendation:
     """Recommended observed point, with its expected outputs.
@@ -58,6 +81,8 @@ class Recommendation:
         noisy: True if the values come from a surrogate; else they are the observed ones.
         best: Feasible trial of lowest observed loss; None without one.
         goal: Goal of the objective.
+        robust: Quality under noise of the inputs; None without noise.
+        nominal: Quality of ``best`` under noise of the inputs; None without noise.
     """
 
     trial: Trial
@@ -68,6 +93,8 @@ class Recommendation:
     noisy: bool
     best: Trial | None
     goal: Goal
+    robust: YieldEstimate | None = None
+    nominal: YieldEstimate | None = None
 
     def __getattr__(self, name: str) -> int:
         """Return ``observed`` under its former name, with a deprecation warning."""
@@ -106,6 +133,10 @@ class Recommendation:
             lines.append(f"  and {len(self.outputs) - 8} more outputs")
         if self.probability < 1.0:
             lines.append(f"  the constraints hold with probability {self.probability:.2g}")
+        if self.robust is not None:
+            lines.append(f"  with noise of the inputs: {self.robust}")
+        if self.nominal is not None and self.best is not None and self.best != self.trial:
+            lines.append(f"  nominal best, trial {self.best.number}: {self.nominal}")
         return printable("\n".join([*lines, f"  {self.luck}"] if self.luck else lines))
 
 
@@ -134,7 +165,8 @@ def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Rec
     For an exact oracle it is the feasible trial of lowest loss. For a noisy one a surrogate of all
     observations decides: the point of lowest expected loss plus one standard deviation, among those
     with a probability of feasibility of at least 50 %. The lowest expectation alone would favour
-    uncertain points.
+    uncertain points. With noise of the inputs, it is the feasible trial of the best yield, or of
+    the lowest expected loss, under the surrogate.
 
     Args:
         statement: Problem statement.
@@ -149,7 +181,25 @@ def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Rec
         f"recommend: no trial of {statement.name!r} is completed ({len(history.failed)} gave "
         f"no outputs, {len(history.pending)} are open). Run the study, or tell it outcomes",
     )
+    if statement.input_noise:
+        return _from_yields(statement, history, noisy)
     return _from_model(statement, history) if noisy else _from_observations(statement, history)
+
+
+def _from_yields(statement: ProblemStatement, history: History, noisy: bool) -> Recommendation:
+    # Gaussian processes need torch, which takes seconds to load.
+    from bo_invert.study.input_yields import most_robust
+
+    trial, robust, nominal = most_robust(statement, history, noisy)
+    assert trial.y is not None
+    assert trial.loss is not None
+    named = zip(statement.outputs, trial.y.tolist(), strict=True)
+    return Recommendation(
+        trial, len(history.groups[trial.point.tobytes()]),
+        Interval(trial.loss, trial.loss, trial.loss),
+        {name: Interval(y, y, y) for name, y in named}, 1.0, False, history.best,
+        _goal(statement), robust, nominal,
+    )  # fmt: skip
 
 
 def _from_observations(statement: ProblemStatement, history: History) -> Recommendation:

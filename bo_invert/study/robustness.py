@@ -10,14 +10,15 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.trial_transitions import Assignment
-from bo_invert.study.input_validation import own_trial
+from bo_invert.study.input_validation import design_points, own_trial
 from bo_invert.study.inversion import StudyInversion
 from bo_invert.study.posterior import MIN_OBSERVATIONS, require_target
+from bo_invert.study.recommendation import YieldEstimate
 from bo_invert.study.run_options import RunOptions
 from bo_invert.study.runner import run
 from bo_invert.study.solutions import Solution
 from bo_invert.study.tolerances import Tolerances
-from bo_invert.types import Trial
+from bo_invert.types import Design, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import real, whole_number
 
@@ -99,6 +100,32 @@ class StudyRobustness(StudyInversion):
         elif calls:
             note = _NO_ORACLE
         return checks.tolerances_of(problem, History(self.journal.trials), request, note)
+
+    @own_settings()
+    def input_yield(self, design: Trial | Solution | int | Design) -> YieldEstimate:
+        """Estimate the yield of a design under the noise of its inputs, without a call.
+
+        It is the probability that a manufactured design meets the target and the constraints, or
+        the expected loss of other objectives, under Gaussian processes of the outputs.
+
+        Args:
+            design: Trial, its number, a solution, or a design.
+
+        Raises:
+            InvalidInputError: The problem has no ``input_noise``, there are fewer than two
+                observations, or the design is outside the space.
+        """
+        problem = self._require_problem()
+        from bo_invert.study.input_yields import input_yields
+
+        if isinstance(design, (Trial, Solution, int)):
+            trial = design.trial if isinstance(design, Solution) else design
+            point = own_trial("input_yield", trial, self.journal).point[None]
+        else:
+            point = design_points(problem.space, [design], None, "input_yield")
+        statement, history = self.statement, History(self.journal.trials)
+        noisy = self._model_noise(statement, history)
+        return input_yields(statement, history, noisy, point)[0]
 
     def _check(
         self, request: ToleranceRequest, calls: int, executor: Executor | str | None

@@ -194,7 +194,7 @@ class Study(CopiedByReopening, StudyAsks):
                 nearly all that the models expect is covered; see ``docs/inverse.md``. Default:
                 ``"all"`` for the strategy ``inverse``, otherwise ``"best"``.
             stop_when_hit: Stop when a feasible trial is within the tolerance of a ``Target``.
-                Default: True, unless the run searches all solutions.
+                Default: True, unless the run searches all solutions or has input noise.
             stop: Rule such as ``bi.stop.patience(30) | bi.stop.gain("1%")``, its text, or a
                 function that returns True to end. It is checked before each ask and call, and the
                 run ends after the running calls. ``ended`` holds the reason. A later call resumes
@@ -221,7 +221,7 @@ class Study(CopiedByReopening, StudyAsks):
         rule = None if stop is None else Stopping(stop, self)
         find_all = self.finds_all(find)
         if stop_when_hit is None:
-            stop_when_hit = not find_all
+            stop_when_hit = not find_all and not self._require_problem().input_noise
         options = RunOptions(
             budget=budget, batch=batch, executor=executor, retries=retries, timeout=timeout,
             stop=rule, stop_when_hit=stop_when_hit, label=self.name if progress else "",

@@ -11,9 +11,11 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
+from bo_invert.models.base import Z_90
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.inverse.acceptance import allowed
 from bo_invert.models.inverse.fit import TargetOptions, fit_target_model
+from bo_invert.models.inverse.largest_box import SIZE_POINTS
 from bo_invert.models.inverse.tolerance_search import ToleranceSearch
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
@@ -132,6 +134,12 @@ def tolerances_of(
             f"tolerances: trial {trial.number} must have a parameter that can move, got choices "
             "and fixed values only"
         )
+    # The points of the box are a sample, too.
+    error = Z_90 * float(np.sqrt(search.share * (1.0 - search.share) / SIZE_POINTS))
+    interval = (
+        max(0.0, min(search.interval[0], search.share) - error),
+        min(1.0, max(search.interval[1], search.share) + error),
+    )
     box, own = search.box, space.centre[space.columns]
     alone = own + np.array([[-1.0], [1.0]]) * search.separate
 
@@ -150,10 +158,10 @@ def tolerances_of(
         )
     return Tolerances(
         trial, space.names, named(own), {name: (low[name], high[name]) for name in space.names},
-        lower, upper, request.probability, search.share, search.interval,
+        lower, upper, request.probability, search.share, interval,
         sum(one.cost.calls for one in request.checks(history.trials)),
         _to_measure(problem, search, history), note, _pictures(problem, search),
-        partial(_drawn, search), problem.space.decode,
+        box, partial(_drawn, search), problem.space.decode,
     )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from bo_invert.types import JSON, Array, Design, Trial
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bo_invert.models.inverse.moves import MoveBox
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Tolerances:
@@ -41,6 +43,7 @@ class Tolerances:
         to_measure: Designs whose outcomes would inform most about the box.
         note: Sentence on the limits of the result; empty without one.
         pictures: Designs at the ends of each parameter alone, with their captions.
+        box: Box in the coordinates of the domain.
         draw: Function from n and a seed to n points uniform in the box.
         decode: Function from points to designs.
     """
@@ -58,6 +61,7 @@ class Tolerances:
     to_measure: Sequence[Design]
     note: str
     pictures: Sequence[tuple[Picture, tuple[str, ...]]]
+    box: MoveBox
     draw: Callable[[int, int], Array]
     decode: Callable[[Array], Any]
 

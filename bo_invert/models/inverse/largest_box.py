@@ -12,7 +12,7 @@ from bo_invert.models.inverse.acceptance import Acceptance, allowed
 from bo_invert.models.inverse.moves import MoveBox, MoveSpace
 from bo_invert.types import Array
 
-_SHAPE_POINTS, _SIZE_POINTS = 512, 2048
+_SHAPE_POINTS, SIZE_POINTS = 512, 2048
 """Numbers of Sobol points that decide the shape of a box and its size. Engineering choice: the
 error of a share of 0.95 is far below 1 %."""
 _SOFTNESS = 0.1
@@ -72,8 +72,14 @@ class BoxSearch:
         # Without a move of its own, a coordinate starts with the typical share of its room.
         typical = np.median(moves[moves > 0.0]) if (moves > 0.0).any() else 0.1
         moves = np.where(moves > 0.0, moves, np.minimum(0.1 * typical, room))
-        soft = replace(self, acceptance=replace(self.acceptance, softness=_SOFTNESS))
-        box = soft._shaped(moves)
+        acceptance = replace(self.acceptance, softness=_SOFTNESS)
+        # Designs at the limit of the target have less than the stated soft acceptance themselves.
+        start_box = self._sized(self._relaxed(moves), self._shape_points)
+        level = BoxSearch(self.space, acceptance, self.probability).share(
+            start_box, self._shape_points
+        )
+        soft = BoxSearch(self.space, acceptance, min(self.probability, level))
+        box = soft._shaped(start_box.moves)
         box = self._trimmed(self._sized(box, self._size_points))
         return self._extended(self.space.box(box.moves)) if self.space.levels else box
 
@@ -226,7 +232,7 @@ class BoxSearch:
 
     @cached_property
     def _size_points(self) -> Array:
-        return _sobol(len(self.space.columns), _SIZE_POINTS, seed=1)
+        return _sobol(len(self.space.columns), SIZE_POINTS, seed=1)
 
 
 def _sobol(dim: int, n: int, seed: int = 0) -> Array:
