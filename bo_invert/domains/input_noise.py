@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bo_invert.domains.parameters import Float
+from bo_invert.domains.reference_measure import normal_quantiles
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import JSON, Array
@@ -53,8 +54,8 @@ class InputNoise:
         Raises:
             InvalidInputError: A name or a size is invalid.
         """
-        if given is None:
-            return None
+        if given is None or isinstance(given, InputNoise):
+            return given
         real_names = [name for name, p in domain.parameters.items() if isinstance(p, Float)]
         if not isinstance(given, Mapping):
             names = real_names if domain.parameters else [""]
@@ -129,9 +130,6 @@ class InputNoise:
 def _quantile(deviation: Deviation, uniform: Array) -> Array:
     if deviation.kind == "uniform":
         return (2.0 * uniform - 1.0) * deviation.size
-    # scipy takes a tenth of a second to load, and most problems have no noise.
-    from bo_invert.domains.reference_measure import normal_quantiles
-
     return np.asarray(normal_quantiles(uniform) * deviation.size)
 
 

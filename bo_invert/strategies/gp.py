@@ -281,8 +281,7 @@ def _add_thompson_points(context: _AskContext, points: Array, count: int) -> Arr
     """Extend points ``(p, d)`` to ``(count, d)`` by the minimisers of posterior samples."""
     if len(points) == count:
         return points
-    from bo_invert.models.optim.local_search import TrustRegion
-    from bo_invert.models.optim.optimize_acquisition import raw_candidates
+    from bo_invert.models.optim import local_search, optimize_acquisition
 
     domain, rng = context.domain, context.rng
     scores = context.model.thompson_scores(count - len(points), draw_seed(rng))
@@ -292,8 +291,8 @@ def _add_thompson_points(context: _AskContext, points: Array, count: int) -> Arr
     if domain.continuous:
         distance = max(duplicates.min_distance, _SAMPLE_DISTANCE)
         duplicates = replace(duplicates, min_distance=distance)
-    everywhere = TrustRegion(domain, to_unit(domain, context.incumbents[0]), sides)
-    candidates = raw_candidates(domain, context.incumbents, rng)
+    everywhere = local_search.TrustRegion(domain, to_unit(domain, context.incumbents[0]), sides)
+    candidates = optimize_acquisition.raw_candidates(domain, context.incumbents, rng)
     for ranked in everywhere.rank(context.constrain(scores), candidates, refined=1):
         known = np.concatenate([context.history.all_points, points])
         points = np.concatenate([points, duplicates.select_new(ranked, known, 1)])

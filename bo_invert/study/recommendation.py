@@ -14,10 +14,12 @@ from bo_invert.history import History
 from bo_invert.models.base import Z_90
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.report.objective_view import Goal
+from bo_invert.study.yield_estimate import YieldEstimate
 from bo_invert.types import JSON, Trial
 
 if TYPE_CHECKING:
     from bo_invert.models.denoised_observations import Expectation
+    from bo_invert.study.input_yields import FittedYields
 
 NOISE_NOTE = (
     "the oracle is noisy, so the best value is biased; study.recommend() returns the expected one"
@@ -39,29 +41,6 @@ class Interval(NamedTuple):
         return f"{self.expected:.4g}" + (
             f" ({self.low:.4g} to {self.high:.4g})" if self.low < self.high else ""
         )
-
-
-@dataclass(frozen=True)
-class YieldEstimate:
-    """Quality of a design under noise of its inputs, with a central 90 % interval.
-
-    Args:
-        expected: Expected value under the model.
-        low: Lower end.
-        high: Upper end.
-        kind: ``"yield"``, the probability that a manufactured design meets the target and the
-            constraints; or ``"expected loss"``.
-    """
-
-    expected: float
-    low: float
-    high: float
-    kind: str
-
-    def __str__(self) -> str:
-        values = (self.expected, self.low, self.high)
-        texts = [f"{v:.0%}" if self.kind == "yield" else f"{v:.4g}" for v in values]
-        return f"{self.kind} {texts[0]} ({texts[1]} to {texts[2]})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -186,11 +165,20 @@ def recommend(statement: ProblemStatement, history: History, noisy: bool) -> Rec
     return _from_model(statement, history) if noisy else _from_observations(statement, history)
 
 
-def _from_yields(statement: ProblemStatement, history: History, noisy: bool) -> Recommendation:
-    # Gaussian processes need torch, which takes seconds to load.
-    from bo_invert.study.input_yields import most_robust
+def fitted_yields(statement: ProblemStatement, history: History, noisy: bool) -> FittedYields:
+    """Return the yields of designs under a model of all observations.
 
-    trial, robust, nominal = most_robust(statement, history, noisy)
+    Raises:
+        InvalidInputError: The problem has no input noise, or there are fewer than two observations.
+    """
+    # Gaussian processes need torch, which takes seconds to load.
+    from bo_invert.study.input_yields import FittedYields
+
+    return FittedYields(statement, history, noisy)
+
+
+def _from_yields(statement: ProblemStatement, history: History, noisy: bool) -> Recommendation:
+    trial, robust, nominal = fitted_yields(statement, history, noisy).best()
     assert trial.y is not None
     assert trial.loss is not None
     named = zip(statement.outputs, trial.y.tolist(), strict=True)

@@ -230,6 +230,7 @@ def with_objective(
             outputs=problem.output_names.oracle, name=problem.name, judge=problem.judge,
             draw=problem.draw, realism=problem.realism, reuse=problem.reuse,
             plausibility=problem.plausibility, units=problem.units,
+            input_noise=problem.input_noise,
         ),
     )  # fmt: skip
 

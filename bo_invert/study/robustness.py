@@ -1,4 +1,4 @@
-"""Robustness of designs of a study: tolerances of their parameters."""
+"""Robustness of designs of a study: tolerances, and yields under noise of the inputs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.study.input_validation import design_points, own_trial
 from bo_invert.study.inversion import StudyInversion
 from bo_invert.study.posterior import MIN_OBSERVATIONS, require_target
-from bo_invert.study.recommendation import YieldEstimate
+from bo_invert.study.recommendation import fitted_yields
 from bo_invert.study.run_options import RunOptions
 from bo_invert.study.runner import run
 from bo_invert.study.solutions import Solution
 from bo_invert.study.tolerances import Tolerances
+from bo_invert.study.yield_estimate import YieldEstimate
 from bo_invert.types import Design, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import real, whole_number
@@ -33,7 +34,7 @@ _NO_CALLS = "These are limits of a model only; calls > 0 checks them with the or
 
 
 class StudyRobustness(StudyInversion):
-    """Tolerances of the designs of a study."""
+    """Tolerances and yields of the designs of a study."""
 
     @own_settings()
     def tolerances(
@@ -116,8 +117,6 @@ class StudyRobustness(StudyInversion):
                 observations, or the design is outside the space.
         """
         problem = self._require_problem()
-        from bo_invert.study.input_yields import input_yields
-
         if isinstance(design, (Trial, Solution, int)):
             trial = design.trial if isinstance(design, Solution) else design
             point = own_trial("input_yield", trial, self.journal).point[None]
@@ -125,7 +124,7 @@ class StudyRobustness(StudyInversion):
             point = design_points(problem.space, [design], None, "input_yield")
         statement, history = self.statement, History(self.journal.trials)
         noisy = self._model_noise(statement, history)
-        return input_yields(statement, history, noisy, point)[0]
+        return fitted_yields(statement, history, noisy).of(point)[0]
 
     def _check(
         self, request: ToleranceRequest, calls: int, executor: Executor | str | None

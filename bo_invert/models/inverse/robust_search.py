@@ -14,7 +14,7 @@ from bo_invert.models.inverse.acceptance import allowed
 from bo_invert.models.inverse.information import information
 from bo_invert.models.inverse.input_yield import InputYield
 from bo_invert.models.inverse.moves import MoveSpace
-from bo_invert.types import Array, Indices
+from bo_invert.types import Array, Indices, Mask
 
 _SPREAD, _NEAR = 256, 192
 """Numbers of candidates from the whole domain and near good designs. Engineering choice."""
@@ -82,8 +82,8 @@ class RobustSearch:
         target = self.quality.target
         if target is not None:
             particles = clouds.reshape(-1, clouds.shape[-1])
-            kept = self.rng.permutation(len(particles))[: 4 * _ASKED]
-            gain = information(target.given(pending), particles[kept], candidates, uniform=True)
+            chosen = self.rng.permutation(len(particles))[: 2 * _ASKED]
+            gain = information(target.given(pending), particles[chosen], candidates, uniform=True)
         else:
             gain = self._explained(clouds, candidates, pending)
         return np.asarray(candidates[np.argsort(-gain, kind="stable")])
@@ -175,7 +175,7 @@ class RobustSearch:
                 return softness
         return _SOFT[-1]
 
-    def _real_columns(self, point: Array) -> Array:
+    def _real_columns(self, point: Array) -> Mask:
         space = MoveSpace.of(self.quality.domain, point)
         rows: Indices = np.array(
             [c for i, c in enumerate(space.columns) if i not in space.levels], dtype=np.intp
