@@ -148,9 +148,23 @@ def mixed(trouble: Any = None) -> tuple[bi.Problem, Troubled]:
     ), oracle
 
 
-PROBLEMS = {"bowl": bowl, "circle": circle, "latent": latent, "mixed": mixed}
+def manufactured(trouble: Any = None) -> tuple[bi.Problem, Troubled]:
+    problem, oracle = circle(trouble)
+    return bi.Problem(
+        problem.space, oracle, bi.Target([0.8, 0.3], tolerance=0.1), name="manufactured",
+        input_noise=0.05,
+    ), oracle  # fmt: skip
+
+
+PROBLEMS = {
+    "bowl": bowl,
+    "circle": circle,
+    "latent": latent,
+    "mixed": mixed,
+    "manufactured": manufactured,
+}
 #: Problems whose ledger counts the calls of the oracle; a torch oracle answers a batch in one call.
-COUNTED = {"bowl", "circle", "mixed"}
+COUNTED = {"bowl", "circle", "mixed", "manufactured"}
 
 
 def suitable(strategy: str, problem: bi.Problem) -> bool:
@@ -167,6 +181,8 @@ def pairs(of: Collection[str] = STRATEGIES, every: int = 1) -> list[Any]:
     def made() -> Iterator[Any]:
         for strategy in (name for name in STRATEGIES if name in of):
             kinds = [name for name, make in PROBLEMS.items() if suitable(strategy, make()[0])]
+            # Other strategies ignore the noise of the inputs.
+            kinds = [name for name in kinds if name != "manufactured" or strategy == "robust"]
             for kind in kinds[:1] if strategy in ONCE else kinds[::every]:
                 marks = [pytest.mark.peers] if strategy in PEERS else []
                 yield pytest.param(strategy, kind, id=f"{strategy}-{kind}", marks=marks)
