@@ -1,16 +1,19 @@
 """Write the pictures of ``docs/plots.md``: plots and report of a made-up reactor.
 
-    python experiments/plots.py [--out docs/images]
+    python experiments/plots.py [--out docs/images] [--only page]
 
 The study has 8 past observations and 40 calls (seed 0). A mixture of four parts and a beam with two
-criteria have 24 calls each (seed 0). All take about a minute. Screenshots of the reports need
-Playwright and Chromium.
+criteria have 24 calls each (seed 0). All take about a minute. Screenshots of the reports and of the
+web page need Playwright and Chromium. ``--only page`` writes the picture of the page only.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,8 +42,8 @@ def reactor(p: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def reactor_study() -> bi.Study:
-    """Return a study with past data and 40 calls."""
+def reactor_study(storage: str) -> bi.Study:
+    """Return a study with past data and 40 calls in a storage."""
     space = bi.Box(
         {
             "temperature": bi.Float(20.0, 95.0),
@@ -55,7 +58,7 @@ def reactor_study() -> bi.Study:
         outputs=["yield", "purity", "cost"],
         units={"temperature": "°C", "seconds": "s", "yield": "%", "cost": "€"},
     )  # fmt: skip
-    study = bi.Study.create("reactor", problem, seed=0)
+    study = bi.Study.create("reactor", problem, seed=0, storage=storage)
     past = space.domain.values(space.domain.sample(np.random.default_rng(2), 8))
     usable = [one for one in past if one["temperature"] <= 92]
     study.add(usable, [reactor(one) for one in usable])
@@ -106,8 +109,18 @@ def beam_study() -> bi.Study:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
-    out = parser.parse_args().out
-    study = reactor_study()
+    parser.add_argument("--only", choices=("page",))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        storage = f"sqlite:///{folder}/runs.db"
+        study = reactor_study(storage)
+        page_screenshot(storage, given.out / "page.png")
+        if given.only is None:
+            pictures(study, given.out)
+
+
+def pictures(study: bi.Study, out: Path) -> None:
+    """Write the pictures of plots and reports."""
     for name in ("optimization_history", "slice", "contour", "parallel_coordinate",
                  "param_importances", "predicted_vs_observed"):  # fmt: skip
         getattr(study.plot, name)().save(out / f"plot_{name}.png", width=1100, scale=1.0)
@@ -120,14 +133,41 @@ def main() -> None:
     screenshots(beam_study(), out, "front_report", WIDTHS[:1])
 
 
+def page_screenshot(storage: str, path: Path) -> None:
+    """Write a picture of the page of the study ``reactor`` as ``bo-invert watch`` shows it."""
+    from playwright.sync_api import sync_playwright
+
+    command = [str(Path(sys.executable).with_name("bo-invert")), "watch", storage]
+    watching = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert watching.stderr is not None
+        lines = iter(watching.stderr.readline, "")
+        url = next(found[0] for line in lines if (found := re.search(r"http://\S+", line)))
+        with sync_playwright() as started:
+            browser = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1200, "height": 1500})
+            page.goto(url, timeout=120_000)
+            page.click("text=reactor", timeout=120_000)
+            page.wait_for_selector("text=Best trial", timeout=120_000)
+            page.wait_for_timeout(8000)
+            page.screenshot(path=path)
+    finally:
+        watching.terminate()
+        watching.wait()
+
+
+def chromium() -> str | None:
+    """Return the path of Chromium."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
 def screenshots(study: bi.Study, out: Path, name: str, widths: Sequence[int]) -> None:
     """Write pictures ``name_width.png`` of the report of a study."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         page_file = study.report(Path(folder) / "report.html")
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         for width in widths:
             page = browser.new_page(viewport={"width": width, "height": 1600})
             page.goto(page_file.as_uri())

@@ -27,7 +27,10 @@ class Known:
 
 
 def shares(domain: Domain, fn: Callable[[Array], Array], count: int = 2048) -> Array:
-    return np.asarray(np.median(shapley_effects(Known(fn), domain, None, count).shares, axis=0))
+    found = shapley_effects(
+        lambda points: Known(fn).draws(points, None), domain, np.random.default_rng(0), count
+    )
+    return np.asarray(np.median(found.shares, axis=0))
 
 
 def test_shapley_effects_of_a_mixture_agree_with_theory() -> None:

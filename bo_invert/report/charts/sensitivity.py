@@ -10,6 +10,7 @@ uncertainty of the model (Marrel et al. 2009).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +25,8 @@ from bo_invert.types import Array
 _EVALUATIONS, _MOST_PERMUTATIONS = 20_000, 4096
 """Number of points of Shapley effects, and largest number of permutations. Engineering choice: a
 standard error of about 0.02 for five parameters, in a second."""
+_SAMPLES = 512
+"""Number of samples of Sobol indices. Engineering choice: a power of two, for Sobol sequences."""
 _MOST_PARAMETERS = 100
 """Largest number of parameters. Engineering choice: memory of 500 MB and half a minute."""
 _NEIGHBOURS = 12
@@ -33,6 +36,10 @@ _ROUNDING = 1e-11
 outputs that a program sums up, and posterior means, can reach."""
 _DRAWS = 2048
 """Number of draws of the search space behind conditional draws. Engineering choice."""
+
+
+Functions = Callable[[Array], Array]
+"""Map from points ``(n, d)`` to values of q drawn functions, shape ``(q, n)``."""
 
 
 class FunctionDraws(Protocol):
@@ -101,21 +108,28 @@ def importances(
             f"param_importances: at most {_MOST_PARAMETERS} parameters can be compared, there are "
             f"{len(domain.axes)}. A search in so high a dimension identifies none of them."
         )
-    if domain.reference is not None or domain.constraints:
-        return shapley_effects(model, domain, output, count, seed)
-    return sobol_indices(model, domain, output, count or 512, seed)
+    rng = np.random.default_rng(seed)
+    dependent = domain.reference is not None or domain.constraints
+    estimate = shapley_effects if dependent else sobol_indices
+    return estimate(lambda points: model.draws(points, output), domain, rng, count)
 
 
 def sobol_indices(
-    model: FunctionDraws, domain: Domain, output: str | None, count: int = 512, seed: int = 0
+    functions: Functions, domain: Domain, rng: np.random.Generator, count: int | None = None
 ) -> Importances:
     """Estimate the Sobol indices of a model over a domain without constraints.
 
     With samples A and B, and A_i with parameter i of B, the indices are
     ``S_i = 1 - E (f(B) - f(A_i))^2 / 2 V`` and ``T_i = E (f(A) - f(A_i))^2 / 2 V``. Conditional
     parameters have values in all samples, and the model sees them where they exist.
+
+    Args:
+        functions: drawn functions.
+        domain: search domain without constraints.
+        rng: random generator.
+        count: number of samples; None for 512.
     """
-    rng = np.random.default_rng(seed)
+    count = count or _SAMPLES
     # Neighbours of a Sobol sequence are dependent; a permutation separates A from B.
     a, b = domain.sobol(rng, count), rng.permutation(domain.sobol(rng, count))
     if domain.conditional:
@@ -127,7 +141,7 @@ def sobol_indices(
         mixed = a.copy()
         mixed[:, cols] = b[:, cols]
         parts.append(mixed)
-    values = model.draws(domain.project(np.concatenate(parts)), output)
+    values = functions(domain.project(np.concatenate(parts)))
     f = values.reshape(len(values), len(parts), count)
     # The variance over both samples has the smaller error.
     variance = f[:, :2].reshape(len(values), -1).var(axis=1)
@@ -144,11 +158,7 @@ def sobol_indices(
 
 
 def shapley_effects(
-    model: FunctionDraws,
-    domain: Domain,
-    output: str | None,
-    count: int | None = None,
-    seed: int = 0,
+    functions: Functions, domain: Domain, rng: np.random.Generator, count: int | None = None
 ) -> Importances:
     """Estimate the Shapley effects of a model over the points of a domain.
 
@@ -162,13 +172,11 @@ def shapley_effects(
     of each function are resampled, so that intervals hold the error of sampling, too (bootstrap).
 
     Args:
-        model: functions drawn from the posterior.
+        functions: drawn functions.
         domain: search domain.
-        output: output of the functions; None for the value of the goal.
+        rng: random generator.
         count: number of permutations, an even number; None to choose it.
-        seed: seed of the samples.
     """
-    rng = np.random.default_rng(seed)
     columns = varied_columns(domain)
     p = len(columns)
     count = count or min(_MOST_PERMUTATIONS, 2 * max(64, _EVALUATIONS // (2 * p)))
@@ -189,7 +197,7 @@ def shapley_effects(
     chosen[last] = rng.integers(len(pool), size=count)
     drawn, done = complete(domain, np.where(mask, flat, pool[chosen]), mask)
     drawn = np.where(done[:, None], drawn, flat)
-    values = model.draws(np.concatenate([x, drawn]), output)
+    values = functions(np.concatenate([x, drawn]))
     f = values.reshape(len(values), p + 1, count)
     cost = 0.5 * (f[:, :1] - f) ** 2  # (q, p + 1, count); none is drawn in the first
     steps = np.diff(cost, axis=1)
