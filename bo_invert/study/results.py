@@ -1,9 +1,7 @@
-"""Results of a study: trials, best trial, recommendation, solutions and costs."""
+"""Results of a study: recommendation, predictions, solutions, fronts, reports."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +10,8 @@ import numpy as np
 
 from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.domains.gaussian_domain import gaussian_domain
-from bo_invert.domains.search_domain import Domain
-from bo_invert.errors import InvalidInputError, require
-from bo_invert.history import History, Ledger, best_so_far, without_lost_attempts
+from bo_invert.errors import require
+from bo_invert.history import History, best_so_far, without_lost_attempts
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.problems.problem import Problem
@@ -34,9 +31,9 @@ from bo_invert.study.front import (
     stored_objective,
     with_front,
 )
-from bo_invert.study.input_validation import design_points, request_designs, study_key
+from bo_invert.study.input_validation import design_points, request_designs
+from bo_invert.study.logged_study import LoggedStudy
 from bo_invert.study.outlook import MIN_OBSERVATIONS, Outlook, outlook
-from bo_invert.study.pending import PendingTrials
 from bo_invert.study.plots import StudyPlots
 from bo_invert.study.predictions import Predictions, PredictorCache, predictions
 from bo_invert.study.recommendation import (
@@ -49,7 +46,7 @@ from bo_invert.study.recommendation import (
 from bo_invert.study.report import write_study_report
 from bo_invert.study.solutions import Solutions, solutions
 from bo_invert.study.table_designs import designs_of_file
-from bo_invert.types import Array, Trial
+from bo_invert.types import Array
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import real, whole_number
 
@@ -60,8 +57,8 @@ if TYPE_CHECKING:
     from bo_invert.models.prediction.predictor import Predictor
 
 
-class StudyResults:
-    """Read access to a study.
+class StudyResults(LoggedStudy):
+    """Read access to a study: its log, and what follows from it.
 
     Args:
         name: Name of the study.
@@ -70,32 +67,8 @@ class StudyResults:
     """
 
     def __init__(self, name: str, journal: JournalBase, problem: Problem | None) -> None:
-        self.name = name
-        self.journal = journal
-        self.problem = problem
-        self.seed: int = journal.header["seed"]
+        super().__init__(name, journal, problem)
         self._predictors = PredictorCache()
-
-    @property
-    def statement(self) -> ProblemStatement:
-        """Problem statement for the strategy."""
-        return self._require_problem().statement
-
-    @property
-    def trials(self) -> tuple[Trial, ...]:
-        """All trials in order; each can decode its ``design``."""
-        return self._with_designs(self.journal.trials)
-
-    @property
-    def history(self) -> History:
-        """The trials as arrays."""
-        return History(self.trials)
-
-    @property
-    def best(self) -> Trial | None:
-        """Feasible trial of lowest loss; None without one. Use ``recommend`` for noisy oracles."""
-        best = self.journal.best
-        return None if best is None else self._with_designs([best])[0]
 
     @own_settings()
     def recommend(self, *, noisy: bool | None = None) -> Recommendation:
@@ -210,11 +183,6 @@ class StudyResults:
         return np.asarray(curve.calls, dtype=float), np.where(volumes > 0.0, -volumes, np.inf)
 
     @property
-    def ended(self) -> str:
-        """Why the last run ended early: a stop rule or a reached target; empty after new trials."""
-        return self.journal.ended
-
-    @property
     @own_settings()
     def front(self) -> ParetoFront:
         """Pareto front: feasible trials that no other one dominates, for ``Pareto`` objectives.
@@ -237,36 +205,9 @@ class StudyResults:
         return hypervolume_curve(self._pareto("hypervolume"), self.history, self._model_statement)
 
     @property
-    def pending(self) -> PendingTrials:
-        """Open trials: queued, running or lost; ``to_csv`` and ``to_dataframe`` to complete."""
-        waiting = [trial for trial in self.journal.trials if trial.state.open]
-        return PendingTrials(self._with_designs(waiting), self.outputs, self.domain)
-
-    @property
-    def domain(self) -> Domain | None:
-        """Search domain; that of a latent is known with the problem only."""
-        known = None if self.problem is None else self.problem.space.domain
-        return known or stored_domain(self.journal.header["problem"])
-
-    @property
     def criteria_trace(self) -> CriteriaTrace:
         """Losses of the criteria over calls, for ``Pareto`` objectives."""
         return criteria_trace(self._pareto("criteria_trace"), self.history, self._model_statement)
-
-    @property
-    def spent(self) -> Ledger:
-        """Costs so far, all attempts included."""
-        return self.journal.ledger
-
-    @property
-    def problem_name(self) -> str:
-        """Name of the problem."""
-        return str(self.journal.header["problem_name"])
-
-    @cached_property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the oracle's outputs."""
-        return tuple(self.journal.header["problem"]["outputs"])
 
     @own_settings()
     def to_dataframe(self) -> pd.DataFrame:
@@ -327,18 +268,6 @@ class StudyResults:
         """
         return write_study_report(self, path)
 
-    def _with_designs(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
-        decode = None if self.problem is None else self.problem.decode
-        study = study_key(self.journal.header)
-        return tuple(trial.evolved(decode=decode, study=study) for trial in trials)
-
-    def _require_problem(self) -> Problem:
-        if self.problem is None:
-            raise InvalidInputError(
-                f"study {self.name!r} was opened without its problem; pass problem= to continue it"
-            )
-        return self.problem
-
     @property
     def _has_front(self) -> bool:
         objective = self.journal.header["problem"]["objective"]
@@ -357,16 +286,6 @@ class StudyResults:
         # A model needs two observations.
         noisy = self.problem is not None and self.noisy and len(self.history.completed) > 1
         return self.statement if noisy else None
-
-    @property
-    def noisy(self) -> bool:
-        """True if the oracle is noisy: as declared to the strategy, or as seen at one point."""
-        return known_noisy(self.journal.header["strategy"], self.history)
-
-    @property
-    def _strategy_name(self) -> str:
-        # From the log: reports need no installed strategy.
-        return str(self.journal.header["strategy"]["name"])
 
     def __repr__(self) -> str:
         text = study_text(
