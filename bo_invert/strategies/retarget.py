@@ -10,6 +10,7 @@ from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
 from bo_invert.models.inverse import fit as fits, likely_points as likely
+from bo_invert.models.inverse.acceptance import Acceptance
 from bo_invert.models.optim.duplicates import duplicate_filter
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
@@ -65,7 +66,7 @@ class Retarget(SurrogateStrategy):
         duplicates = duplicate_filter(statement, history, fit.subset)
         search = likely.likely_points(fit, self._queried(history), history, duplicates)
         points = search.choose(request.count, request.rng())
-        hits = np.exp(search.model.log_acceptance(points))
+        hits = Acceptance(search.model)(points)
         queries = self._queries(statement, history, fit.fitted, points)
         return Proposal(with_hits(queries, hits), fit.memo)
 

@@ -11,6 +11,7 @@ from bo_invert.errors import InvalidInputError, printable
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.inverse import fit as fits, likely_points as likely
+from bo_invert.models.inverse.acceptance import Acceptance
 from bo_invert.models.optim.duplicates import duplicate_filter
 from bo_invert.models.prediction_intervals import predict_intervals
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -88,5 +89,5 @@ def predict_solution(
         search.model.unit(points).cpu().numpy(),
     )  # fmt: skip
     spans = {name: (low, middle, high) for name, (low, middle, high) in interval[INTERVALS].items()}
-    hit = float(np.exp(search.model.log_acceptance(points)[0]))
+    hit = float(Acceptance(search.model)(points)[0])
     return PredictedSolution(points[0], None, spans, min(1.0, hit))

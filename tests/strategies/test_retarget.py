@@ -76,6 +76,23 @@ def test_constraints_and_ranges() -> None:
     assert ranged.ended
 
 
+def test_choices_and_integers() -> None:
+    def mixed(design: dict[str, object]) -> float:
+        a, n = float(design["a"]), int(design["n"])  # type: ignore[arg-type, call-overload]
+        return np.sin(2 * a) * n + (3.0 if design["kind"] == "hot" else 0.0)
+
+    space = bi.Box({"a": bi.Float(0, 2), "n": bi.Int(1, 4), "kind": bi.Choice(["cold", "hot"])})
+    made = bi.Problem(space, mixed, bi.Target({"y": 4.2}, tolerance=0.02), outputs=["y"])
+    found = bi.Study.create("mixed", made, "sobol", 0)
+    found.run(25, stop_when_hit=False)
+    for value in (5.5, 0.7):
+        found = found.retarget({"y": value}, strategy="auto")
+        asked = found.run(20).spent.calls
+        assert found.best is not None
+        assert abs(found.best.y[0] - value) <= 0.02  # type: ignore[index]
+        assert asked <= 5
+
+
 def log(kinds: str, data: int = 6) -> History:
     """Return a log of data and of queries: g gains, i lies in its interval, o outside, f failed."""
     rng, trials, loss = np.random.default_rng(0), [], 1.0

@@ -10,6 +10,7 @@ import pytest
 import bo_invert as bi
 from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.memory import MemoryStore
+from bo_invert.study.retargeting import with_objective
 from bo_invert.types import Array
 
 
@@ -88,6 +89,21 @@ def test_other_objectives(first: bi.Study, objective: bi.Objective, constraints:
     before = len(other.trials)
     other.run(3)
     assert len(other.trials) <= before + 3
+
+
+def test_all_arguments_of_the_problem_are_carried_on() -> None:
+    made = bi.Problem(
+        bi.Box({"a": bi.Float(0, 1)}), lambda d: d["a"], bi.Target({"y": 0.3}), outputs=["y"],
+        name="all", judge=lambda d: d["a"], draw=lambda d: np.zeros((2, 2)), reuse=True,
+        plausibility=lambda d: np.ones(len(d)), units={"a": "m"}, input_noise={"a": 0.01},
+    )  # fmt: skip
+    other = with_objective(made, bi.Minimize("y"))
+    fields = {name for name in vars(made) if name not in ("objective", "statement")}
+    assert set(vars(other)) >= fields - {"_passes_gradients"}
+    for name in ("space", "oracle", "judge", "reuse", "units", "input_noise", "name", "realism"):
+        assert getattr(other, name) == getattr(made, name), name
+    assert other.draw is not None
+    assert other.plausibility is not None
 
 
 def test_unknown_output_and_other_mistakes(first: bi.Study) -> None:

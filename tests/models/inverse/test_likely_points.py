@@ -47,3 +47,22 @@ def test_means_pass_through_exact_observations(study: bi.Study, fit: TargetFit) 
     assert before[:3].max() > 0.01  # noise of the fit
     assert after[:3].max() < 0.002
     assert with_exact_observations(fit, points[:0]) is fit.model
+
+
+def test_twins_are_left_out_together(study: bi.Study) -> None:
+    twins = study.history.points + 1e-4
+    more = bi.Study.create("twins", study.problem, "sobol", seed=0)  # type: ignore[arg-type]
+    points = np.concatenate([study.history.points, twins])
+    more.add(points=points, Y=[wavy(point) for point in points])
+    fit = fit_target_model(more.statement, more.history, TargetOptions())
+    gp = fit.model.surrogate.gp
+    mean, variance = gp.leave_one_out()
+    alone = ((gp.values[..., 0].mT - mean).abs() / variance.sqrt()).quantile(0.9, dim=0) / 1.645
+    assert (fit.model.inflation.sqrt() > alone).all()
+    # Without twins, both agree up to the finite sample correction.
+    own = fit_target_model(study.statement, study.history, TargetOptions())
+    gp = own.model.surrogate.gp
+    mean, variance = gp.leave_one_out()
+    errors = (gp.values[..., 0].mT - mean).abs() / variance.sqrt()
+    plain = (errors.quantile(0.93, dim=0) / 1.645).clamp(min=1.0)
+    assert own.model.inflation.sqrt().numpy() == pytest.approx(plain.numpy(), rel=0.35)
