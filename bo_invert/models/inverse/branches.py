@@ -22,6 +22,9 @@ _BEND = 0.5
 """Largest step back to the target, as a share of the distance to the nearer end of the segment.
 Engineering choice: a circular arc passes if the segment is shorter than 1.3 radii, and the middle
 between two parallel branches, whose share is 1, does not."""
+_ROUNDS = 4
+"""Largest number of rounds that join parts. Engineering choice: each at least halves the number of
+parts that can be joined."""
 _CHUNK = 2_000
 """Number of segments tested at once. Engineering choice: bounds the memory."""
 
@@ -43,7 +46,8 @@ def find_branches(model: TargetModel, points: Array) -> Indices:
     """
     n = len(points)
     inputs = model.unit(points)
-    edges = _candidate_edges(points, _choices(model, inputs))
+    groups = _choices(model, inputs)
+    edges = _candidate_edges(points, groups)
     graph = coo_matrix((np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1) + 1e-12,
                         (edges[:, 0], edges[:, 1])), shape=(n, n))  # fmt: skip
     # The shortest edges decide most. The others are tested if they join two parts.
@@ -53,8 +57,20 @@ def find_branches(model: TargetModel, points: Array) -> Indices:
     labels = _components(n, good)
     between = edges[labels[edges[:, 0]] != labels[edges[:, 1]]]
     good = np.concatenate([good, between[_connected(model, inputs, between)]])
-    labels = _components(n, good)
-    order = np.argsort(-np.bincount(labels), kind="stable")
+    for _ in range(_ROUNDS):
+        labels = _components(n, good)
+        between = _edges_between(points, groups, labels)
+        joined = between[_connected(model, inputs, between)]
+        good = np.concatenate([good, joined])
+        if not len(joined):
+            break
+    return by_mass(_components(n, good), n)
+
+
+def by_mass(labels: Indices, count: int) -> Indices:
+    """Return labels ``(n,)`` numbered by falling frequency among the first ``count``."""
+    used, labels = np.unique(labels, return_inverse=True)
+    order = np.argsort(-np.bincount(labels[:count], minlength=len(used)), kind="stable")
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
     return np.asarray(places[labels])
@@ -82,6 +98,22 @@ def _candidate_edges(points: Array, groups: Indices) -> Indices:
             pairs = np.sort(np.stack([first, second], axis=1), axis=1)
             found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return np.unique(np.concatenate(found), axis=0)
+
+
+def _edges_between(points: Array, groups: Indices, labels: Indices) -> Indices:
+    """Return the nearest pairs ``(e, 2)`` of particles of each part and any other one.
+
+    Resampled particles form clusters, whose nearest neighbours are all inside.
+    """
+    found = [np.empty((0, 2), dtype=np.intp)]
+    for label in np.flatnonzero(np.bincount(labels) > 1):
+        own = np.flatnonzero(labels == label)
+        others = np.flatnonzero((labels != label) & (groups == groups[own[0]]))
+        if len(others):
+            gaps, near = cKDTree(points[others]).query(points[own])
+            nearest = np.argsort(gaps, kind="stable")[:_NEIGHBOURS]
+            found.append(np.stack([own[nearest], others[near[nearest]]], axis=1))
+    return np.concatenate(found)
 
 
 def _components(n: int, edges: Indices) -> Indices:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial import cKDTree
 
-from bo_invert.models.inverse.branches import find_branches
+from bo_invert.models.inverse.branches import by_mass, find_branches
 from bo_invert.models.inverse.posterior_model import TargetModel
 from bo_invert.types import Array, Indices, Mask
 
@@ -48,6 +48,8 @@ class Coverage:
         if outlying.any() and not outlying.all():
             _, nearest = cKDTree(points[~outlying]).query(points[outlying])
             own[outlying] = own[~outlying][nearest]
+        # Branches of outlying particles are empty now.
+        own, checked = np.split(by_mass(np.concatenate([own, checked]), len(own)), [len(own)])
         return Coverage(points, verified, distance, own, checked)
 
     @property

@@ -84,16 +84,16 @@ class TargetRegion:
     def excess(self, mean: Tensor, std: Tensor) -> Tensor:
         """Return how far outputs are outside the region, shape ``(..., e)``; 0 inside.
 
-        The unit of an entry is its scale: the half width of its interval plus a standard deviation.
-        Values above an interval are positive, those below it negative. In an interval to avoid,
-        it is the distance from the nearer end.
+        The unit of an entry is the half width of its interval plus a standard deviation. Values
+        above an interval are positive, those below it negative. In an interval to avoid, it is the
+        distance from the nearer end in standard deviations.
 
         Args:
             mean: Modelled outputs, shape ``(..., c)``; gradients pass through.
             std: Their standard deviations, shape ``(..., c)``.
         """
         own, half = mean[..., self.columns], 0.5 * (self.upper - self.lower)
-        half = torch.where(torch.isfinite(half), half, 0.0)
+        half = torch.where(torch.isfinite(half) & ~self.avoided, half, 0.0)
         scale = (half + std[..., self.columns]).clamp(min=_SMALLEST)
         above, below = (own - self.upper).clamp(min=0.0), (self.lower - own).clamp(min=0.0)
         inside = (own > self.lower) & (own < self.upper)
