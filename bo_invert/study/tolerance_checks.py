@@ -102,7 +102,10 @@ class ToleranceRequest:
         enough = done >= len(search.space.columns) + _LEAST_CHECKS
         if not len(search.space.columns) or (enough and high - low < _SETTLED):
             return ()
-        point = search.next_check(history.all_points)
+        known = history.all_points
+        point = search.farthest_check(known) if done % 2 else None
+        if point is None:
+            point = search.next_check(known)
         if point is None:
             return ()
         moves = search.box.moves.round(_MOVE_DIGITS).tolist()

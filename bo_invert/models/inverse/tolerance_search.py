@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.spatial import cKDTree
+from scipy.stats import qmc
 
 from bo_invert.models.inverse.acceptance import Acceptance, allowed
 from bo_invert.models.inverse.information import information
@@ -26,6 +28,8 @@ _CANDIDATES = 64
 """Number of candidates of a check. Engineering choice: bounds its time."""
 _POINTS = 512
 """Number of points of a region, and of a box behind an interval. Engineering choice."""
+_THIN = 1e-9
+"""Least width of a box in unit coordinates. Engineering choice: avoids a division by 0."""
 _DOUBT = 0.5
 """Factor of the acceptance of a design that stands for the probability, if a model doubts the
 design itself. Engineering choice: the region to check needs some size."""
@@ -101,6 +105,25 @@ class ToleranceSearch:
         gain = information(self.model, points, candidates, uniform=True)
         return np.asarray(candidates[int(np.argmax(gain))])
 
+    def farthest_check(self, known: Array) -> Array | None:
+        """Return the point ``(d,)`` of the box farthest from all known points; None without one.
+
+        It relies on no model. With few observations a model can believe that an output does not
+        depend on a coordinate, and informative checks would not show the error.
+
+        Args:
+            known: Observed and pending points, shape ``(n, d)``.
+        """
+        columns, widths = self.space.columns, self.box.moves.sum(0)
+        points = self.box.points(self._uniform)
+        points = self.model.domain.project(points[allowed(self.model.domain, points)])
+        scale = np.maximum(widths, _THIN)
+        tree = cKDTree(known[:, columns] / scale)
+        distances = tree.query(points[:, columns] / scale)[0] if len(points) else np.zeros(0)
+        if self.share < self.probability or not len(points) or distances.max() == 0.0:
+            return None
+        return np.asarray(points[int(np.argmax(distances))])
+
     def _region(self) -> MoveBox:
         """Return the largest multiple of the box that may meet the target often enough."""
         box, own = self.box, float(self.acceptance(self.centre[None])[0])
@@ -128,7 +151,5 @@ class ToleranceSearch:
 
     @cached_property
     def _uniform(self) -> Array:
-        from scipy.stats import qmc
-
         engine = qmc.Sobol(len(self.space.columns), scramble=True, rng=np.random.default_rng(2))
         return np.asarray(engine.random(_POINTS))
