@@ -119,7 +119,7 @@ def worker(
             while not stop.is_set() and not reason:
                 study.run(
                     budget or ENDLESS, batch=jobs, executor=chosen, retries=retries,
-                    find=find, stop=_Signal(ends), timeout=timeout,
+                    find=find, stop=_Signal(ends, stopping), timeout=timeout,
                 )  # fmt: skip
                 reason = _reason(study, budget, study.finds_all(find))
                 if stopping is not None and stopping.why:
@@ -160,10 +160,20 @@ def _reason(study: Study, budget: int | None, find_all: bool) -> str:
 
 @dataclass(frozen=True)
 class _Signal(StopRule):
-    """End of a worker, which is no result of the study."""
+    """End of a worker, which is no result of the study.
+
+    Args:
+        ends: Function that is True at the end.
+        rule: Rule of the worker; its best hopes are asked.
+    """
 
     ends: Callable[[], bool]
+    rule: Stopping | None = None
     recorded = False
+
+    @property
+    def hope_level(self) -> float | None:
+        return None if self.rule is None else self.rule.hope_level
 
     def start(self, progress: Progress) -> Callable[[], str]:
         return lambda: "the worker ends" if self.ends() else ""

@@ -59,6 +59,8 @@ class Assignment:
             are not started. None for all points.
         purpose: Purpose of the ask; ``"refine"`` as in ``Study.polish``, ``"all"`` as in
             ``Study.run(find="all")``.
+        hope_level: Probability of a hit up to which an ask is spent on the best hope, as with the
+            stop rule ``verdict``; None for no such asks.
     """
 
     worker: str | None = None
@@ -69,6 +71,7 @@ class Assignment:
     fixed: tuple[tuple[str, str | bool | int | float], ...] = ()
     suits: Callable[[Array], bool] | None = None
     purpose: Purpose = "search"
+    hope_level: float | None = None
 
 
 def start(log: Log, numbers: Sequence[int], assignment: Assignment) -> list[JSON]:

@@ -16,6 +16,7 @@ from bo_invert.storage.trial_transitions import Assignment, Purpose
 from bo_invert.strategies.base import Request, Strategy
 from bo_invert.study.distinct_queries import distinct, exhausted, warn_if_exhausted
 from bo_invert.study.header import stored_strategy
+from bo_invert.study.hopes import Hope
 from bo_invert.study.proposals import assignment_of, proposal_of, with_fixed_values
 from bo_invert.study.recommendation import declared_noisy, known_noisy
 from bo_invert.study.records import StudyRecords
@@ -89,8 +90,9 @@ class StudyAsks(StudyRecords):
 
         def start(wanted: int) -> list[Trial]:
             propose: Callable[[JournalView, int], LoggedProposal] = partial(
-                self.propose, budget, fixed=assignment.fixed, purpose=assignment.purpose
-            )
+                self.propose, budget, fixed=assignment.fixed, purpose=assignment.purpose,
+                hope_level=assignment.hope_level,
+            )  # fmt: skip
             if reuse_limit is None and assignment.purpose != "refine":
                 propose = partial(self._unless_exhausted, propose, assignment.fixed)
             return self.journal.take(propose, wanted, budget, retries, assignment)
@@ -107,6 +109,7 @@ class StudyAsks(StudyRecords):
         wanted: int,
         fixed: FixedValues = (),
         purpose: Purpose = "search",
+        hope_level: float | None = None,
     ) -> LoggedProposal:
         """Ask the strategy for queries, without recording anything.
 
@@ -116,6 +119,7 @@ class StudyAsks(StudyRecords):
             wanted: Number of queries.
             fixed: Names and values of parameters that do not vary in this ask.
             purpose: Purpose of the ask.
+            hope_level: See ``Assignment``.
 
         Raises:
             InvalidInputError: The problem does not support the purpose.
@@ -126,7 +130,9 @@ class StudyAsks(StudyRecords):
         request = Request(view.asks, wanted, self.seed, budget, view.memo)
         known = History(without_refinements(view.trials))
         noisy = purpose != "search" and self._model_noise(statement, known)
-        proposal = proposal_of(self.strategy, statement, view, request, purpose, noisy)
+        # Fixed values narrow the domain, and estimates of a part say nothing about the whole.
+        hope = None if hope_level is None or fixed else Hope(hope_level, self.estimate)
+        proposal = proposal_of(self.strategy, statement, view, request, purpose, noisy, hope)
         problem = self._require_problem()
         if purpose != "refine" and (problem.reuse or not problem.space.discrete):
             proposal = distinct(proposal, self.strategy, statement.domain, view, self.seed)

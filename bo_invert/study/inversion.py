@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from bo_invert.history import History
-from bo_invert.study.posterior import Posterior, PosteriorRequest, sample_posterior
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.study.posterior import (
+    Posterior,
+    PosteriorRequest,
+    require_target,
+    sample_posterior,
+)
+from bo_invert.study.reachable import ReachableTargets, reachable, require_observations
 from bo_invert.study.results import StudyResults
+from bo_invert.study.verdict import EstimateCache, Verdict, VerdictRequest, verdict
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
 
+if TYPE_CHECKING:
+    from bo_invert.models.inverse.attainability import Attainability
+
 
 class StudyInversion(StudyResults):
-    """Posterior of the designs of a study."""
+    """Posterior of the designs of a study, and verdicts on its target."""
 
     @own_settings()
     def posterior(
@@ -46,3 +60,78 @@ class StudyInversion(StudyResults):
         request = PosteriorRequest(n, tolerance, noise, seed)
         noisy = self._model_noise(statement, history)
         return sample_posterior(statement, history, noisy, request, problem.space.decode)
+
+    @own_settings()
+    def verdict(self, *, alpha: float = 0.05, tolerance: float | None = None) -> Verdict:
+        """Judge whether the target can be reached, without a call.
+
+        ``p_reach`` is the share of functions, drawn from the posterior of the outputs, that some
+        valid design brings into the target. Their deviations are widened so that left-out
+        observations are covered. The target is
+
+        - *reached* if a trial meets it,
+        - *unreachable* if ``p_reach <= alpha`` at four estimates in a row, and the calls between
+          them tried the designs that most probably meet the target; only ``run(stop="verdict")``
+          asks for such calls,
+        - *undecided* otherwise.
+
+        The verdict is a function of the log. It also holds the nearest attainable outputs, their
+        design, and what limits them.
+
+        Args:
+            alpha: Largest probability of a hit, in (0, 0.5].
+            tolerance: Tolerance of a target without one, in the units of the outputs. Default: 1 %
+                of the least standard deviation of the observed outputs.
+
+        Raises:
+            InvalidInputError: The objective is no ``Target``, an argument is invalid, or the study
+                was opened without its problem.
+        """
+        problem = self._require_problem()
+        statement, history = self.statement, self.history
+        noisy = self._model_noise(statement, history)
+        request = VerdictRequest(alpha, tolerance, self.seed, noisy)
+        return verdict(statement, history, request, self._estimates, problem.decode)
+
+    @own_settings()
+    def reachable(
+        self, values: object = None, *, tolerance: float | None = None
+    ) -> ReachableTargets:
+        """Estimate for many targets at once whether they can be reached, without a call.
+
+        The targets replace the wanted values of the target of the problem. All share the drawn
+        functions. 100 targets of 5 outputs and 8 inputs take about 3 seconds.
+
+        Args:
+            values: Targets: an array ``(t, k)`` of the k wanted outputs, a list of dicts, or a dict
+                of columns. Default for one and two outputs: a grid over the observed range and a
+                quarter beyond it.
+            tolerance: Tolerance of a target without one, in the units of the outputs; as in
+                ``verdict``.
+
+        Returns:
+            Probabilities, nearest outputs, and ``plot()`` for one and two outputs.
+
+        Raises:
+            InvalidInputError: The objective is no ``Target``, the values do not match its outputs,
+                there are fewer than two observations, or the study was opened without its problem.
+        """
+        self._require_problem()
+        statement, history = self.statement, History(self.journal.trials)
+        require_target(statement, "reachable")
+        require_observations(history)
+        noisy = self._model_noise(statement, history)
+        estimate = self._estimates.get(
+            statement, history, self.seed, noisy=noisy, tolerance=tolerance
+        )
+        return reachable(statement, history, values, estimate)
+
+    def estimate(self, statement: ProblemStatement, history: History) -> Attainability:
+        """Estimate whether the target of a log can be reached; for asks of a run."""
+        noisy = self._model_noise(statement, history)
+        return self._estimates.get(statement, history, self.seed, noisy=noisy)
+
+    @cached_property
+    def _estimates(self) -> EstimateCache:
+        """Estimates of whether targets can be reached."""
+        return EstimateCache()

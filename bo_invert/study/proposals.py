@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from bo_invert.domains.constrained_box import ConstrainedBox, FixedValues, fixed_point_test
 from bo_invert.domains.search_domain import Domain
+from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.spaces.base import Space
 from bo_invert.storage.journal_base import LoggedProposal
@@ -17,6 +19,7 @@ from bo_invert.storage.reader import JournalView
 from bo_invert.storage.trial_transitions import Assignment, Purpose
 from bo_invert.strategies.base import Proposal, Request, Strategy
 from bo_invert.study.all_solutions import search_all
+from bo_invert.study.hopes import Hope
 from bo_invert.study.refinement import refine
 from bo_invert.types import Query, Trial
 
@@ -40,6 +43,7 @@ def proposal_of(
     request: Request,
     purpose: Purpose,
     noisy: bool,
+    hope: Hope | None = None,
 ) -> LoggedProposal:
     """Propose queries for a purpose; record the time that it takes.
 
@@ -50,15 +54,20 @@ def proposal_of(
         request: number of queries, seed and budget.
         purpose: purpose of the ask.
         noisy: repeated calls at a point differ; not read by the purpose "search".
+        hope: estimates that the target can be reached; None for none.
     """
     began = time.perf_counter()
     trials = with_held_incumbent(statement.domain, view.trials)
     if purpose == "refine":
         proposal = Proposal(refine(statement, trials, request, noisy), view.memo)
-    elif purpose == "all":
-        proposal = search_all(strategy, statement, trials, request, noisy)
     else:
-        proposal = strategy.ask(statement, trials, request)
+        ask = (
+            partial(search_all, strategy, statement, trials, request, noisy)
+            if purpose == "all"
+            else partial(strategy.ask, statement, trials, request)
+        )
+        history = History(view.trials)
+        proposal = ask() if hope is None else hope.ask(statement, history, ask, view.memo)
     seconds = time.perf_counter() - began
     require_satisfied(statement.domain, proposal.queries, strategy.name)
     queries = _with_plausibility(statement.domain, proposal.queries)

@@ -9,128 +9,24 @@ from __future__ import annotations
 
 import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
 
 from bo_invert.errors import InvalidInputError
-from bo_invert.history import Ledger
-from bo_invert.study.outlook import Outlook
-from bo_invert.types import Array, State, Trial
-from bo_invert.user_code import UserFunction
+from bo_invert.study import hopes
+from bo_invert.study.stop_base import (
+    Progress as Progress,
+    StopRule as StopRule,
+    as_rule as as_rule,
+    parse as parse,
+    readable,
+)
+from bo_invert.types import State
 from bo_invert.user_data import real, whole_number
 
 _FIRST, _GROWTH = 12, 1.2
 """Number of observations at the first outlook, and the factor to the next one. Engineering choice:
 an outlook takes longer than most asks."""
-
-
-class Progress(Protocol):
-    """Progress of a run, as rules see it; a study provides it."""
-
-    @property
-    def spent(self) -> Ledger:
-        """Costs of the study."""
-
-    @property
-    def trials(self) -> Sequence[Trial]:
-        """Trials of the study, read now."""
-
-    @property
-    def ended(self) -> str:
-        """Reason for which the last run ended early; empty after new trials."""
-
-    def improvements(self) -> tuple[Array, Array]:
-        """Return numbers of calls and the best loss after each."""
-
-    def outlook(self) -> Outlook:
-        """Return the remaining gain."""
-
-
-class StopRule(ABC):
-    """Rule that ends a run; ``str`` returns its text."""
-
-    recorded: ClassVar[bool] = True
-    """True if the log records the reason; a signal of the system is no result of the study."""
-
-    @abstractmethod
-    def start(self, progress: Progress) -> Callable[[], str]:
-        """Return a function that gives the reason to end the run, or an empty text.
-
-        Args:
-            progress: Progress of the run that starts now.
-        """
-
-    def __or__(self, other: StopRule | Callable[[], bool]) -> StopRule:
-        return _Either(self, as_rule(other))
-
-    def __ror__(self, other: Callable[[], bool]) -> StopRule:
-        return _Either(as_rule(other), self)
-
-    def __and__(self, other: StopRule | Callable[[], bool]) -> StopRule:
-        return _Both(self, as_rule(other))
-
-    def __rand__(self, other: Callable[[], bool]) -> StopRule:
-        return _Both(as_rule(other), self)
-
-
-@dataclass(frozen=True)
-class _Either(StopRule):
-    """Rule that ends a run if one of two rules does."""
-
-    first: StopRule
-    second: StopRule
-
-    def start(self, progress: Progress) -> Callable[[], str]:
-        first, second = self.first.start(progress), self.second.start(progress)
-        return lambda: first() or second()
-
-    def __str__(self) -> str:
-        return f"{self.first} | {self.second}"
-
-
-@dataclass(frozen=True)
-class _Both(StopRule):
-    """Rule that ends a run if both of two rules do."""
-
-    first: StopRule
-    second: StopRule
-
-    def start(self, progress: Progress) -> Callable[[], str]:
-        rules = [rule.start(progress) for rule in (self.first, self.second)]
-
-        def reason() -> str:
-            reasons = []
-            for rule in rules:
-                if not (why := rule()):
-                    return ""
-                reasons.append(why)
-            return "; and ".join(reasons)
-
-        return reason
-
-    def __str__(self) -> str:
-        parts = (f"({one})" if isinstance(one, _Either) else f"{one}" for one in self._rules)
-        return " & ".join(parts)
-
-    @property
-    def _rules(self) -> tuple[StopRule, StopRule]:
-        return self.first, self.second
-
-
-@dataclass(frozen=True)
-class _Call(StopRule):
-    """Function of the user."""
-
-    function: Callable[[], bool]
-
-    def start(self, progress: Progress) -> Callable[[], str]:
-        function = UserFunction(self.function)
-        return lambda: "the stop function returned True" if function() else ""
-
-    def __str__(self) -> str:
-        return getattr(self.function, "__name__", "function")
 
 
 @dataclass(frozen=True)
@@ -235,6 +131,33 @@ class _Gain(StopRule):
         return f"{name}:{100.0 * self.least:g}%" if self.relative else f"{name}:{self.least:g}"
 
 
+@dataclass(frozen=True)
+class _Verdict(StopRule):
+    """Target that cannot be reached.
+
+    Args:
+        alpha: Largest probability of a hit.
+    """
+
+    alpha: float
+
+    @property
+    def hope_level(self) -> float | None:
+        return self.alpha
+
+    def start(self, progress: Progress) -> Callable[[], str]:
+        def reason() -> str:
+            if not hopes.hopeless(progress.trials, self.alpha):
+                return ""
+            found = progress.verdict(alpha=self.alpha)
+            return found.reason if found.status == "unreachable" else ""
+
+        return reason
+
+    def __str__(self) -> str:
+        return f"verdict:{self.alpha:g}"
+
+
 def gain(least: float | str) -> StopRule:
     """End a run once the expected remaining gain is at most ``least``.
 
@@ -285,66 +208,63 @@ def cost(most: float, unit: str = "calls") -> StopRule:
     return _Cost(_positive("cost", most), unit)
 
 
-_UNITS = ("calls", "values", "gradients", "seconds", "attempts")
-_RULES = {
-    "gain": gain, "regret": regret, "patience": patience, "seconds": seconds, "cost": cost,
-}  # fmt: skip
+def verdict(alpha: float = 0.05) -> StopRule:
+    """End a run once the target is unreachable; see ``Study.verdict``.
 
+    The probability that some design meets the target is estimated after 16 observations or more,
+    and then whenever their number has grown by 5 %. Each estimate is followed by a call at the best
+    hope: the untried design that most probably meets the target. The run ends after three such
+    calls in a row without a hit, if the probability was at most ``alpha`` before and after each of
+    them.
 
-def parse(text: str) -> StopRule:
-    """Return the rule of a text such as ``"patience:30 | gain:1% & cost:50"``.
-
-    ``&`` binds more strongly than ``|``. The unit of a cost follows it: ``"cost:3600 seconds"``.
-
-    Raises:
-        InvalidInputError: The text is no rule.
+    Args:
+        alpha: Largest probability of a hit, in (0, 0.5].
     """
-    rules = None
-    for group in text.split("|"):
-        both = None
-        for part in group.split("&"):
-            rule = _one(part.strip(), text)
-            both = rule if both is None else both & rule
-        assert both is not None
-        rules = both if rules is None else rules | both
-    assert rules is not None
-    return rules
+    level = real("stop.verdict", "alpha", alpha)
+    if not 0.0 < level <= 0.5:
+        raise InvalidInputError(f"stop.verdict: alpha must be in (0, 0.5], got {alpha!r}")
+    return _Verdict(level)
 
 
-def _one(part: str, text: str) -> StopRule:
-    name, _, argument = part.partition(":")
-    if name not in _RULES or not argument:
-        raise InvalidInputError(
-            f"stop: {text!r} must consist of NAME:NUMBER, joined by | or &, with the names "
-            f"{', '.join(_RULES)}. Example: 'patience:30 | gain:1%'"
-        )
-    value, *unit = argument.split()
-    if name in ("gain", "regret"):
-        return gain(value) if name == "gain" else regret(value)
+_UNITS = ("calls", "values", "gradients", "seconds", "attempts")
+
+
+@readable("gain")
+def _read_gain(value: str, _: list[str]) -> StopRule:
+    return gain(value)
+
+
+@readable("regret")
+def _read_regret(value: str, _: list[str]) -> StopRule:
+    return regret(value)
+
+
+@readable("patience")
+def _read_patience(value: str, _: list[str]) -> StopRule:
+    number = _number(f"patience:{value}", value)
+    return patience(int(number) if number.is_integer() else number)  # type: ignore[arg-type]
+
+
+@readable("seconds")
+def _read_seconds(value: str, _: list[str]) -> StopRule:
+    return seconds(_number(f"seconds:{value}", value))
+
+
+@readable("cost")
+def _read_cost(value: str, unit: list[str]) -> StopRule:
+    return cost(_number(f"cost:{value}", value), *unit)
+
+
+@readable("verdict")
+def _read_verdict(value: str, _: list[str]) -> StopRule:
+    return verdict(_number(f"verdict:{value}", value)) if value else verdict()
+
+
+def _number(part: str, value: str) -> float:
     try:
-        number = float(value)
+        return float(value)
     except ValueError:
         raise InvalidInputError(f"stop: {part!r} must hold a number, got {value!r}") from None
-    if name == "patience":
-        return patience(int(number) if number.is_integer() else number)  # type: ignore[arg-type]
-    return seconds(number) if name == "seconds" else cost(number, *unit)
-
-
-def as_rule(stop: object) -> StopRule:
-    """Return a rule, the rule of a text, or that of a function of the user.
-
-    Raises:
-        InvalidInputError: It is neither.
-    """
-    if isinstance(stop, StopRule):
-        return stop
-    if isinstance(stop, str):
-        return parse(stop)
-    if callable(stop):
-        return _Call(stop)
-    raise InvalidInputError(
-        f"stop: must be a rule such as bi.stop.patience(30), its text, or a function, got {stop!r}"
-    )
 
 
 class Stopping:
@@ -352,6 +272,7 @@ class Stopping:
 
     Attributes:
         why: Reason of the end; empty before.
+        hope_level: See ``StopRule``.
 
     Args:
         stop: Rule, its text, or a function of the user.
@@ -361,7 +282,7 @@ class Stopping:
     def __init__(self, stop: object, progress: Progress) -> None:
         rule = as_rule(stop)
         self._reason = rule.start(progress)
-        self.recorded = rule.recorded
+        self.recorded, self.hope_level = rule.recorded, rule.hope_level
         self.why = ""
 
     def __call__(self) -> bool:

@@ -233,6 +233,7 @@ class Study(CopiedByReopening, StudyAsks):
 
         def take(count: int, budget: int, retries: int, assignment: Assignment) -> list[Trial]:
             held = replace(assignment, fixed=same.fixed, suits=same.suits, purpose=purpose)
+            held = replace(held, hope_level=None if rule is None else rule.hope_level)
             return self.take(count, budget, retries, held, reuse_limit)
 
         run(self._require_problem(), self.journal, take, options)

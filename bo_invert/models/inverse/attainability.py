@@ -1,0 +1,169 @@
+"""Assessment of a target under a log: probability of a hit, nearest outputs, best hope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bo_invert.history import History
+from bo_invert.models.inverse.credibility import distrust, half_steps, sequential_inflation
+from bo_invert.models.inverse.drawn_outputs import DrawnOutputs
+from bo_invert.models.inverse.fit import TargetFit, TargetOptions, fit_target_model
+from bo_invert.models.inverse.reachability import Reach, nearest_outputs, starting_points
+from bo_invert.models.inverse.reachable_targets import TargetReach, reach_targets
+from bo_invert.models.inverse.target_distance import TargetDistance
+from bo_invert.models.optim.duplicates import duplicate_filter
+from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.objectives.target import Target
+from bo_invert.types import Array, Indices
+
+_DRAWS, _FEATURES = 256, 256
+"""Numbers of drawn functions and of their frequencies. Engineering choice: the standard error of a
+probability of 5 % is 1.4 %."""
+_MANY_DRAWS, _MANY_FEATURES = 200, 128
+"""Those for many targets. Engineering choice: 100 targets take some seconds."""
+_CONSTRAINT_UNIT = 0.01
+"""Unit of the excess over an outcome constraint, in standard deviations of its output. Engineering
+choice, as for targets without a tolerance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attainability:
+    """Drawn outputs of a log, and the distance from its target.
+
+    Args:
+        statement: Problem statement.
+        history: Log behind the model.
+        fit: Model of the target.
+        inflation: Factors of the variances of the scores, shape ``(k,)``.
+        distance: Distance from the target.
+        seeds: Seeds of the draws and of the search.
+    """
+
+    statement: ProblemStatement
+    history: History
+    fit: TargetFit
+    inflation: Tensor
+    distance: TargetDistance
+    seeds: tuple[int, ...]
+
+    @staticmethod
+    def of(
+        statement: ProblemStatement, history: History, options: TargetOptions, seed: int
+    ) -> Attainability:
+        """Fit the model of a target and draw its outputs.
+
+        Args:
+            statement: Problem statement with a target.
+            history: Log with at least two observations.
+            options: Options of the model.
+            seed: Seed of the study; the number of observations changes the draws.
+        """
+        fit = fit_target_model(statement, history, options)
+        errors = sequential_inflation(fit.model.surrogate.gp)
+        inflation = torch.maximum(fit.model.inflation, errors)
+        distance, seeds = target_distance(statement, fit), (seed, len(history.completed))
+        return Attainability(statement, history, fit, inflation, distance, seeds)
+
+    @cached_property
+    def outputs(self) -> DrawnOutputs:
+        """Drawn outputs, with deviations that cover left-out observations."""
+        return self._drawn(_DRAWS, _FEATURES)
+
+    def _rng(self) -> np.random.Generator:
+        """Return a new generator, so that results do not depend on earlier ones."""
+        return np.random.default_rng(self.seeds)
+
+    def _drawn(self, count: int, features: int) -> DrawnOutputs:
+        model = self.fit.model
+        drawn = DrawnOutputs.of(
+            model.surrogate, self.inflation, model.log_feasible, count=count, features=features,
+            seed=int(self._rng().integers(2**31 - 1)),
+        )  # fmt: skip
+        steps = half_steps(self.fit.fitted.outputs.values)
+        return replace(drawn, slack=np.maximum(drawn.slack, steps))
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Least excesses of the mean and of all draws."""
+        domain, rng = self.statement.domain, self._rng()
+        near = self.history.points[self.nearest_trials]
+        near = near if len(near) else self.history.ranked_points
+        starts = starting_points(domain, near, rng)
+        return nearest_outputs(self.outputs, self.distance, domain, starts, rng)
+
+    def reach_targets(self, values: Array) -> TargetReach:
+        """Return how targets ``(t, k)`` of the wanted outputs can be reached.
+
+        They replace the wanted values of the target; constraints and intervals to avoid stay.
+        """
+        count, wanted = values.shape
+        lower, upper = (
+            np.repeat(ends, count, axis=0) for ends in (self.distance.lower, self.distance.upper)
+        )
+        lower[:, :wanted], upper[:, :wanted] = values - self.fit.tolerance, values
+        upper[:, :wanted] += self.fit.tolerance
+        distance = replace(self.distance, lower=lower, upper=upper)
+        domain, rng = self.statement.domain, self._rng()
+        starts = starting_points(domain, self.history.ranked_points, rng)
+        return reach_targets(
+            self._drawn(_MANY_DRAWS, _MANY_FEATURES), distance, domain, starts, rng
+        )
+
+    @property
+    def probability(self) -> float:
+        """Probability that some valid design meets the target."""
+        return self.reach.probability
+
+    @property
+    def distrust(self) -> str:
+        """Reason why the model says little about untried designs; empty if it does."""
+        outputs = self.fit.fitted.outputs
+        return distrust(self.fit.model.surrogate, outputs.names, self.distance.columns)
+
+    @cached_property
+    def observed_excess(self) -> Array:
+        """Largest excess of each feasible observation inside the domain, shape ``(n,)``.
+
+        It is infinite for others.
+        """
+        modelled = self.history.y[:, self.fit.fitted.outputs.columns]
+        usable = self.history.violations <= 0.0  # infinite outside of the domain
+        return np.where(usable, self.distance.largest(modelled), np.inf)
+
+    @property
+    def nearest_trials(self) -> Indices:
+        """Positions of the feasible observations, nearest to the target first."""
+        order = np.argsort(self.observed_excess, kind="stable")
+        return order[np.isfinite(self.observed_excess[order])]
+
+    def best_hope(self) -> tuple[Array, float]:
+        """Return the untried point ``(d,)`` that most probably meets the target, and how probable.
+
+        Candidates are the minima of the mean and of all draws.
+        """
+        model = self.fit.model
+        points = np.unique(self.reach.points, axis=0)
+        logs = model.log_acceptance(points)
+        ranked = points[np.argsort(-logs, kind="stable")]
+        duplicates = duplicate_filter(self.statement, self.history, self.fit.subset)
+        found = duplicates.select_new(ranked, self.history.all_points, 1)[0]
+        return found, float(np.exp(min(0.0, model.log_acceptance(found[None])[0])))
+
+
+def target_distance(statement: ProblemStatement, fit: TargetFit) -> TargetDistance:
+    """Return the distance from the target of a problem and from its outcome constraints."""
+    target, region = statement.objective, fit.model.region
+    assert isinstance(target, Target)
+    columns = region.columns.numpy()
+    spread = fit.fitted.outputs.values.std(0)
+    units = _CONSTRAINT_UNIT * np.where(spread > 0.0, spread, 1.0)[columns]
+    units[: target.entries.count] = fit.tolerance
+    return TargetDistance(
+        columns, region.lower.numpy()[None], region.upper.numpy()[None], region.avoided.numpy(),
+        units, target.entries.count,
+    )  # fmt: skip

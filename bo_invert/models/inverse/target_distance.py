@@ -1,0 +1,61 @@
+"""Distance of modelled outputs from targets, in tolerances; numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bo_invert.types import Array, Indices, Mask
+
+
+@dataclass(frozen=True, eq=False)
+class TargetDistance:
+    """Excesses of modelled outputs over the intervals of t targets.
+
+    The excess of entry e is ``max(l_e - f, f - u_e) / unit_e`` with the wanted interval [l, u],
+    and its negative with an interval to avoid. An entry is met if its excess is at most 0, and
+    the target if the largest excess is. A point y with a tolerance has ``|f - y| / tolerance - 1``.
+
+    Args:
+        columns: Modelled output of each of the e entries, shape ``(e,)``.
+        lower: Lower ends, -infinite for open ones, shape ``(t, e)``.
+        upper: Upper ends, shape ``(t, e)``.
+        avoided: Mask of the intervals to avoid, shape ``(e,)``.
+        units: Tolerances, in the units of the outputs, shape ``(e,)``.
+        wanted: Number of entries of the target; outcome constraints follow.
+        rigour: Factor of the excesses over outcome constraints and of failures. A large one keeps
+            the nearest outputs feasible.
+    """
+
+    columns: Indices
+    lower: Array
+    upper: Array
+    avoided: Mask
+    units: Array
+    wanted: int
+    rigour: float = 1.0
+
+    def excesses(self, values: Array, targets: Indices) -> tuple[Array, Array]:
+        """Return excesses ``(..., e)`` and their derivatives by the outputs, ``(..., e)``.
+
+        Args:
+            values: Modelled outputs, shape ``(..., c)``.
+            targets: Number of the target of each row, shape ``(...)`` or broadcast to it.
+        """
+        own = values[..., self.columns]
+        below, above = self.lower[targets] - own, own - self.upper[targets]
+        upwards = above >= below
+        signs = np.where(self.avoided, -1.0, 1.0) / self.units * self.factors
+        excess = np.where(upwards, above, below) * signs
+        return excess, np.where(upwards, signs, -signs)
+
+    def largest(self, values: Array, target: int = 0) -> Array:
+        """Return the largest excess ``(...)`` of modelled outputs ``(..., c)``."""
+        found: Array = self.excesses(values, np.asarray(target))[0].max(-1)
+        return found
+
+    @property
+    def factors(self) -> Array:
+        """Factors of the excesses, shape ``(e,)``: 1 for the target, else the rigour."""
+        return np.where(np.arange(len(self.units)) < self.wanted, 1.0, self.rigour)
