@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bo_invert.domains.constrained_box import FixedValues
@@ -12,7 +11,7 @@ from bo_invert.service.lru_cache import LRUCache, journal_bytes
 from bo_invert.service.registered_problems import RegisteredProblems
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.open import open_store
-from bo_invert.storage.trial_transitions import Purpose
+from bo_invert.storage.trial_transitions import Assignment, Purpose
 from bo_invert.study.study import Study
 
 
@@ -67,8 +66,8 @@ def propose(
             study = _studies.store(key, Study.open(request.study, store, problem))
         view = study.journal.view(request.budget)
         count = int(min(request.count, view.room))
-        propose = partial(study.propose, fixed=request.fixed, purpose=request.purpose)
-        return propose(request.budget, view, count) if count > 0 else None
+        assignment = Assignment(fixed=request.fixed, purpose=request.purpose)
+        return study.propose(request.budget, view, count, assignment) if count > 0 else None
     except BoInvertError:
         _studies.pop(key, None)
         raise

@@ -12,7 +12,7 @@ from bo_invert.domains.constrained_box import FixedValues, fix_values
 from bo_invert.history import History
 from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.reader import JournalView
-from bo_invert.storage.trial_transitions import Assignment, Purpose
+from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.strategies.base import Request, Strategy
 from bo_invert.study.distinct_queries import distinct, exhausted, warn_if_exhausted
 from bo_invert.study.header import stored_strategy
@@ -90,9 +90,8 @@ class StudyAsks(StudyRecords):
 
         def start(wanted: int) -> list[Trial]:
             propose: Callable[[JournalView, int], LoggedProposal] = partial(
-                self.propose, budget, fixed=assignment.fixed, purpose=assignment.purpose,
-                hope_level=assignment.hope_level,
-            )  # fmt: skip
+                self.propose, budget, assignment=assignment
+            )
             if reuse_limit is None and assignment.purpose != "refine":
                 propose = partial(self._unless_exhausted, propose, assignment.fixed)
             return self.journal.take(propose, wanted, budget, retries, assignment)
@@ -107,9 +106,7 @@ class StudyAsks(StudyRecords):
         budget: int | None,
         view: JournalView,
         wanted: int,
-        fixed: FixedValues = (),
-        purpose: Purpose = "search",
-        hope_level: float | None = None,
+        assignment: Assignment = Assignment(),  # noqa: B008  (frozen)
     ) -> LoggedProposal:
         """Ask the strategy for queries, without recording anything.
 
@@ -117,21 +114,20 @@ class StudyAsks(StudyRecords):
             budget: Calls that the whole study may spend.
             view: Snapshot of the log.
             wanted: Number of queries.
-            fixed: Names and values of parameters that do not vary in this ask.
-            purpose: Purpose of the ask.
-            hope_level: See ``Assignment``.
+            assignment: Fixed values, purpose and best hopes of the ask; the rest is not read.
 
         Raises:
             InvalidInputError: The problem does not support the purpose.
         """
-        statement = self.statement
+        statement, fixed, purpose = self.statement, assignment.fixed, assignment.purpose
         if fixed:
             statement = replace(statement, domain=fix_values(statement.domain, fixed))
         request = Request(view.asks, wanted, self.seed, budget, view.memo)
         known = History(without_refinements(view.trials))
         noisy = purpose != "search" and self._model_noise(statement, known)
         # Fixed values narrow the domain, and estimates of a part say nothing about the whole.
-        hope = None if hope_level is None or fixed else Hope(hope_level, self.estimate)
+        level = assignment.hope_level
+        hope = None if level is None or fixed else Hope(level, self.estimate)
         proposal = proposal_of(self.strategy, statement, view, request, purpose, noisy, hope)
         problem = self._require_problem()
         if purpose != "refine" and (problem.reuse or not problem.space.discrete):

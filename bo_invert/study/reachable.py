@@ -49,7 +49,7 @@ class ReachableTargets:
             tolerance, in tolerances, shape ``(t,)``; 0 for reachable ones.
         nearest: These outputs, shape ``(t, k)``.
         points: Their points, shape ``(t, d)``.
-        tolerance: Tolerance, in the units of the outputs.
+        tolerances: Tolerance of each output, in its units, shape ``(k,)``.
         observed: Observed outputs, shape ``(n, k)``.
         why: Reason to doubt the model, or empty.
         domain: Search domain.
@@ -62,7 +62,7 @@ class ReachableTargets:
     excess: Array
     nearest: Array
     points: Array
-    tolerance: float
+    tolerances: Array
     observed: Array
     why: str
     domain: Domain
@@ -97,7 +97,7 @@ class ReachableTargets:
     def to_json(self) -> JSON:
         """Return plain data."""
         return {
-            "names": list(self.names), "tolerance": self.tolerance, "why": self.why,
+            "names": list(self.names), "tolerances": self.tolerances.tolist(), "why": self.why,
             "targets": self.records(), "points": self.points.tolist(),
         }  # fmt: skip
 
@@ -124,7 +124,8 @@ class ReachableTargets:
         )  # fmt: skip
         rest = len(self) - len(some)
         notes = [f"and {rest} more targets"] if rest > 0 else []
-        caption = f"{len(self)} targets, tolerance {self.tolerance:.3g}"
+        widths = ", ".join(f"{one:.3g}" for one in dict.fromkeys(self.tolerances.tolist()))
+        caption = f"{len(self)} targets, tolerance {widths}"
         return Table(heads, rows, caption=caption, notes=(*notes, *([self.why] * bool(self.why))))
 
     def __repr__(self) -> str:
@@ -169,14 +170,14 @@ def reachable(
     observed = history.y[:, indices]
     read = _read(values, names, observed)
     found = estimate.reach_targets(read)
-    tolerance = estimate.fit.tolerance
+    tolerances = np.array(estimate.fit.tolerances[:wanted])
     usable = (history.violations <= 0.0) & _avoiding(target, history.y)
-    gaps = np.abs(observed[usable][None] - read[:, None]).max(-1)  # (t, n)
-    verified = gaps.min(1, initial=np.inf) <= tolerance
+    gaps = (np.abs(observed[usable][None] - read[:, None]) / tolerances).max(-1)  # (t, n)
+    verified = gaps.min(1, initial=np.inf) <= 1.0
     nearest = found.outputs[:, [estimate.fit.fitted.outputs.column(index) for index in indices]]
     return ReachableTargets(
         names, read, np.where(verified, 1.0, found.probability), verified,
-        np.where(verified, 0.0, np.maximum(found.excess, 0.0)), nearest, found.points, tolerance,
+        np.where(verified, 0.0, np.maximum(found.excess, 0.0)), nearest, found.points, tolerances,
         observed, estimate.distrust, statement.domain,
     )  # fmt: skip
 
@@ -185,13 +186,17 @@ def _avoiding(target: Target, y: Array) -> Mask:
     """Return a mask ``(n,)`` of the outputs ``(n, m)`` outside of all intervals to avoid."""
     fine = np.ones(len(y), dtype=bool)
     entries = target.entries
-    for index, low, high, avoided in zip(
-        target.indices, entries.lower, entries.upper, entries.avoided, strict=True
-    ):
+    rows = zip(
+        target.indices,
+        entries.lower,
+        entries.upper,
+        entries.avoided,
+        target.tolerances,
+        strict=True,
+    )
+    for index, low, high, avoided, width in rows:
         if avoided:
-            fine &= (y[:, index] <= low + target.tolerance) | (
-                y[:, index] >= high - target.tolerance
-            )
+            fine &= (y[:, index] <= low + width) | (y[:, index] >= high - width)
     return fine
 
 

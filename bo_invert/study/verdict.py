@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bo_invert.models.inverse.limiting_factors import Limit
 
 _SLIGHT = 0.1
-"""Gain in tolerances up to which observed outputs are preferred to predicted ones. Engineering
-choice."""
+"""Gain up to which observed outputs are preferred to predicted ones, as a share of the tolerance.
+Engineering choice: predictions have larger errors."""
 Decode = Callable[[Array], Design]
 """Function from a point ``(d,)`` to a design."""
 
@@ -176,15 +176,15 @@ class EstimateCache:
             tolerance: Tolerance of a target without one.
         """
         from bo_invert.models.inverse.attainability import Attainability
-        from bo_invert.models.inverse.fit import TargetOptions
 
         outcomes = tuple((t.number, t.outcome) for t in history.trials if not t.state.open)
         key = outcomes, statement.domain.floor, statement.objective, seed, noisy, tolerance
         with self._lock:
             if self._estimate is None or self._key != key:
-                options = TargetOptions(tolerance, (), noisy)
                 with one_thread():
-                    self._estimate = Attainability.of(statement, history, options, seed)
+                    self._estimate = Attainability.of(
+                        statement, history, seed, noisy=noisy, tolerance=tolerance
+                    )
                 self._key = key
             return self._estimate
 
@@ -263,26 +263,23 @@ def verdict(
 
 def _reached(statement: ProblemStatement, history: History, hit: Trial) -> Verdict:
     """Return the verdict of a verified hit."""
+    target = statement.objective
+    assert isinstance(target, Target)
     assert hit.y is not None
     names = _read_names(statement)
     outputs = {name: float(hit.y[statement.outputs.index(name)]) for name in names}
     nearest = NearestOutputs(
-        outputs, {}, _wanted(statement, None), 0.0, hit.point, hit.design, hit.number
+        outputs, {}, _wanted(statement, target.tolerances), 0.0, hit.point, hit.design, hit.number
     )
     return Verdict("reached", 1.0, history.calls, nearest, (), "", statement.domain)
 
 
 def _nearest(estimate: Attainability, decode: Decode) -> tuple[NearestOutputs, tuple[Limit, ...]]:
     """Return the nearest of the observed outputs and of those that the model predicts."""
-    from bo_invert.models.inverse.limiting_factors import limiting_factors
-
     statement, history, reach = estimate.statement, estimate.history, estimate.reach
     modelled = estimate.fit.fitted.outputs
     target = statement.objective
     assert isinstance(target, Target)
-    limits = limiting_factors(
-        estimate.outputs, estimate.distance, statement.domain, reach.points[0], modelled.names
-    )  # fmt: skip  # fmt: skip
     point, values, trial = reach.points[0], reach.outputs[0], None
     design = None
     excess = float(reach.excess[0])
@@ -297,9 +294,9 @@ def _nearest(estimate: Attainability, decode: Decode) -> tuple[NearestOutputs, t
     outputs = dict(zip(modelled.names, values.tolist(), strict=True))
     return NearestOutputs(
         outputs, dict(zip(modelled.names, spread.tolist(), strict=True)),
-        _wanted(statement, estimate.fit.tolerance), max(excess, 0.0), point,
+        _wanted(statement, estimate.fit.tolerances), max(excess, 0.0), point,
         decode(point) if trial is None else design, trial,
-    ), limits  # fmt: skip
+    ), estimate.limits  # fmt: skip
 
 
 def _read_names(statement: ProblemStatement) -> list[str]:
@@ -310,14 +307,16 @@ def _read_names(statement: ProblemStatement) -> list[str]:
     return [statement.outputs[index] for index in sorted(read)]
 
 
-def _wanted(statement: ProblemStatement, tolerance: float | None) -> dict[str, str]:
+def _wanted(statement: ProblemStatement, tolerances: Sequence[float]) -> dict[str, str]:
     """Return the wanted values of each output as texts."""
     target = statement.objective
     assert isinstance(target, Target)
-    entries, width = target.entries, target.tolerance or tolerance or 0.0
+    entries = target.entries
     texts: dict[str, list[str]] = {}
-    rows = zip(target.indices, entries.lower, entries.upper, entries.avoided, strict=True)
-    for index, low, high, avoided in rows:
+    rows = zip(
+        target.indices, entries.lower, entries.upper, entries.avoided, tolerances, strict=True
+    )
+    for index, low, high, avoided, width in rows:
         if low == high:
             text = f"{low:.4g}" + (f" ± {width:.3g}" if width else "")
         elif math.isinf(low):

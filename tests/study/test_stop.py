@@ -32,6 +32,8 @@ def problem(oracle=bowl) -> bi.Problem:
         (bi.stop.seconds(3600), "seconds:3600"),
         (bi.stop.cost(100), "cost:100"),
         (bi.stop.cost(1.5, "seconds"), "cost:1.5 seconds"),
+        (bi.stop.verdict(), "verdict:0.05"),
+        (bi.stop.verdict(0.1) | bi.stop.patience(3), "verdict:0.1 | patience:3"),
         (bi.stop.patience(3) | bi.stop.seconds(9), "patience:3 | seconds:9"),
         (
             bi.stop.patience(3) & bi.stop.cost(9) | bi.stop.gain(0.1),
@@ -58,6 +60,8 @@ def test_rules_have_texts_that_give_them_back(rule: StopRule, text: str) -> None
         ("seconds:0", "must be > 0"),
         ("cost:3 apples", "unit must be one of"),
         ("patience:3 |", "NAME:NUMBER"),
+        ("verdict:0", "alpha must be in"),
+        ("verdict:low", "must hold a number"),
     ],
 )
 def test_other_texts_are_refused_before_a_call(text: str, message: str) -> None:
@@ -67,6 +71,13 @@ def test_other_texts_are_refused_before_a_call(text: str, message: str) -> None:
     with pytest.raises(InvalidInputError):
         study.run(5, stop=text)
     assert not study.trials
+
+
+def test_number_of_verdict_has_a_default_and_combinations_ask_for_hopes() -> None:
+    assert parse("verdict") == bi.stop.verdict(0.05)
+    assert (bi.stop.patience(3) | bi.stop.verdict(0.1)).hope_level == 0.1
+    assert (bi.stop.verdict(0.2) & bi.stop.verdict(0.1)).hope_level == 0.1
+    assert bi.stop.patience(3).hope_level is None
 
 
 def test_what_is_no_rule_is_refused() -> None:

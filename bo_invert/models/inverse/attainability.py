@@ -13,6 +13,7 @@ from bo_invert.history import History
 from bo_invert.models.inverse.credibility import distrust, half_steps, sequential_inflation
 from bo_invert.models.inverse.drawn_outputs import DrawnOutputs
 from bo_invert.models.inverse.fit import TargetFit, TargetOptions, fit_target_model
+from bo_invert.models.inverse.limiting_factors import Limit, limiting_factors
 from bo_invert.models.inverse.reachability import Reach, nearest_outputs, starting_points
 from bo_invert.models.inverse.reachable_targets import TargetReach, reach_targets
 from bo_invert.models.inverse.target_distance import TargetDistance
@@ -27,8 +28,8 @@ probability of 5 % is 1.4 %."""
 _MANY_DRAWS, _MANY_FEATURES = 200, 128
 """Those for many targets. Engineering choice: 100 targets take some seconds."""
 _CONSTRAINT_UNIT = 0.01
-"""Unit of the excess over an outcome constraint, in standard deviations of its output. Engineering
-choice, as for targets without a tolerance."""
+"""Unit of the excess over an outcome constraint, in standard deviations of its output.
+Engineering choice: as for targets without a tolerance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +54,23 @@ class Attainability:
 
     @staticmethod
     def of(
-        statement: ProblemStatement, history: History, options: TargetOptions, seed: int
+        statement: ProblemStatement,
+        history: History,
+        seed: int,
+        *,
+        noisy: bool = False,
+        tolerance: float | None = None,
     ) -> Attainability:
         """Fit the model of a target and draw its outputs.
 
         Args:
             statement: Problem statement with a target.
             history: Log with at least two observations.
-            options: Options of the model.
             seed: Seed of the study; the number of observations changes the draws.
+            noisy: Repeated calls at a point differ.
+            tolerance: Tolerance of a target without one; None for a default.
         """
-        fit = fit_target_model(statement, history, options)
+        fit = fit_target_model(statement, history, TargetOptions(tolerance, (), noisy))
         errors = sequential_inflation(fit.model.surrogate.gp)
         inflation = torch.maximum(fit.model.inflation, errors)
         distance, seeds = target_distance(statement, fit), (seed, len(history.completed))
@@ -81,8 +88,8 @@ class Attainability:
     def _drawn(self, count: int, features: int) -> DrawnOutputs:
         model = self.fit.model
         drawn = DrawnOutputs.of(
-            model.surrogate, self.inflation, model.log_feasible, count=count, features=features,
-            seed=int(self._rng().integers(2**31 - 1)),
+            model.surrogate, self.inflation, model.log_feasible, (count, features),
+            int(self._rng().integers(2**31 - 1)),
         )  # fmt: skip
         steps = half_steps(self.fit.fitted.outputs.values)
         return replace(drawn, slack=np.maximum(drawn.slack, steps))
@@ -105,8 +112,8 @@ class Attainability:
         lower, upper = (
             np.repeat(ends, count, axis=0) for ends in (self.distance.lower, self.distance.upper)
         )
-        lower[:, :wanted], upper[:, :wanted] = values - self.fit.tolerance, values
-        upper[:, :wanted] += self.fit.tolerance
+        width = np.array(self.fit.tolerances[:wanted])
+        lower[:, :wanted], upper[:, :wanted] = values - width, values + width
         distance = replace(self.distance, lower=lower, upper=upper)
         domain, rng = self.statement.domain, self._rng()
         starts = starting_points(domain, self.history.ranked_points, rng)
@@ -141,6 +148,13 @@ class Attainability:
         order = np.argsort(self.observed_excess, kind="stable")
         return order[np.isfinite(self.observed_excess[order])]
 
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Limits at the nearest outputs of the mean."""
+        names = self.fit.fitted.outputs.names
+        point = self.reach.points[0]
+        return limiting_factors(self.outputs, self.distance, self.statement.domain, point, names)
+
     def best_hope(self) -> tuple[Array, float]:
         """Return the untried point ``(d,)`` that most probably meets the target, and how probable.
 
@@ -162,7 +176,7 @@ def target_distance(statement: ProblemStatement, fit: TargetFit) -> TargetDistan
     columns = region.columns.numpy()
     spread = fit.fitted.outputs.values.std(0)
     units = _CONSTRAINT_UNIT * np.where(spread > 0.0, spread, 1.0)[columns]
-    units[: target.entries.count] = fit.tolerance
+    units[: target.entries.count] = fit.tolerances
     return TargetDistance(
         columns, region.lower.numpy()[None], region.upper.numpy()[None], region.avoided.numpy(),
         units, target.entries.count,

@@ -75,7 +75,7 @@ def half_steps(values: Array) -> Array:
     """Return half the usual step of each output of ``(n, c)``; 0 without repeated values.
 
     Rounding, clipping and trees repeat values at different designs. Outputs between two values
-    cannot be told from either.
+    cannot be distinguished from either.
     """
     found = np.zeros(values.shape[1])
     for column, own in enumerate(values.T):

@@ -22,8 +22,8 @@ _FEASIBLE, _PROBABLE = np.log(0.05), np.log(0.5)
 Engineering choice: a point that returns outputs with a probability of 5 % may still be the only
 hit. The nearest outputs should probably exist."""
 _MARGIN = 0.1
-"""Distance by which a descent enters a target, in tolerances. Engineering choice: it converges to
-the edge only in the limit."""
+"""Distance by which a descent enters a target, as a share of its tolerance. Engineering choice: it
+converges to the edge only in the limit."""
 _SHARPNESS = 30.0
 """Sharpness of the smooth maximum, times its value. Engineering choice: the error of k equal
 entries is log(k) / 30 of the maximum."""
@@ -58,22 +58,20 @@ class DrawnOutputs:
         surrogate: Surrogate,
         inflation: Tensor,
         log_feasible: Score | None,
-        *,
-        count: int,
-        features: int,
+        size: tuple[int, int],
         seed: int,
     ) -> DrawnOutputs:
-        """Draw ``count`` functions beside the mean.
+        """Draw functions beside the mean.
 
         Args:
             surrogate: Surrogate without an output warp.
             inflation: Factors of the variances of the scores, shape ``(k,)``.
             log_feasible: Log probability of outputs at unit inputs.
             count: Number of draws.
-            features: Frequencies of each draw; see ``draw_paths``.
+            size: Numbers of draws and of their frequencies; see ``draw_paths``.
             seed: Seed of the draws.
         """
-        gp, paths = surrogate.gp, draw_paths(surrogate.gp, count, seed, features)
+        gp, paths = surrogate.gp, draw_paths(surrogate.gp, size[0], seed, size[1])
         factor = inflation.sqrt()[:, None, None]
         zeros = torch.zeros_like(paths.cosines[..., :1])
         mean = gp.weights[..., :1]

@@ -33,7 +33,7 @@ class TargetFit:
         subset: Positions of the observations in the fit.
         hits: Mask of all observations that meet the target and the constraints, shape ``(n,)``.
         memo: Memo for the next fit.
-        tolerance: Tolerance of the points of the target, in the units of the outputs.
+        tolerances: Tolerance of each entry of the target, in the units of the outputs.
     """
 
     model: TargetModel
@@ -41,7 +41,7 @@ class TargetFit:
     subset: Indices
     hits: Mask
     memo: JSON
-    tolerance: float
+    tolerances: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -88,20 +88,20 @@ def fit_target_model(
         inputs, failed, history.order, memo.get("permission"), structure=column_structure(domain)
     )
     outputs = fitted.outputs
-    width = _tolerance(statement, history, options)
+    width = options.tolerance or _default_tolerance(statement, history)
     region = TargetRegion.of(outputs, width, options.noise)
     model = TargetModel(domain, fitted.surrogate, region, log_feasible)
     hits = region.contains(torch.as_tensor(history.y[:, outputs.columns])).numpy()
     note = {"outputs": fitted.surrogate.memo, "permission": labels}
-    return TargetFit(model, fitted, subset, hits, note, width)
-
-
-def _tolerance(statement: ProblemStatement, history: History, options: TargetOptions) -> float:
-    """Return the tolerance of the target, else that of the options, else the default one."""
     target = statement.objective
     assert isinstance(target, Target)
-    if target.tolerance or options.tolerance:
-        return target.tolerance or float(options.tolerance or 0.0)
+    tolerances = tuple(own or width for own in target.tolerances)
+    return TargetFit(model, fitted, subset, hits, note, tolerances)
+
+
+def _default_tolerance(statement: ProblemStatement, history: History) -> float:
+    target = statement.objective
+    assert isinstance(target, Target)
     spread: Array = history.y[:, list(target.indices)].std(0)
     positive = spread[spread > 0.0]
     return _TOLERANCE * float(np.min(positive)) if len(positive) else _TOLERANCE

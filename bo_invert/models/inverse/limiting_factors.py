@@ -15,19 +15,19 @@ from bo_invert.models.inverse.target_distance import TargetDistance
 from bo_invert.types import Array
 
 _ACTIVE = 0.05
-"""Least share of an output in the smooth maximum, or in its slope, at which it limits. Engineering
-choice."""
+"""Least share of an output in the smooth maximum, or in its slope, at which it limits.
+Engineering choice: the smooth maximum gives far outputs smaller shares."""
 _NEAR = 1.0
 """Distance at which a constraint is active, in hundredths of a standard deviation of its output,
 or in nats for failures. Engineering choice: descents end near constraints."""
 _AT_BOUND = 1e-3
 """Distance from a bound that counts as 0, in unit coordinates. Engineering choice."""
 _OUTWARD = 0.03
-"""Least part of a multiplier, or of the rest, in the slope of the distance. Engineering choice:
-descents end with slopes below it."""
+"""Least multiplier and least rest of a limit, as a share of the slope of the distance.
+Engineering choice: descents end with smaller slopes."""
 _STEP = 1e-3
-"""Length of the step that tests constraints and plausibility, in unit coordinates. Engineering
-choice."""
+"""Length of the step that tests constraints and plausibility, in unit coordinates.
+Engineering choice: far above rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def _multipliers(descent: Array, active: list[tuple[Limit, Array]]) -> tuple[lis
     matrix = np.stack(normals, axis=1)
     found, _ = nnls(matrix, descent)
     least = _OUTWARD * float(np.linalg.norm(descent))
-    kept = [limit for limit, normal in active if normal.any()]
-    limits = [limit for limit, size in zip(kept, found, strict=True) if size > least]
+    usable = [limit for limit, normal in active if normal.any()]
+    limits = [limit for limit, size in zip(usable, found, strict=True) if size > least]
     return limits, descent - matrix @ found
 
 

@@ -21,7 +21,8 @@ from bo_invert.models.optim.score import at_valid
 from bo_invert.types import Array, Indices, Mask
 
 _STARTS, _MORE = 3, 8
-"""Descents of the mean for each target, and further ones that it needs. Engineering choice."""
+"""Numbers of descents of the mean for each target, and of further ones that it needs.
+Engineering choice: more of them take longer than the draws."""
 _CANDIDATES = 8
 """Best starts of each target at which all draws are evaluated. Engineering choice."""
 _APART = 0.15
@@ -31,7 +32,8 @@ _STEPS, _FINE_STEPS = 50, 30
 _RIGOUR = 100.0
 """Weight of constraints at the nearest outputs, dimensionless. Engineering choice."""
 _NEIGHBOURS = 24
-"""Changes of choices and integers for each target. Engineering choice: bounds the cost."""
+"""Number of changes of choices and integers for each target. Engineering choice: bounds the
+cost."""
 _DIFFERENCE = 1e-4
 """Step of the difference quotients of the draws, in unit coordinates. Engineering choice."""
 _NEWTON, _INNER = 3, 12
@@ -40,10 +42,11 @@ _LONGEST = 0.3
 """Largest change of a unit coordinate by the Newton steps. Engineering choice: the model is linear
 only near the end of the mean."""
 _MARGIN = 0.2
-"""Distance by which the linear model enters the target, in tolerances. Engineering choice."""
+"""Distance by which the linear model enters the target, as a share of the tolerance.
+Engineering choice: the rest is not linear."""
 _HOPELESS = 2.0
-"""Excess of the linear model, in tolerances, from which a draw is not evaluated. Engineering
-choice: the nonlinear rest is smaller."""
+"""Excess of the linear model from which a draw is not evaluated, in units of the tolerance.
+Engineering choice: the nonlinear rest is smaller."""
 _RIDGE = 1e-9
 """Ridge of the normal equations, as a share of their trace. Engineering choice: slopes of outputs
 may be equal."""

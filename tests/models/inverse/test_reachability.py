@@ -14,7 +14,6 @@ from bo_invert.models.gp.posterior import condition
 from bo_invert.models.inverse.attainability import Attainability
 from bo_invert.models.inverse.credibility import half_steps, sequential_inflation
 from bo_invert.models.inverse.drawn_outputs import DistanceScore, DrawnOutputs
-from bo_invert.models.inverse.fit import TargetOptions
 from bo_invert.models.inverse.limiting_factors import limiting_factors
 from bo_invert.models.inverse.reachability import nearest_outputs, starting_points
 from bo_invert.models.inverse.reachable_targets import reach_targets
@@ -34,7 +33,7 @@ def estimate() -> Attainability:
     target = bi.Target({"a": 4.0, "b": 0.2}, tolerance=0.05)
     problem = bi.Problem(bi.Box([0.0] * DIM, [1.0] * DIM), smooth, target, outputs=["a", "b"])
     study = bi.Study.create("s", problem, "sobol", seed=0).run(30)
-    return Attainability.of(problem.statement, History(study.trials), TargetOptions(), 0)
+    return Attainability.of(problem.statement, History(study.trials), 0)
 
 
 def several(values: Array, tolerance: float = 0.05) -> TargetDistance:
@@ -77,9 +76,7 @@ def test_scores_have_exact_gradients(estimate: Attainability, smooth_maximum: bo
 def test_factors_widen_the_deviations_from_the_mean(estimate: Attainability) -> None:
     surrogate = estimate.fit.model.surrogate
     one, four = (
-        DrawnOutputs.of(
-            surrogate, torch.full((2,), factor).double(), None, count=8, features=64, seed=1
-        )
+        DrawnOutputs.of(surrogate, torch.full((2,), factor).double(), None, (8, 64), 1)
         for factor in (1.0, 4.0)
     )
     inputs = np.random.default_rng(1).random((5, DIM))
