@@ -45,6 +45,7 @@ _HOME = {
     "Composite": "objectives.composite",
     "Pareto": "objectives.pareto",
     "Plausibility": "objectives.single_output",
+    "Nearest": "objectives.nearest",
     "OutcomeConstraint": "objectives.outcome_constraint",
     "Problem": "problems.problem",
     "Study": "study.study",
@@ -175,6 +176,7 @@ if TYPE_CHECKING:
     )
     from bo_invert.history import Ledger as Ledger
     from bo_invert.objectives.composite import Composite as Composite
+    from bo_invert.objectives.nearest import Nearest as Nearest
     from bo_invert.objectives.outcome_constraint import OutcomeConstraint as OutcomeConstraint
     from bo_invert.objectives.pareto import Pareto as Pareto
     from bo_invert.objectives.problem_statement import ProblemStatement as ProblemStatement

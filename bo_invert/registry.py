@@ -31,6 +31,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "forest": "bo_invert.strategies.forest:ForestSearch",
         "least_squares": "bo_invert.strategies.least_squares:LeastSquares",
         "inverse": "bo_invert.strategies.inverse:Inverse",
+        "nearest": "bo_invert.strategies.nearest:NearestSearch",
         "retarget": "bo_invert.strategies.retarget:Retarget",
         "robust": "bo_invert.strategies.robust:Robust",
         "gradient": "bo_invert.strategies.gradient:Gradient",

@@ -486,7 +486,8 @@ PUBLIC = """
 AtLeast AtMost BoInvertError Box Cached Choice Command Comparison Composite Descent DoctorReport
 Domain Estimator Exactly FailedError Feasible Fixed Float Function GradientProxy Http
 InfeasibleError InputConstraint Int InvalidInputError Isolated Latent Ledger Maximize Minimize
-Onnx Oracle OutcomeConstraint Pareto Pixels Plausibility Predictions Problem ProblemStatement
+Nearest Onnx Oracle OutcomeConstraint Pareto Pixels Plausibility Predictions Problem
+ProblemStatement
 Proposal Query Request State Strategy Study Target TorchModule Trial UnsuitableStrategyError
 When __version__ compare doctor mlflow_tracking ready_problem realism stop to_mlflow
 """

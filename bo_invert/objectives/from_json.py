@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives.base import Objective
+from bo_invert.objectives.nearest import Nearest
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.single_output import Maximize, Minimize, Plausibility
 from bo_invert.objectives.target import Target
@@ -25,6 +26,13 @@ def objective_from_json(data: JSON) -> Objective:
         return Pareto(
             *parts, reference=data.get("reference"), scale=1.0 if scale is None else scale
         )
+    if data["type"] == "nearest":
+        target = objective_from_json(data["target"])
+        assert isinstance(target, Target)
+        return Nearest(
+            data.get("x0"), target, data.get("weights"), bool(data.get("few", False)),
+            point=data.get("point"),
+        )  # fmt: skip
     if data["type"] == "plausibility":
         return Plausibility()
     if data["type"] == "composite":

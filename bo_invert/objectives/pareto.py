@@ -12,6 +12,7 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError, printable
 from bo_invert.objectives.base import Objective, Tensor
+from bo_invert.objectives.nearest import Nearest
 from bo_invert.objectives.single_output import PLAUSIBILITY, Maximize, Minimize, Plausibility
 from bo_invert.objectives.target import Target
 from bo_invert.types import JSON, Array
@@ -65,7 +66,7 @@ class Pareto(Objective):
         scale: float | Sequence[float] | Mapping[str, float] = 1.0,
     ) -> None:
         for one in objectives:
-            if not isinstance(one, Objective) or isinstance(one, Pareto):
+            if not isinstance(one, Objective) or isinstance(one, (Nearest, Pareto)):
                 raise InvalidInputError(
                     "Pareto: objectives must be Minimize(...), Maximize(...), Target(...), "
                     f"Composite(...) or Plausibility(), got {one!r:.80}. Write "

@@ -16,7 +16,7 @@ PLAUSIBILITY = "plausibility"
 
 
 @dataclass(frozen=True)
-class _OneOutput(Objective):
+class OneOutput(Objective):
     """Objective of one output, at position ``index``; None stands for the only output."""
 
     output: str | None = None
@@ -36,21 +36,21 @@ class _OneOutput(Objective):
         return printable(f"{type(self).__name__}({self.output or ''})")
 
 
-class Minimize(_OneOutput):
+class Minimize(OneOutput):
     """Objective with the loss ``y_i``: minimisation of an output."""
 
     def loss(self, y: Tensor) -> Tensor:
         return y[..., self.index]
 
 
-class Maximize(_OneOutput):
+class Maximize(OneOutput):
     """Objective with the loss ``-y_i``: maximisation of an output."""
 
     def loss(self, y: Tensor) -> Tensor:
         return -y[..., self.index]
 
 
-class Plausibility(_OneOutput):
+class Plausibility(OneOutput):
     """Objective with the loss ``-p``: maximisation of the plausibility p of a design in [0, 1].
 
     The problem appends p to the outputs of the oracle as the output ``"plausibility"``, without a

@@ -8,9 +8,8 @@ from numbers import Integral
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives.base import Objective
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
-from bo_invert.objectives.single_output import PLAUSIBILITY
 from bo_invert.oracles.base import Oracle
-from bo_invert.problems.plausibility_output import reads_plausibility
+from bo_invert.problems.plausibility_output import derived_output
 from bo_invert.user_data import scalar, whole_number
 
 
@@ -44,7 +43,7 @@ def oracle_output_names(
     names = own if given is None else tuple(given)
     if names is None:
         read = dict.fromkeys([*objective.names, *(one.output for one in constraints)])
-        names = tuple(n for n in read if n != PLAUSIBILITY or not reads_plausibility(objective))
+        names = tuple(name for name in read if name != derived_output(objective))
     if not names:
         size = objective.size
         if size is None:

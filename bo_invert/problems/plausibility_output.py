@@ -1,4 +1,4 @@
-"""Plausibility as an output: appended to the outputs of an oracle, without a call."""
+"""Outputs that a problem derives from points without a call: plausibility, change of a design."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from bo_invert.errors import InvalidInputError, require
 from bo_invert.objectives.base import Objective
+from bo_invert.objectives.nearest import CHANGE, Nearest
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.single_output import PLAUSIBILITY, Plausibility
 from bo_invert.oracles.raw_outputs import as_outputs
@@ -24,13 +25,20 @@ def reads_plausibility(objective: Objective) -> bool:
     return isinstance(objective, Plausibility)
 
 
+def derived_output(objective: Objective) -> str:
+    """Return the name of the output that an objective adds to those of an oracle, or ``""``."""
+    if isinstance(objective, Nearest):
+        return CHANGE
+    return PLAUSIBILITY if reads_plausibility(objective) else ""
+
+
 @dataclass(frozen=True)
 class OutputNames:
     """Names of the outputs of an oracle and of a problem.
 
     Args:
         oracle: names of the outputs of the oracle.
-        problem: the same, and ``"plausibility"`` if the objective reads it.
+        problem: the same, and ``"plausibility"`` or ``"change"`` if the objective reads it.
     """
 
     oracle: tuple[str, ...]
@@ -41,28 +49,29 @@ class OutputNames:
         """Return the names for an objective.
 
         Raises:
-            InvalidInputError: the oracle has an output with the name of the plausibility.
+            InvalidInputError: the oracle has an output with the name of a derived one.
         """
-        if not reads_plausibility(objective):
+        derived = derived_output(objective)
+        if not derived:
             return OutputNames(oracle, oracle)
-        if PLAUSIBILITY in oracle:
+        if derived in oracle:
             raise InvalidInputError(
-                f"Problem: outputs must not contain {PLAUSIBILITY!r}, which Plausibility() adds, "
-                f"got {list(oracle)}. Rename the output, or write Maximize({PLAUSIBILITY!r})."
+                f"Problem: outputs must not contain {derived!r}, which {objective} adds, got "
+                f"{list(oracle)}. Rename the output, or write Maximize({derived!r})."
             )
-        return OutputNames(oracle, (*oracle, PLAUSIBILITY))
+        return OutputNames(oracle, (*oracle, derived))
 
     def reported(self, answer: object) -> tuple[str, ...]:
         """Return the names of the outputs that an answer must have.
 
-        These are the outputs of the oracle. An answer that holds the plausibility too, as that of a
+        These are the outputs of the oracle. An answer that holds the derived one too, as that of a
         worker of a server, has all outputs.
         """
         if self.oracle == self.problem:
             return self.problem
         named = record(answer)
         if named is not None:
-            return self.problem if PLAUSIBILITY in named else self.oracle
+            return self.problem if self.problem[-1] in named else self.oracle
         try:
             complete = vector(answer).shape == (len(self.problem),)
         except TypeError:
@@ -70,24 +79,26 @@ class OutputNames:
         return self.problem if complete else self.oracle
 
     def complete(
-        self, answer: object, point: Array | None, plausibility: Callable[[Array], object]
+        self, answer: object, point: Array | None, derive: Callable[[Array], object]
     ) -> Array:
-        """Return the outputs ``(m,)`` of an answer, with the plausibility if it is an output.
+        """Return the outputs ``(m,)`` of an answer, with the derived one if there is any.
 
         Args:
             answer: raw outputs of the oracle, or an error.
-            point: point ``(d,)``; None if the answer holds the plausibility, or none is read.
-            plausibility: function from points ``(1, d)`` to plausibilities ``(1,)``.
+            point: point ``(d,)``; None if the answer holds the derived output, or none is read.
+            derive: function from points ``(1, d)`` to the derived output ``(1,)``.
 
         Raises:
             EvaluationError: the answer is one, or is no finite vector of the outputs.
-            InvalidInputError: the plausibility is no number.
+            InvalidInputError: the derived output is no number.
         """
         names = self.reported(answer)
         y = as_outputs(answer, names)
         if names == self.problem:
             return y
         assert point is not None
-        share = real_array("plausibility", plausibility(point[None]))
-        require(share.shape == (1,), f"plausibility: must be one number, got {share!r:.80}")
-        return np.append(y, share)
+        derived = real_array(self.problem[-1], derive(point[None]))
+        require(
+            derived.shape == (1,), f"{self.problem[-1]}: must be one number, got {derived!r:.80}"
+        )
+        return np.append(y, derived)

@@ -23,6 +23,7 @@ from bo_invert.errors import (
     require,
 )
 from bo_invert.objectives.base import Objective
+from bo_invert.objectives.nearest import Nearest
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.oracles.base import Oracle, OracleResult, as_oracle
@@ -102,8 +103,8 @@ class Problem:
             )
         if not isinstance(objective, Objective):
             raise InvalidInputError(
-                "Problem: objective must be Minimize(), Maximize(), Target(...), Pareto(...) "
-                f"or Composite(fn), got {type(objective).__name__}"
+                "Problem: objective must be Minimize(), Maximize(), Target(...), Nearest(...), "
+                f"Pareto(...) or Composite(fn), got {type(objective).__name__}"
             )
         if isinstance(constraints, (str, OutcomeConstraint)):
             constraints = [constraints]
@@ -111,6 +112,9 @@ class Problem:
         self.space = space
         self.oracle = None if oracle is None else as_oracle(oracle)
         names = oracle_output_names(outputs, self.oracle, objective, parsed)
+        if isinstance(objective, Nearest):
+            objective = objective.located(space.domain, space.encode)
+            parsed += tuple(one for one in objective.bounds(names) if one not in parsed)
         self.output_names = OutputNames.of(names, objective)
         self.outputs = self.output_names.problem
         if self.oracle is not None and self.oracle is not oracle and self.oracle.outputs is None:
@@ -170,6 +174,7 @@ class Problem:
             self.space.differentiable
             and oracle is not None
             and oracle.differentiable
+            and not isinstance(self.objective, Nearest)  # it reads the change, no output of it
             and self._passes_gradients
         )
 
@@ -266,7 +271,7 @@ class Problem:
             **extra: further fields of the outcome.
         """
         try:
-            y = self.output_names.complete(answer, at, self._plausibilities)
+            y = self.output_names.complete(answer, at, self._derived)
             loss = number(self.objective.loss(y))
             if not math.isfinite(loss):
                 raise FailedError(f"the objective's loss of y = {y.tolist()} is {loss}")
@@ -282,8 +287,10 @@ class Problem:
         # File names in messages may hold lone surrogates, which cannot be sent or printed.
         return Outcome(state, cost=cost, reason=reason.encode("utf-8", "backslashreplace").decode())
 
-    def _plausibilities(self, points: Array) -> object:
-        """Return plausibilities of points ``(n, d)``: by the user's function, or by the space."""
+    def _derived(self, points: Array) -> object:
+        """Return the derived output ``(n,)`` of points ``(n, d)``: their change or plausibility."""
+        if isinstance(self.objective, Nearest) and self.objective.change is not None:
+            return self.objective.change(points)
         if self.plausibility is None:
             return self.space.plausibility(points)
         return self.plausibility(self.space.decode(points))

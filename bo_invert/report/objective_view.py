@@ -11,6 +11,7 @@ from bo_invert.types import JSON
 _DIRECTIONS = {
     "minimize": "minimise: the loss is the output",
     "maximize": "maximise: higher is better",
+    "nearest": "least change: the loss is the change of the given design",
     "target": "target: the loss is the mean squared distance",
     "hypervolume": "hypervolume: higher is better",
     "pareto": "several criteria: the loss is their mean",
@@ -53,6 +54,8 @@ class Goal:
             return str(self.objective.get("output") or only)
         if self.kind in ("hypervolume", "plausibility"):
             return self.kind
+        if self.kind == "nearest":
+            return "change"
         if self.kind == "pareto":
             return "mean loss"
         distance = "off by" if len(set(self._scales)) == 1 else "off by (in scales)"

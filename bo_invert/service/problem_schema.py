@@ -221,6 +221,28 @@ class PlausibilityObjective(RequestBody):
     type: Literal["plausibility"]
 
 
+class NearestObjective(RequestBody):
+    """Least change of a design that reaches a target, by named values or by a point."""
+
+    type: Literal["nearest"]
+    x0: (
+        Annotated[
+            dict[Name, ParameterValue],
+            Field(min_length=1, max_length=2000, json_schema_extra=CLOSED),
+        ]
+        | None
+    ) = None
+    point: Vector | None = None
+    target: TargetObjective
+    weights: (
+        Annotated[FiniteFloat, Field(ge=0)]
+        | Vector
+        | Annotated[dict[Name, FiniteFloat], Field(max_length=VECTOR, json_schema_extra=CLOSED)]
+        | None
+    ) = None
+    few: bool = False
+
+
 class ParetoObjective(RequestBody):
     """Several criteria; the result is the Pareto front.
 
@@ -264,6 +286,7 @@ class ProblemDeclaration(RequestBody):
         | MaximizeObjective
         | TargetObjective
         | PlausibilityObjective
+        | NearestObjective
         | ParetoObjective,
         Field(discriminator="type"),
     ]

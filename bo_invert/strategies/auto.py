@@ -11,6 +11,7 @@ import numpy as np
 
 from bo_invert.history import History
 from bo_invert.models.least_squares.target_reached import target_reached
+from bo_invert.objectives.nearest import Nearest
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
@@ -67,6 +68,7 @@ class Auto(Strategy):
     ====================================================  =======================
     noise of the inputs                                   ``robust``
     a ``Pareto`` objective                                ``gp``
+    a ``Nearest`` objective                               ``nearest``
     a target, an exact oracle, earlier observations that  ``retarget``
     predict the queries towards it
     a target, real parameters, an exact oracle            ``gp``, ``least_squares``
@@ -121,7 +123,7 @@ class Auto(Strategy):
         if repeat is not None:
             return Proposal((repeat,), memo)
         comparisons: dict[str, JSON] = {}
-        if not isinstance(statement.objective, Pareto):
+        if not isinstance(statement.objective, (Nearest, Pareto)):
             comparisons = {
                 "linear": _compare_linear(statement, history, memo),
                 "forest": _compare_forest(statement, history, memo, self.noisy, request),
@@ -173,6 +175,9 @@ def _selections(
         "repeated evaluations differ" if options.noisy is None else "the oracle is declared noisy"
     )
     remark = f", with noise, because {source}" if noisy else ""
+    if isinstance(statement.objective, Nearest):
+        yield {"name": "nearest", "options": settings}, f"nearest: least change{remark}"
+        return
     if statement.input_noise and not isinstance(statement.objective, Pareto):
         why = f"robust: yield under noise of the inputs{remark}"
         yield {"name": "robust", "options": settings}, why

@@ -14,6 +14,7 @@ from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.parameters import Choice, Float, Int, Parameter
 from bo_invert.errors import InvalidInputError
 from bo_invert.objectives.from_json import objective_from_json
+from bo_invert.objectives.nearest import Nearest
 from bo_invert.problems.recorded_versions import provenance_rows
 from bo_invert.report.charts.chart import Chart
 from bo_invert.report.charts.plot import Plot
@@ -273,7 +274,14 @@ def _solution(study: PlottedStudy, data: StudyData, pictures: bool) -> Table | N
         return None
     rows: list[tuple[object, ...]] = []
     named = {} if _folded(data, pictures) else data.values(trial)
-    rows += [("parameter", data.label(name), _plain(value), "") for name, value in named.items()]
+    goal_of = None if study.problem is None else study.problem.objective
+    before = {}
+    if isinstance(goal_of, Nearest):
+        before = {name: f"changed from {_text(old)}" for name, old, _ in goal_of.table(trial.point)}
+    rows += [
+        ("parameter", data.label(name), _plain(value), before.get(name, ""))
+        for name, value in named.items()
+    ]
     bounds: dict[str, list[str]] = {name: [] for name in study.outputs}
     for one in data.constraints:
         bounds[one.output].append(f"{one.sense} {one.bound:g}")
@@ -375,6 +383,13 @@ def _words(objective: JSON) -> str:
     """Return an objective of a log as words."""
     kind, output = objective.get("type", "objective"), objective.get("output")
     return f"{kind} {output}" if output else str(kind)
+
+
+def _text(value: object) -> str:
+    """Return a value of a parameter as text; None is a parameter that is not active."""
+    if value is None:
+        return "not active"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value: object) -> object:

@@ -108,6 +108,20 @@ def test_ranges_and_intervals_to_avoid(tmp_path: Path) -> None:
     assert answered["loss"] == pytest.approx((0.2**2 + 2 * 0.5**2 + 0.5**2) / 4)
 
 
+def test_the_least_change_of_a_design(tmp_path: Path) -> None:
+    server = Inside(tmp_path)
+    target = {"type": "target", "value": [1.0], "tolerance": 0.1, "outputs": ["y"]}
+    start = dict.fromkeys(BOX["parameters"], 0.5)
+    goal = {"type": "nearest", "x0": start, "target": target, "few": True}
+    assert create(server, BOX, goal).status_code == 201
+    hit, miss = tell_all(server, [[1.05], [3.0]])
+    assert hit["loss"] == hit["outputs"][1]
+    assert (hit["violation"], miss["violation"]) == (0.0, pytest.approx(1.9))
+    (tmp_path / "other").mkdir()
+    wrong = create(Inside(tmp_path / "other"), BOX, {**goal, "x0": {"no": 1.0}})
+    assert wrong.status_code == 422
+
+
 @pytest.mark.parametrize(
     "objective",
     [

@@ -496,6 +496,7 @@ function aimText(goal, outputs) {
     const avoided = Object.entries(goal.avoid || {}).map(([output, ends]) => `avoid ${output} ${range(ends)}`);
     return `target ${[...wanted, ...avoided].slice(0, 4).join(", ")}`;
   }
+  if (goal.type === "nearest") return `least change, ${aimText(goal.target, outputs)}`;
   if (goal.type === "plausibility") return "maximize plausibility";
   return `${goal.type} ${goal.output || outputs[0]}`;
 }
