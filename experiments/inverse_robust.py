@@ -3,11 +3,12 @@
     python experiments/inverse_robust.py run --seeds 10   # resumes
     python experiments/inverse_robust.py table            # writes docs/inverse.md
 
-Problems: the shells of a nanosphere, whose thicknesses deviate, with the spectrum of a random design
-as the target; a wave whose frequency changes; a narrow peak beside a broad one. The last two were
-chosen before any run; tolerance and calls of the first one after a look at the errors of its model. *Robust*: ``auto`` with ``input_noise``; its design is that of ``study.recommend``.
-*Nominal*: ``auto`` without; its design is ``study.best`` after at most the same calls. True yields
-are those of 4,000 manufactured designs (shells: 200) under the true function.
+Problems: the shells of a nanosphere, whose thicknesses deviate, with the spectrum of a random
+design as the target; a wave whose frequency changes; a narrow peak beside a broad one. The last
+two were chosen before any run; tolerance and calls of the first one after a look at the errors of
+its model. *Robust*: ``auto`` with ``input_noise``; its design is that of ``study.recommend``.
+*Nominal*: ``auto`` without; its design is ``study.best`` after at most the same calls. True
+yields are those of 4,000 manufactured designs (shells: 200) under the true function.
 """
 
 from __future__ import annotations

@@ -5,15 +5,15 @@
     python experiments/inverse_verdict.py table                   # writes docs/inverse.md
 
 Thirteen functions, chosen before any run, with one or two outputs, whose attainable outputs are
-known from 100,000 draws and local optimisation. Five are stepwise, two noisy, two have a latent, one
-fails in a part of its domain. The tolerance is 2 % of the range of
-the first output. The standard deviation of noise is half a tolerance. Half of the targets of a
-problem are outputs of designs: of random ones, and of those that maximise the outputs in a random
-direction, in turn. The other half lies 0.1 to 5 tolerances, log-uniform, outside of the tolerance
-of all attainable outputs: beyond an end of the range, or from the edge in a random direction.
+known from 100,000 draws and local optimisation. Five are stepwise, two noisy, two have a latent,
+one fails in a part of its domain. The tolerance is 2 % of the range of the first output. The
+standard deviation of noise is half a tolerance. Half of the targets of a problem are outputs of
+designs: of random ones, and of those that maximise the outputs in a random direction, in turn.
+The other half lies 0.1 to 5 tolerances, log-uniform, outside of the tolerance of all attainable
+outputs: beyond an end of the range, or from the edge in a random direction.
 
-The schedule of estimates and the targets at an edge were chosen after runs with other targets of the
-problems "forest arm", "latent forest" and "rounded branin".
+The schedule of estimates and the targets at an edge were chosen after runs with other targets of
+the problems "forest arm", "latent forest" and "rounded branin".
 
 A run has 200 calls and the rule ``verdict``; its asks are for its own target. The score of a target
 is its latest estimate within 100 calls; 1 after a hit.
