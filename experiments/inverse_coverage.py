@@ -23,7 +23,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ SCORED = 50
 CHECKPOINTS = (50, 100, 200, 500)
 REFERENCE = 5_000
 DRAWN = 4_000_000
+KNOWN = 2_000  # reference points among which the best 50 are chosen
 LINK = 0.4  # distance of connected reference points, as a share of the covering radius
 
 METHODS: dict[str, Any] = {
@@ -254,7 +255,12 @@ def tables() -> tuple[Table, Table]:
             last[method] = own
             cells.append(_cell(list(own.values())))
         if any(cells):
-            lines.append((name, *cells))
+            seeds = sorted({row["seed"] for row in every if row["problem"] == name})
+            best = [
+                score(found, found[:KNOWN])["coverage"]
+                for found in map(partial(reference, name), seeds)
+            ]
+            lines.append((name, f"{np.median(best):.2f} ({min(best):.2f})", *cells))
         for method in methods[1:]:
             both = sorted(set(last[methods[0]]) & set(last[method]))
             if len(both) > 1:
@@ -262,9 +268,12 @@ def tables() -> tuple[Table, Table]:
                     [last[m][seed]["coverage"] for seed in both] for m in (methods[0], method)
                 )
                 tests.append((name, method, len(both), round(wilcoxon(first, second), 4)))
-    note = "Median branch recall / median coverage (least coverage), number of seeds."
+    note = (
+        "Median branch recall / median coverage (least coverage), number of seeds. Best 50: coverage "
+        "of 50 designs that are chosen greedily with knowledge of the reference set."
+    )
     return (
-        Table(("problem", *methods), tuple(lines), notes=(note,)),
+        Table(("problem", "best 50", *methods), tuple(lines), notes=(note,)),
         Table(("problem", "inverse against", "seeds", "p of coverage"), tuple(tests)),
     )
 
