@@ -34,13 +34,15 @@ RANK = 1e-10
 _STILL = 1e-14
 """Slope at which a value does not change along a direction (dimensionless).
 Engineering choice: rounding."""
+_PARALLEL = 1e-9
+"""Largest rest of a direction, as a share of it, that counts as rounding (dimensionless).
+Engineering choice: above the rounding error of pseudoinverses."""
 _EXACT_ROWS = 64
 """Largest number of rows that the exact method projects in one call. Engineering choice: it takes
 0.2 ms a row; the caller replaces the other rows."""
 _LONGEST = 4.0
 """Longest Newton step of the multipliers in unit coordinates. Engineering choice: constraints that
 depend on the same free coordinates leave the length of a step open."""
-
 _FULL_STEPS = 8
 """Largest number of full steps before those that check the dual. Engineering choice: most points
 need three to five."""
@@ -323,22 +325,28 @@ class Polytope:
         return np.minimum(first, 0.0), np.maximum(last, 0.0)
 
     def along(self, direction: Array) -> Array:
-        """Remove from directions ``(n, q)`` the normals of the equalities and fixed coordinates."""
+        """Remove from directions ``(n, q)`` the normals of the equalities and fixed coordinates.
+
+        Directions become 0 where the equalities leave only rounding errors of them.
+        """
         free = self.upper > self.lower
         direction = np.where(free, direction, 0.0)
         if not self.equal.any():
             return direction
         normal, inverse = self._normals
-        weight = inverse @ (normal @ direction[..., None])
-        return np.asarray(direction - (normal.swapaxes(1, 2) @ weight)[..., 0])
+        left = direction - (inverse @ (normal @ direction[..., None]))[..., 0]
+        # A chord along rounding errors would leave the equalities.
+        size, most = (np.abs(one).max(axis=1, keepdims=True) for one in (left, direction))
+        return np.where(size > _PARALLEL * most, left, 0.0)
 
     @cached_property
     def _normals(self) -> tuple[Array, Array]:
-        """Normals of the equalities in the free coordinates, and the inverse of their products."""
-        normal = np.where((self.upper > self.lower)[:, None, :], self.a[self.equal], 0.0)
-        gram = normal @ normal.swapaxes(1, 2)
-        gram += 1e-12 * np.eye(gram.shape[1])
-        return normal, np.asarray(np.linalg.inv(gram))
+        """Normals of the equalities in the free coordinates, and their pseudoinverses."""
+        # Few masks of free coordinates occur. Fixed coordinates may leave dependent normals.
+        free, which = np.unique(self.upper > self.lower, axis=0, return_inverse=True)
+        normal = np.where(free[:, None, :], self.a[self.equal], 0.0)
+        inverse = np.linalg.pinv(normal, rcond=RANK)
+        return normal[which.ravel()], np.asarray(inverse[which.ravel()])
 
 
 def _clipped(x: Array, lower: Array, upper: Array) -> Array:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kstest, multivariate_normal
+from scipy.stats import ks_2samp, kstest, multivariate_normal
 
 import bo_invert as bi
 from bo_invert.models.acquisition.acquisition_data import AcquisitionData
@@ -18,6 +18,7 @@ from bo_invert.models.optim.pcn_sampler import sample_pcn
 from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Request, from_spec
+from bo_invert.strategies.pcn import _ChordCoordinates
 from bo_invert.types import Array
 
 
@@ -217,3 +218,45 @@ def test_density_ratio_is_that_of_the_reference() -> None:
     ratio = _NormalCoordinates(space.domain).log_ratio(z) - expected
     np.testing.assert_allclose(ratio, ratio[0])
     assert np.isneginf(_NormalCoordinates(space.domain).log_ratio(np.array([[50.0, 0.0]]))).all()
+
+
+def test_chains_inside_constraints_keep_the_uniform_prior() -> None:
+    """The chains move in values, and the prior is uniform in coordinates of the log scale."""
+    parameters = {"a": bi.Float(1e-2, 1, log=True), "b": bi.Float(0, 1), "c": bi.Float(0, 1)}
+    domain = bi.Box(parameters, constraints="a + b <= 1").domain
+    rng = np.random.default_rng(0)
+    normal = _ChordCoordinates(domain)
+    start = np.repeat(normal.draws(rng, 1), 1500, axis=0)
+    ends = sample_pcn(normal.log_ratio, start, rng, steps=150, propose=normal.propose)
+    box = rng.random((4000, 3))
+    prior = box[0.01 ** (1.0 - box[:, 0]) + box[:, 1] <= 1.0]
+    for found, expected in zip(normal.points(ends).T, prior.T, strict=True):
+        assert ks_2samp(found, expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        ["a + b + c == 1", "a <= 2 b"],
+        ["a + b + n == 2", "o + n >= 3"],
+        [bi.AtMost(2, of=["a", "b", "c", "n"]), "a + b + c <= 1"],
+        [bi.Exactly(2, of=["a", "b", "c"]), "a + b + c + n == 2"],
+        ["a + b == 1", bi.Feasible(lambda v: v["c"] > 0.5 * v["a"])],
+    ],
+    ids=["mixture", "integers", "count", "count and integers", "function"],
+)  # fmt: skip
+def test_chains_stay_inside_constraints(constraints: list[object]) -> None:
+    parameters = {
+        "a": bi.Float(0, 1), "b": bi.Float(0, 1), "c": bi.Float(0, 1), "n": bi.Int(0, 4),
+        "o": bi.Choice(1, 2, 4, ordered=True), "s": bi.Choice("u", "v"),
+    }  # fmt: skip
+    domain = bi.Box(parameters, constraints=constraints).domain
+    normal, rng = _ChordCoordinates(domain), np.random.default_rng(1)
+    start = normal.draws(rng, 200)
+    ends = sample_pcn(normal.log_ratio, start, rng, steps=40, propose=normal.propose)
+    points = normal.points(ends)
+    assert domain.satisfied(points).all()
+    # Chains move, and they also reach other discrete values.
+    assert (ends != start).any(axis=1).mean() > 0.95
+    others = np.flatnonzero(~domain.feasible.real_columns)
+    assert (points != normal.points(start))[:, others].any(axis=1).mean() > 0.2

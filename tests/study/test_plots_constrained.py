@@ -83,6 +83,52 @@ def test_no_panel_is_empty_without_a_reason(space: bi.Box, tmp_path: Any) -> Non
             assert plot.save(tmp_path / f"plot.{ending}").stat().st_size > 1000
 
 
+def observed(space: bi.Box) -> bi.Study:
+    """Return a study of the sum of all numbers, with eight observations."""
+
+    def fn(p: Mapping[str, Any]) -> float:
+        return float(sum(v for v in p.values() if not isinstance(v, str)))
+
+    problem = bi.Problem(space, fn, bi.Minimize("y"), outputs=["y"])
+    return bi.Study.create("sum", problem, "random", seed=2).run(8)
+
+
+def pairs(plot: Any) -> list[tuple[str, str]]:
+    return [(panel.x.label, panel.y.label) for panel in plot.chart.panels]
+
+
+def test_contours_leave_out_pairs_without_area() -> None:
+    left = "Left out, because constraints or conditions leave no area: a and b."
+    count = observed(
+        bi.Box(dict.fromkeys("abc", F(0, 1)), constraints=[bi.AtMost(1, of=["a", "b"])])
+    )
+    shown = count.plot.contour()
+    assert pairs(shown) == [("a", "c"), ("b", "c")]
+    assert any(note.startswith(left) for note in shown.notes)
+    # A pair that the user names is shown.
+    named = count.plot.contour(["a", "b"])
+    assert pairs(named) == [("a", "b")]
+    assert not any("Left out" in note for note in named.notes)
+    branches = {"a": bi.When("s", "x", F(0, 1)), "b": bi.When("s", "y", F(0, 1))}
+    branched = observed(bi.Box({"s": bi.Choice("x", "y"), **branches})).plot.contour()
+    assert pairs(branched) == [("s", "a"), ("s", "b")]
+    assert any(note.startswith(left) for note in branched.notes)
+
+
+def test_one_panel_remains_if_no_pair_has_an_area() -> None:
+    space = bi.Box(dict.fromkeys("abc", F(0, 1)), constraints=[bi.AtMost(1, of=list("abc"))])
+    shown = observed(space).plot.contour()
+    assert len(shown.chart.panels) == 1
+    assert any("a and c; b and c" in note for note in shown.notes)
+
+
+def test_levels_have_an_area() -> None:
+    space = bi.Box({"n": bi.Int(0, 3), "m": bi.Int(0, 3)}, constraints="n + m <= 3")
+    shown = observed(space).plot.contour()
+    assert pairs(shown) == [("n", "m")]
+    assert not any("Left out" in note for note in shown.notes)
+
+
 def test_empty_panels_state_the_reason() -> None:
     assert Panel().message == "No values to show."
     assert Panel(reason="No model.").message == "No model."

@@ -111,8 +111,9 @@ def _with_area(
     shown = shown or ([] if others else [0])
     left = [" and ".join(pair) for i, pair in enumerate(pairs) if i not in shown]
     if left:
+        names = "; ".join(left)
         notes.append(
-            f"Left out, because the constraints leave no area: {'; '.join(left)}. See slice()."
+            f"Left out, because constraints or conditions leave no area: {names}. See slice()."
         )
     return [panels[i] for i in shown], [pairs[i] for i in shown]
 
