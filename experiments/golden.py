@@ -33,6 +33,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,24 @@ def wide() -> Any:
     return bi.Problem(bi.Latent(lambda z: z, dim=48), value, bi.Maximize(), name="wide")
 
 
+def manufactured() -> Any:
+    """Build the target of ``circle`` with manufacturing errors of the inputs."""
+    import bo_invert as bi
+
+    plain = circle()
+    goal = bi.Target([0.8, 0.3], tolerance=0.1)
+    return bi.Problem(plain.space, plain.oracle, goal, name="manufactured", input_noise=0.05)
+
+
+def changed() -> Any:
+    """Build the least change of a design of ``mixed`` that reaches a range of the cost."""
+    import bo_invert as bi
+
+    plain = mixed()
+    goal = bi.Nearest({"n": 8, "r": 5.0, "kind": "b"}, bi.Target({"cost": (None, 4.0)}))
+    return bi.Problem(plain.space, plain.oracle, goal, name="changed")
+
+
 CONTRACT: dict[str, Callable[[], Any]] = {
     "bowl": bowl,
     "circle": circle,
@@ -214,7 +233,12 @@ FURTHER: dict[str, Callable[[], Any]] = {
     "steep": steep,
     "wide": wide,
 }
-PROBLEMS = CONTRACT | FURTHER
+OWN: dict[str, dict[str, Callable[[], Any]]] = {
+    "robust": {"manufactured": manufactured},
+    "nearest": {"changed": changed},
+}
+"""Problems of strategies that need a property of the problem, by strategy."""
+PROBLEMS = CONTRACT | FURTHER | {name: make for own in OWN.values() for name, make in own.items()}
 SUITE_PROBLEMS = ("hartmann6", "ackley10", "levy16", "rosenbrock8", "branin25", "mixed_ackley")
 SUITE_PROBLEMS += ("arm", "sine", "shell", "digits")
 
@@ -298,22 +322,23 @@ def cases(quick: bool, patterns: list[str]) -> Iterator[Case]:
     """List the cases to record."""
     from bo_invert import registry
 
-    made = {name: make() for name, make in PROBLEMS.items()}
+    # Earlier versions lack properties of some problems, and the strategies that need them.
+    made = cache(lambda name: PROBLEMS[name]())
     for name in registry.names("strategies"):
         if quick and name in SLOW:
             continue
         further = () if quick and name not in ("auto", "gp", "turbo") else FURTHER
-        for problem in [*CONTRACT, *(further if name in ON_FURTHER else ())]:
+        for problem in [*CONTRACT, *(further if name in ON_FURTHER else ()), *OWN.get(name, ())]:
             case = Case(
                 name,
                 {"name": name},
                 problem,
                 (0, 8, 12) if name in SLOW else MOMENTS.get(problem, (0, 8, 20)),
             )
-            if _chosen(case, patterns) and suitable(case.strategy, made[problem]):
+            if _chosen(case, patterns) and suitable(case.strategy, made(problem)):
                 yield case
     for case in VARIANTS:
-        if not quick and _chosen(case, patterns) and suitable(case.strategy, made[case.problem]):
+        if not quick and _chosen(case, patterns) and suitable(case.strategy, made(case.problem)):
             yield case
 
 
