@@ -41,7 +41,8 @@ def best(
 ) -> None:
     """Show the best trial of a study.
 
-    For a noisy oracle, also shows the trial that a model of all observations recommends.
+    For a noisy oracle, also shows the trial that a model of all observations recommends; with noise
+    of the inputs, the trial of the best yield.
     """
     store = open_existing(storage)
     journal = JournalReader(store, name)
@@ -57,8 +58,11 @@ def best(
             "the lowest mean loss."
         )
     record |= several
-    if known_noisy(journal.header["strategy"], history) if noisy is None else noisy:
-        found = _recommended(store, name, problem, settings)
+    if journal.header["problem"].get("input_noise"):
+        found = _recommended(store, name, problem, settings, noisy)
+        record |= {} if found is None else _yields(journal, found)
+    elif known_noisy(journal.header["strategy"], history) if noisy is None else noisy:
+        found = _recommended(store, name, problem, settings, True)
         if found is not None:
             say(found.luck)
             record |= _record(journal, found)
@@ -113,18 +117,41 @@ def second_opinion(study: Study, how: Format) -> dict[str, Any]:
 
 
 def _recommended(
-    store: Store, name: str, source: str | None, settings: list[str] | None
+    store: Store, name: str, source: str | None, settings: list[str] | None, noisy: bool | None
 ) -> Recommendation | None:
     """Return the recommended trial; None, and a message, if the problem cannot be loaded."""
     try:
         options = parse_settings(settings, "--set")
         made = stored_problem(store, name, source, options, to_read=True)
-        return Study.open(name, store, problem=made).recommend(noisy=True)
+        return Study.open(name, store, problem=made).recommend(noisy=noisy)
     except BoInvertError as reason:
         if source is not None or settings:
             raise
-        say(f"The oracle is noisy: the best value is biased. No recommendation: {reason}")
+        kind = "best value is biased" if noisy else "inputs are noisy"
+        say(f"The {kind}. No recommendation: {reason}")
         return None
+
+
+def _yields(journal: JournalReader, found: Recommendation) -> dict[str, Any]:
+    """Return number and parameters of the trial of the best yield, its yield and the nominal one.
+
+    Objectives without a target have an expected loss instead.
+    """
+    record = _recommended_trial(journal, found)
+    for kind, one in (("", found.robust), ("nominal.", found.nominal)):
+        if one is not None:
+            key = kind + one.kind.replace(" ", "_")
+            record |= {key: one.expected, f"{key}.low": one.low, f"{key}.high": one.high}
+    return record
+
+
+def _recommended_trial(journal: JournalReader, found: Recommendation) -> dict[str, Any]:
+    """Return number and parameters of the recommended trial."""
+    row = trial_records(journal, [found.trial])[0]
+    keys = list(row)
+    last = keys.index("loss") - len(found.outputs)
+    names = ("number", *keys[keys.index("ask") + 1 : last])
+    return {f"recommended.{key}": row[key] for key in names}
 
 
 def _record(journal: JournalReader, found: Recommendation) -> dict[str, Any]:
@@ -133,12 +160,10 @@ def _record(journal: JournalReader, found: Recommendation) -> dict[str, Any]:
     keys = list(row)
     end = keys.index("loss")
     start = end - len(found.outputs)
-    parameters = ("number", *keys[keys.index("ask") + 1 : start])
     intervals = zip(keys[start : end + 1], [*found.outputs.values(), found.loss], strict=True)
     expected = {
         f"expected.{key}{suffix}": value
         for key, one in intervals
         for suffix, value in (("", one.expected), (".low", one.low), (".high", one.high))
     }
-    recommended = {f"recommended.{key}": row[key] for key in parameters}
-    return recommended | expected | {"expected.feasible": found.probability}
+    return _recommended_trial(journal, found) | expected | {"expected.feasible": found.probability}

@@ -38,6 +38,23 @@ COMMANDS = {
     "front": ("front:front", "Show the Pareto front of a study with several criteria."),
     "solutions": ("inverse:solutions", "List different solutions, one of each branch first."),
     "posterior": ("inverse:posterior", "Sample the designs that meet the target, without a call."),
+    "verdict": ("inverse:verdict", "Judge whether the target can be reached, without a call."),
+    "reachable": (
+        "inverse:reachable",
+        "Estimate for many targets whether they can be reached, without a call.",
+    ),
+    "retarget": (
+        "retarget:retarget",
+        "Create a study for another target, with all observations of a study and without a call.",
+    ),
+    "predicted": (
+        "retarget:predicted",
+        "Show the design that most probably meets the target, without a call.",
+    ),
+    "tolerances": (
+        "retarget:tolerances",
+        "Show by how much each parameter may move while the outputs stay within the target.",
+    ),
     "plot": ("plot:plot", "Draw a plot of a study to an HTML, PNG or SVG file."),
     "predict": ("predict:predict", "Predict outputs at the designs of a CSV file, without a call."),
     "outlook": (

@@ -17,6 +17,7 @@ from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.base import Store
 from bo_invert.storage.open import open_existing
+from bo_invert.study.retargeting import logged_problem
 from bo_invert.study.study import Study
 
 ProblemName = Annotated[
@@ -169,7 +170,7 @@ def stored_problem(
     header = store.header(name)
     known = header["problem_name"]
     if source is not None or known in registry.names("problems"):
-        return load_problem(source or known, settings)
+        return logged_problem(header, load_problem(source or known, settings))
     declared = stored_declaration(header)
     if declared is None or (header["problem"]["space"].get("data") and not to_read):
         raise InvalidInputError(

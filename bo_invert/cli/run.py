@@ -48,6 +48,7 @@ from bo_invert.problems.loading import load_problem, problem_title
 from bo_invert.report.csv_export import records_csv
 from bo_invert.storage.open import open_store
 from bo_invert.strategies.base import from_spec
+from bo_invert.study.retargeting import logged_problem
 from bo_invert.study.study import Study
 from bo_invert.types import JSON, State
 
@@ -98,7 +99,7 @@ def run(
     store = open_store(storage)
     name = name or f"{problem_title(problem)}-{strategy or 'auto'}-{seed or 0}"
     if name in store.names():
-        study = Study.open(name, store, problem=made)
+        study = Study.open(name, store, problem=logged_problem(store.header(name), made))
         _check_same(study, None if chosen is None else chosen.spec(), seed)
         say(f"resuming study {name!r}: {study.spent}")
     else:

@@ -28,6 +28,7 @@ from bo_invert.problems.loading import load_problem
 from bo_invert.storage.open import open_store
 from bo_invert.study.failing_runs import is_hopeless
 from bo_invert.study.progress_bar import RunProgressBar
+from bo_invert.study.retargeting import logged_problem
 from bo_invert.study.stop import Progress, Stopping, StopRule
 from bo_invert.study.study import Study
 
@@ -100,7 +101,7 @@ def worker(
     study = (
         Study.create(name, made, strategy, seed, store, exist_ok=True, **options)
         if create
-        else Study.open(name, store, made)
+        else Study.open(name, store, logged_problem(store.header(name), made))
     )
     _tell(f"worker of study {name!r} at {storage}")
     chosen = None if executor == "serial" else executor

@@ -26,6 +26,7 @@ class ProposalRequest:
         budget: largest number of calls of the study; None for no limit.
         fixed: names and values of the fixed parameters.
         purpose: purpose of the ask.
+        hope_level: see ``Assignment``.
     """
 
     study: str
@@ -34,6 +35,7 @@ class ProposalRequest:
     budget: int | None
     fixed: FixedValues = ()
     purpose: Purpose = "search"
+    hope_level: float | None = None
 
 
 _studies = LRUCache[tuple[str | Path, str], Study](lambda study: journal_bytes(study.journal))
@@ -66,7 +68,9 @@ def propose(
             study = _studies.store(key, Study.open(request.study, store, problem))
         view = study.journal.view(request.budget)
         count = int(min(request.count, view.room))
-        assignment = Assignment(fixed=request.fixed, purpose=request.purpose)
+        assignment = Assignment(
+            fixed=request.fixed, purpose=request.purpose, hope_level=request.hope_level
+        )
         return study.propose(request.budget, view, count, assignment) if count > 0 else None
     except BoInvertError:
         _studies.pop(key, None)

@@ -91,8 +91,8 @@ class AskProcesses:
         return reply
 
 
-Plan = tuple[int | None, FixedValues, Purpose]
-"""Budget, fixed values and purpose of an ask."""
+Plan = tuple[int | None, FixedValues, Purpose, float | None]
+"""Budget, fixed values, purpose and hope level of an ask."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class _PendingAsk:
     def plan(self) -> Plan:
         """Basis of the proposals; one call of the strategy serves asks with the same plan."""
         assignment = self.request.assignment
-        return self.budget, assignment.fixed, assignment.purpose
+        return self.budget, assignment.fixed, assignment.purpose, assignment.hope_level
 
     def resolve(self, trials: list[Trial]) -> None:
         if not self.future.done():

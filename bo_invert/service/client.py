@@ -124,6 +124,7 @@ class RemoteJournal(JournalBase):
             "under_way": sorted(self.under_way),
             **({"fixed": dict(assignment.fixed)} if assignment.fixed else {}),
             **({"purpose": assignment.purpose} if assignment.purpose != "search" else {}),
+            **({"hope_level": assignment.hope_level} if assignment.hope_level else {}),
         }
         # The server answers an ask within 300 s.
         asked = self._store.post(

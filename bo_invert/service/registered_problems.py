@@ -14,6 +14,7 @@ from bo_invert.errors import BoInvertError, InvalidInputError
 from bo_invert.problems.json_declaration import problem_from_declaration, stored_declaration
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
+from bo_invert.study.retargeting import logged_problem
 from bo_invert.types import JSON
 
 
@@ -78,10 +79,10 @@ class RegisteredProblems:
     def match(self, header: JSON) -> Problem | None:
         """Return the registered problem of a stored study, by its name or identity."""
         if header.get("registered") in self.sources:
-            return self.problem(header["registered"])
+            return logged_problem(header, self.problem(header["registered"]))
         for name in self.sources:
             with suppress(BoInvertError):  # a problem that cannot be loaded does not match
-                problem = self.problem(name)
+                problem = logged_problem(header, self.problem(name))
                 if problem.to_json() == header["problem"]:
                     return problem
         return None

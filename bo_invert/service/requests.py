@@ -138,6 +138,14 @@ class AskRequest(
             "all solutions of a target."
         ),
     ] = "search"
+    hope_level: Annotated[
+        Annotated[FiniteFloat, Field(gt=0, le=0.5)] | None,
+        Field(
+            description="Estimate from time to time whether the target can be reached, and spend "
+            "these asks on the designs that most probably meet it, as the rule `verdict` does. It "
+            "is the largest probability of an unreachable target."
+        ),
+    ] = None
     under_way: Annotated[
         Annotated[list[Count], Field(max_length=BATCH)],
         Field(

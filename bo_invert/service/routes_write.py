@@ -101,7 +101,7 @@ async def ask(
     domain = study.problem.space.domain
     fixed = await studies.thread(fixed_point_test, domain, body.fixed) if body.fixed else ()
     assignment = Assignment(body.worker, lease, key, body.round_size, body.under_way, *fixed)
-    assignment = replace(assignment, purpose=body.purpose)
+    assignment = replace(assignment, purpose=body.purpose, hope_level=body.hope_level)
     take = TakeRequest(count, body.retries, assignment, body.known)
     trials = await study.queue.ask(take, body.budget, request.scope["token"].name)
     return await studies.thread(_asked, study, trials, body.budget)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -14,9 +15,10 @@ from numpy.typing import ArrayLike
 from bo_invert.errors import FailedError, InfeasibleError, InvalidInputError, StudyExistsError
 from bo_invert.history import History
 from bo_invert.objectives.base import Objective
+from bo_invert.objectives.from_json import objective_from_json
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
 from bo_invert.objectives.target import Target
-from bo_invert.problems.json_declaration import declaration_of
+from bo_invert.problems.json_declaration import DeclaredProblem, declaration_of
 from bo_invert.problems.problem import Problem
 from bo_invert.problems.recorded_versions import provenance
 from bo_invert.storage.base import Store
@@ -38,6 +40,8 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _DATA = "data"
 """Origin of observations that no strategy of the study proposed, as of ``Study.add``."""
+_REGISTERED = "registered"
+"""Field of a header: name of the problem on the server of the study."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,8 @@ class StudyRetargeting(StudyRobustness):
         }  # fmt: skip
         made_with = provenance(problem.oracle, problem.space) | {"source": source}
         header = new_header(problem, chosen, seed, made_with=made_with)
-        if getattr(self._store, "declares", False):
+        header |= {key: known for key, known in self.journal.header.items() if key == _REGISTERED}
+        if getattr(self._store, "declares", False) or self.journal.header.get("declared"):
             header["declared"] = declaration_of(problem)
         make: Any = type(self)
         try:
@@ -223,9 +228,12 @@ def with_objective(
         InvalidInputError: Objective or constraints read an output that the problem does not have.
     """
     rules = problem.constraints if constraints is None else constraints
+    make: Callable[..., Problem] = Problem
+    if isinstance(problem, DeclaredProblem):
+        make = partial(DeclaredProblem, differentiable=problem.differentiable)
     return _recorded(
         problem,
-        lambda: Problem(
+        lambda: make(
             problem.space, problem.oracle, objective, constraints=rules,
             outputs=problem.output_names.oracle, name=problem.name, judge=problem.judge,
             draw=problem.draw, realism=problem.realism, reuse=problem.reuse,
@@ -233,6 +241,25 @@ def with_objective(
             input_noise=problem.input_noise,
         ),
     )  # fmt: skip
+
+
+def logged_problem(header: JSON, problem: Problem) -> Problem:
+    """Return the problem of a study, with objective and constraints of the log if retargeted.
+
+    Args:
+        header: Header of the study.
+        problem: Problem of the user, perhaps with the objective of the former study.
+    """
+    source, stored = (header.get("provenance") or {}).get("source"), header["problem"]
+    known, objective = problem.to_json(), stored["objective"]
+    parts = ("objective", "constraints")
+    if source is None or all(known[part] == stored[part] for part in parts):
+        return problem
+    # The caller reports other outputs, and functions, which the log does not hold.
+    recorded = set(problem.output_names.oracle) <= set(stored["outputs"])
+    if objective["type"] == "composite" or not recorded:
+        return problem
+    return with_objective(problem, objective_from_json(objective), stored["constraints"])
 
 
 def transferred(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.study.cell_numbers import NumberReader
-from bo_invert.study.csv_table import read_table
+from bo_invert.study.csv_table import Table, read_table
 
 
 def designs_of_file(
@@ -38,6 +38,46 @@ def designs_of_file(
     return (None, rows) if domain.latent else (rows, points)
 
 
+def table_numbers(
+    given: object, names: Sequence[str], where: str, numbers: NumberReader
+) -> list[dict[str, float]]:
+    """Return the numbers in some columns of a table, one dictionary for each row.
+
+    Args:
+        given: Path of a CSV file.
+        names: Names of the columns; others are ignored.
+        where: Argument that received the table, for messages.
+        numbers: Options of numbers in text.
+
+    Raises:
+        InvalidInputError: A column is missing, or a cell has no number; the message names it.
+    """
+    table = read_table(given, names, {}, numbers)
+    _require_columns(table, names, where)
+    found = []
+    for row in table.rows:
+        if row.why:
+            raise InvalidInputError(f"{where}: {row.label}: {row.why}")
+        cells = {name: table.number(row.cells.get(name), name) for name in names}
+        wrong = [name for name, value in cells.items() if value is None]
+        if wrong:
+            raise InvalidInputError(
+                f"{where}: {row.label}: {wrong[0]} must be a number, got "
+                f"{row.cells.get(wrong[0])!r}"
+            )
+        found.append({name: value for name, value in cells.items() if value is not None})
+    return found
+
+
+def _require_columns(table: Table, names: Sequence[str], where: str) -> None:
+    """Raise ``InvalidInputError`` unless a table has these columns."""
+    missing = [name for name in names if name not in table.names]
+    if missing:
+        raise InvalidInputError(
+            f"{where}: columns {missing} are missing; the table has {list(table.names)}"
+        )
+
+
 def table_designs(
     given: object,
     domain: Domain,
@@ -62,11 +102,7 @@ def table_designs(
     names = list(domain.axes)
     table = read_table(given, names, {}, numbers, units)
     optional = {name for name, one in domain.axes.items() if getattr(one, "when", None)}
-    missing = [name for name in names if name not in table.names and name not in optional]
-    if missing:
-        raise InvalidInputError(
-            f"{where}: columns {missing} are missing; the table has {list(table.names)}"
-        )
+    _require_columns(table, [name for name in names if name not in optional], where)
     found = []
     for row in table.rows:
         if row.why:

@@ -24,11 +24,9 @@ from bo_invert.storage.journal_base import LoggedProposal
 from bo_invert.storage.reader import JournalView
 from bo_invert.study.design_pictures import design_picture
 from bo_invert.study.posterior import MIN_OBSERVATIONS
-from bo_invert.study.tolerances import Tolerances
+from bo_invert.study.tolerances import CHECK, Tolerances
 from bo_invert.types import JSON, Array, Design, Query, State, Trial
 
-CHECK = "tolerances"
-"""Key of the meta of a query that checks the tolerances of a design; logs hold it."""
 _SETTLED = 0.01
 """Width of the interval of the share below which checks end. Engineering choice: a fifth of the
 share outside of a box with probability 0.95."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from bo_invert.models.inverse.moves import MoveBox
 
+CHECK = "tolerances"
+"""Key of the meta of a query that checks the tolerances of a design; logs hold it."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Tolerances:
