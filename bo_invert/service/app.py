@@ -15,6 +15,11 @@
 ``GET  .../solutions``, ``curve``          best trials that differ; best loss by calls
 ``POST .../predict``, ``end``              predictions; reason of the end of a run
 ``GET  .../outlook``                       gain that further calls can bring
+``GET  .../verdict``, ``posterior``        attainability of the target; designs that meet it
+``POST .../reachable``                     attainability of further targets
+``GET  .../predicted``                     design that most probably meets the target
+``GET  .../trials/{number}/tolerances``    moves of the parameters of a design
+``POST .../retarget``                      creates a study for another objective
 ``GET  .../log``, ``live``                 events; server-sent events for changes
 ``GET  /``                                 web page
 ========================================== ====================================================
@@ -42,6 +47,7 @@ from bo_invert.errors import BoInvertError, StudyDamagedError, StudyNotFoundErro
 from bo_invert.service import (
     page,
     routes_front,
+    routes_inverse,
     routes_models,
     routes_read,
     routes_tables,
@@ -63,7 +69,7 @@ from bo_invert.service.remote_requests import RemoteRequests
 _log = logging.getLogger(__name__)
 _ROUTERS = (
     routes_read.router, routes_write.router, routes_tables.router, routes_models.router,
-    routes_front.router,
+    routes_front.router, routes_inverse.router,
     page.router,
 )  # fmt: skip
 

@@ -30,7 +30,7 @@ from bo_invert.storage.heartbeats import BEATS_PER_LEASE, LeaseMonitor, expire_l
 from bo_invert.storage.optimistic_journal import Journal
 from bo_invert.storage.sql import SqlStore
 from bo_invert.study.header import no_strategy
-from bo_invert.study.results import StudyResults
+from bo_invert.study.retargeting import StudyRetargeting
 from bo_invert.types import JSON, Query, Trial
 
 Result = TypeVar("Result")
@@ -107,13 +107,14 @@ class OpenStudy:
         return self.registered.problem_of(self.journal.header, self.journal.name)
 
     @cached_property
-    def results(self) -> StudyResults:
-        """Read access with plots and recommendation; its fitted models serve until the log grows.
+    def results(self) -> StudyRetargeting:
+        """Read access with plots, models and inversion.
 
-        The problem is the registered or declared one; without it there are no models.
+        Fitted models serve until the log grows. The problem is the registered or declared one;
+        without it there are no models.
         """
         problem = None if self.no_problem else self.problem
-        return StudyResults(self.journal.name, self.journal, problem)
+        return StudyRetargeting(self.journal.name, self.journal, problem)
 
     def trial(self, number: int) -> Trial:
         """Read a trial from the storage.

@@ -271,6 +271,15 @@ class ConstraintDeclaration(RequestBody):
     bound: FiniteFloat
 
 
+Objective = Annotated[
+    MinimizeObjective
+    | MaximizeObjective
+    | TargetObjective
+    | PlausibilityObjective
+    | NearestObjective
+    | ParetoObjective,
+    Field(discriminator="type"),
+]
 Size = Annotated[FiniteFloat, Field(ge=0)]
 Deviation = Size | tuple[Literal["normal", "uniform"], Size]
 """Standard deviation of a normal deviation, or kind and size."""
@@ -281,15 +290,7 @@ class ProblemDeclaration(RequestBody):
 
     space: Annotated[BoxSpace | LatentSpace, Field(discriminator="type")]
     outputs: Annotated[list[Name], Field(max_length=VECTOR)] = []
-    objective: Annotated[
-        MinimizeObjective
-        | MaximizeObjective
-        | TargetObjective
-        | PlausibilityObjective
-        | NearestObjective
-        | ParetoObjective,
-        Field(discriminator="type"),
-    ]
+    objective: Objective
     constraints: Annotated[
         list[ConstraintDeclaration | Text],
         Field(max_length=1000, description="Bounds on outputs, also as text: `lift >= 2.5`."),

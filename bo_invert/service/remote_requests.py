@@ -15,13 +15,14 @@ from bo_invert.service.http_errors import problem_response
 from bo_invert.service.pages import CHUNK
 from bo_invert.service.process_pool import ProcessPool
 from bo_invert.service.quotas import Memory
-from bo_invert.service.request_body import BODY, COMPUTED, SMALL_BODY, read_body, replayed
+from bo_invert.service.request_body import BODY, SLOW, SMALL_BODY, read_body, replayed
 
 _log = logging.getLogger(__name__)
 READ_NICE = 5
 """Steps of POSIX by which the priority of the processes is lower. Engineering choice: small changes
 are answered first on a busy machine."""
 _DESCRIPTION = b"/openapi.json"
+_SLOW = tuple(one.encode() for one in SLOW)
 _HEADERS = (b"study-id", b"host", b"content-type", b"idempotency-key")
 """Headers that the routes read."""
 
@@ -87,7 +88,7 @@ class RemoteRequests:
         body, reading = b"", scope["method"] in ("GET", "HEAD")
         if not reading:
             body = await read_body(receive, BODY)
-            if len(body) <= SMALL_BODY and not path.endswith(COMPUTED.encode()):
+            if len(body) <= SMALL_BODY and not path.endswith(_SLOW):
                 await self.app(scope, replayed(body, receive), send)
                 return
         headers = tuple(one for one in scope["headers"] if one[0].lower() in _HEADERS)

@@ -15,8 +15,10 @@ SMALL_BODY = 64 * 1024
 choice: an ask with 2,000 known trials takes 25 KiB; parsing takes a few milliseconds."""
 
 
-COMPUTED = "/predict"
-"""End of the path of requests with bodies that change nothing, and whose answers take time."""
+COMPUTED = ("/predict", "/reachable")
+"""Ends of the paths of requests with bodies that change nothing, and whose answers take time."""
+SLOW = (*COMPUTED, "/retarget")
+"""Ends of the paths of requests that a process answers, because their answers take time."""
 
 
 def largest_body(scope: Scope) -> int:
@@ -24,7 +26,7 @@ def largest_body(scope: Scope) -> int:
     path = scope["path"]
     if path.endswith(("/studies", "/observations", "/table", "/results")):
         return BODY
-    return OUTCOME_BODY if path.endswith(("/tell", "/enqueue", "/amend", COMPUTED)) else SMALL_BODY
+    return OUTCOME_BODY if path.endswith(("/tell", "/enqueue", "/amend", *SLOW)) else SMALL_BODY
 
 
 def too_large(limit: int) -> HTTPException:

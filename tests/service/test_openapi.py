@@ -47,6 +47,12 @@ CONFIG = schemathesis.Config.from_dict(
                 "include-path-regex": "/(front|hypervolume)$",
                 "parameters": {"path.study": "front"},
             },
+            # Only a target has a verdict and solutions.
+            {
+                "include-path-regex": "/(verdict|reachable|posterior|predicted|tolerances)$",
+                "parameters": {"path.study": "target", "path.number": 0},
+            },
+            {"include-path-regex": "/retarget$", "parameters": {"path.study": "target"}},
             # Only a completed trial can be amended, and only a lost one be retried.
             {
                 "include-path": "/v1/studies/{study}/trials/{number}/amend",
@@ -97,8 +103,22 @@ def begun_front() -> tuple[dict[str, Any], list[Any]]:
     return {**store.header("front"), "id": "the one"}, store.events("front")
 
 
+def begun_target() -> tuple[dict[str, Any], list[Any]]:
+    """A study of a target with results, the first of which meets it."""
+    store = MemoryStore()
+    space = bi.Box({"span": bi.Float(1.0, 3.0)})
+    target = bi.Target({"lift": 2.5}, tolerance=0.2)
+    study = bi.Study.create(
+        "target", bi.Problem(space, None, target, outputs=["drag", "lift"]), "random", storage=store
+    )
+    spans = [2.0, 1.0, 1.5, 2.5, 3.0]
+    study.add([{"span": span} for span in spans], [[span**2, span + 0.5] for span in spans])
+    return {**store.header("target"), "id": "the one"}, store.events("target")
+
+
 HEADER, EVENTS = begun()
 FRONT = begun_front()
+TARGET = begun_target()
 answered: defaultdict[str, set[int]] = defaultdict(set)
 
 
@@ -112,7 +132,9 @@ def reached() -> Iterator[None]:
 def restore() -> None:
     """The studies, as they were begun."""
     known = INSIDE.store.names()
-    if sorted(known) == ["front", "s"] and not INSIDE.store.events("s", after=len(EVENTS), limit=1):
+    if sorted(known) == ["front", "s", "target"] and not INSIDE.store.events(
+        "s", after=len(EVENTS), limit=1
+    ):
         return
     for name in known:
         INSIDE.store.delete(name)
@@ -120,6 +142,7 @@ def restore() -> None:
     INSIDE.studies.forget("s")
     INSIDE.store.create("s", HEADER, EVENTS)
     INSIDE.store.create("front", *FRONT)
+    INSIDE.store.create("target", *TARGET)
 
 
 @described.exclude(path_regex="/live$").parametrize()
