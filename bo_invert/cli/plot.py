@@ -22,8 +22,9 @@ from bo_invert.study.plots import StudyPlots
 
 Kind = StrEnum("Kind", list(StudyPlots.NAMES))  # type: ignore[misc]
 """Names of the plots."""
-_WITH_PARAMS = ("slice", "contour", "parallel_coordinate", "param_importances")
-_WITH_TARGET = (*_WITH_PARAMS, "optimization_history", "latent_map")
+_MODELLED = ("slice", "contour", "parallel_coordinate", "param_importances")
+_WITH_PARAMS = (*_MODELLED, "posterior")
+_WITH_TARGET = (*_MODELLED, "optimization_history", "latent_map")
 
 
 def plot(

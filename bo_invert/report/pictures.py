@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +24,22 @@ def png(picture: Picture) -> bytes:
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )
+
+
+def mosaic(pictures: Sequence[Picture], columns: int) -> Picture:
+    """Return pictures of one shape, row by row, as one picture; white fills the last row.
+
+    Args:
+        pictures: pictures, bytes ``(height, width[, 3])``.
+        columns: number of pictures in a row.
+    """
+    # A light line separates the pictures.
+    width = max(1, pictures[0].shape[0] // 14)
+    edges = [(0, width), (0, width), (0, 0)][: pictures[0].ndim]
+    framed = [np.pad(one, edges, constant_values=255) for one in pictures]
+    framed += [np.full_like(framed[0], 255)] * (-len(framed) % columns)
+    rows = [np.concatenate(framed[i : i + columns], axis=1) for i in range(0, len(framed), columns)]
+    return np.concatenate(rows, axis=0)
 
 
 def data_uri(content: bytes, kind: str = "image/png") -> str:

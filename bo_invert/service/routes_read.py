@@ -58,7 +58,9 @@ PlotName = StrEnum(  # type: ignore[misc]
     "PlotName", [name for name in StudyPlots.NAMES if name != "solutions"]
 )
 """Plots of the API; ``solutions`` calls the judge."""
-_WITHOUT_TARGET = ("timeline", "pareto_front", "hypervolume_history", "predicted_vs_observed")
+_WITHOUT_TARGET = (
+    "timeline", "pareto_front", "hypervolume_history", "predicted_vs_observed", "posterior",
+)  # fmt: skip
 router = APIRouter(prefix=PREFIX)
 
 

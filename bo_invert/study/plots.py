@@ -43,6 +43,7 @@ from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.design_pictures import design_pictures
 from bo_invert.study.front import HypervolumeCurve, ParetoFront, require_pareto, stored_objective
 from bo_invert.study.outlook import Outlook
+from bo_invert.study.posterior import Posterior
 from bo_invert.study.recommendation import Recommendation, recommend
 from bo_invert.study.solutions import Solutions
 from bo_invert.types import Array, Trial
@@ -79,6 +80,7 @@ class PlottedStudy(Protocol):
     def solutions(self, count: int = 1) -> Solutions: ...
     def recommend(self, *, noisy: bool | None = None) -> Recommendation: ...
     def outlook(self) -> Outlook: ...
+    def posterior(self) -> Posterior: ...
     def predictor(self, statement: ProblemStatement, history: History) -> Predictor: ...
 
 
@@ -95,7 +97,7 @@ class StudyPlots:
     NAMES = (
         "optimization_history", "slice", "contour", "parallel_coordinate", "param_importances",
         "pareto_front", "hypervolume_history", "timeline", "predicted_vs_observed", "latent_map",
-        "solutions",
+        "posterior", "solutions",
     )  # fmt: skip
     """Names of the plots."""
 
@@ -210,6 +212,17 @@ class StudyPlots:
             target: Output that colours the points. Default: the value that the objective rates.
         """
         return self._made(lambda data: latent_map(data, target, self._draw))
+
+    def posterior(self, params: Sequence[str] | None = None) -> Plot:
+        """Plot samples of the designs that meet the target; see ``Posterior.plot``.
+
+        Args:
+            params: Names of at most six parameters.
+
+        Raises:
+            InvalidInputError: As ``Study.posterior`` and ``Posterior.plot``.
+        """
+        return self._made(lambda _: self._study.posterior().plot(params).chart)
 
     def solutions(self, count: int = 6) -> Plot:
         """Plot the best designs: pictures if they are images, else their parameters.

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bo_invert.domains.parameters import VariedParameter
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError, printable
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
+from bo_invert.problems.problem import Problem
+from bo_invert.report.charts.plot import Plot
+from bo_invert.report.charts.posterior_corner import posterior_corner
+from bo_invert.report.charts.posterior_map import posterior_map
+from bo_invert.report.charts.posterior_view import named_rows
 from bo_invert.report.dataframe import records_frame
+from bo_invert.report.runs import Picture
+from bo_invert.study.design_pictures import design_pictures
 from bo_invert.types import Array, Design, Indices
+from bo_invert.user_code import own_settings
 from bo_invert.user_data import real, real_vector
 
 if TYPE_CHECKING:
@@ -49,7 +58,10 @@ class Posterior:
         branch_masses: Share of the mass of each branch, shape ``(b,)``.
         reachable_mass: Estimate of the share of the reference measure that meets the target.
         domain: Search domain.
-        decode: Function from points to designs; None without the problem.
+        decode: Function from points to designs.
+        verified: Points of the designs that the oracle confirmed, shape ``(v, d)``.
+        units: Units of parameters by name.
+        pictures: Function from points to pictures of their designs, None if these have none.
     """
 
     points: Array
@@ -60,22 +72,17 @@ class Posterior:
     branch_masses: Array
     reachable_mass: float
     domain: Domain
-    decode: Callable[[Array], Any] | None = None
+    decode: Callable[[Array], Any]
+    verified: Array
+    units: Mapping[str, str]
+    pictures: Callable[[Array], list[Picture] | None]
 
     def __len__(self) -> int:
         return len(self.points)
 
     @cached_property
     def designs(self) -> list[Design]:
-        """Designs of the samples.
-
-        Raises:
-            InvalidInputError: The study was opened without its problem.
-        """
-        if self.decode is None:
-            raise InvalidInputError(
-                "posterior: designs need the problem. Open the study with problem=..."
-            )
+        """Designs of the samples."""
         return list(self.decode(self.points))
 
     @property
@@ -89,11 +96,12 @@ class Posterior:
         return float(self.hit.mean())
 
     def records(self) -> list[dict[str, Any]]:
-        """Return one dictionary per sample: parameters, outputs, ``hit`` and ``branch``."""
+        """Return one dictionary per sample: parameters, outputs, ``hit`` and ``branch``.
+
+        Inactive parameters are None.
+        """
         columns = {**self.outputs, "hit": self.hit, "branch": self.branches}
-        rows: list[dict[str, Any]] = [
-            self.domain.named(point, measured=True) for point in self.points
-        ]
+        rows = named_rows(self.domain, self.points)
         for name, values in columns.items():
             for row, value in zip(rows, values.tolist(), strict=True):
                 row[name] = value
@@ -103,19 +111,48 @@ class Posterior:
         """Return one row per sample; the columns are the keys of ``records``."""
         return records_frame(self.records())
 
-    def __repr__(self) -> str:
+    @property
+    def axes(self) -> Mapping[str, VariedParameter]:
+        """Parameters that vary, by name; ``z0, z1, ...`` in a latent."""
+        return self.domain.axes
+
+    @own_settings()
+    def plot(self, params: Sequence[str] | None = None) -> Plot:
+        """Plot the samples by branch, and the verified designs.
+
+        A box has a corner plot of at most six parameters: marginals on the diagonal, pairs below.
+        A latent has a map on the two principal axes of the samples, and pictures of samples of each
+        branch if the designs are images.
+
+        Args:
+            params: Names of the parameters of a corner plot, ``z0, z1, ...`` in a latent. Default:
+                those whose marginals differ most from the reference measure.
+
+        Raises:
+            InvalidInputError: A name is unknown or repeated, or there are more than six.
+        """
+        if params is None and self.domain.latent and len(self.axes) > 1:
+            return Plot(posterior_map(self))
+        return Plot(posterior_corner(self, params))
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """Sentences on the samples: their number, branches, expected hits and verified share."""
         count = int((self.branch_masses > 0.0).sum())
         kinds = "branches" if count != 1 else "branch"
         hits, near = f"{self.expected_hits:.0%}", f"{self.verified_share:.0%}"
         lines = [
-            f"posterior: {len(self)} samples ({self.effective_size} different) in {count} {kinds}",
-            f"{hits} are expected to meet the target, {near} lie near a verified design",
+            f"{len(self)} samples ({self.effective_size} different) in {count} {kinds}.",
+            f"{hits} are expected to meet the target, {near} lie near a verified design.",
         ]
         if self.expected_hits < _TRUSTED:
             lines.append(
-                "The model is uncertain here: more calls, as with strategy='inverse', narrow it"
+                "The model is uncertain here: more calls, as with strategy='inverse', narrow it."
             )
-        return printable("\n".join(lines))
+        return tuple(lines)
+
+    def __repr__(self) -> str:
+        return printable("posterior: " + "\n".join(self.summary))
 
 
 @dataclass(frozen=True)
@@ -154,7 +191,7 @@ def sample_posterior(
     history: History,
     noisy: bool,
     request: PosteriorRequest,
-    decode: Callable[[Array], Any] | None,
+    problem: Problem,
 ) -> Posterior:
     """Sample the posterior of designs.
 
@@ -163,7 +200,7 @@ def sample_posterior(
         history: Trials.
         noisy: Repeated calls at a point differ.
         request: Arguments of ``Study.posterior``.
-        decode: Function from points to designs.
+        problem: Problem that decodes the samples.
 
     Raises:
         InvalidInputError: The objective is no target, there are fewer than two observations, or an
@@ -199,7 +236,9 @@ def sample_posterior(
         found.points, {name: means[:, j] for j, name in enumerate(names)},
         np.minimum(found.acceptance, 1.0), 1.0 - near.uncovered_share, near.branches[rows],
         near.masses,
-        float(np.exp(min(0.0, found.log_evidence))), domain, decode,
+        float(np.exp(min(0.0, found.log_evidence))), domain, problem.space.decode,
+        verified, problem.units,
+        lambda points: design_pictures(problem, problem.space.decode(points)),
     )  # fmt: skip
 
 

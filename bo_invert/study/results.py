@@ -35,6 +35,7 @@ from bo_invert.study.input_validation import design_points, request_designs
 from bo_invert.study.logged_study import LoggedStudy
 from bo_invert.study.outlook import MIN_OBSERVATIONS, Outlook, outlook
 from bo_invert.study.plots import StudyPlots
+from bo_invert.study.posterior import Posterior, PosteriorRequest, sample_posterior
 from bo_invert.study.predictions import Predictions, PredictorCache, predictions
 from bo_invert.study.recommendation import (
     NOISE_NOTE,
@@ -242,6 +243,41 @@ class StudyResults(LoggedStudy):
         """Return True if models assume noise: it is known, or close points suggest it."""
         known = known_noisy(self.journal.header["strategy"], history)
         return known or suspected_noisy(statement, history)
+
+    @own_settings()
+    def posterior(
+        self,
+        n: int = 1000,
+        *,
+        tolerance: float | None = None,
+        noise: object = None,
+        seed: int = 0,
+    ) -> Posterior:
+        """Sample designs given the target, without a call.
+
+        ``p(x | y) ~ p(x) a(x)``: the reference measure of the space times the probability, under
+        Gaussian processes of the outputs, that x meets the target and the outcome constraints. The
+        samples come from sequential Monte Carlo, which keeps separate branches.
+
+        Args:
+            n: Number of samples.
+            tolerance: Tolerance of a target without one, in the units of the outputs. Default: 1 %
+                of the least standard deviation of the observed outputs.
+            noise: Standard deviations of Gaussian measurement noise of the target, instead of a
+                tolerance: one number, one per entry, or by name.
+            seed: Seed of the samples.
+
+        Raises:
+            InvalidInputError: The objective is no ``Target``, there are fewer than two
+                observations, or the study was opened without its problem.
+        """
+        n = whole_number("posterior", "n", n)
+        problem = self._require_problem()
+        statement, history = self.statement, History(self.journal.trials)
+        seed = whole_number("posterior", "seed", seed, least=0)
+        request = PosteriorRequest(n, tolerance, noise, seed)
+        noisy = self._model_noise(statement, history)
+        return sample_posterior(statement, history, noisy, request, problem)
 
     @property
     def plot(self) -> StudyPlots:

@@ -222,7 +222,7 @@ def test_a_pareto_study_has_a_front_and_a_hypervolume() -> None:
     assert study.plot.optimization_history().chart.kind == "hypervolume_history"
     volumes = study.plot.hypervolume_history().data["hypervolume"]
     assert (np.diff(volumes) >= 0).all()
-    for name in StudyPlots.NAMES:
+    for name in (one for one in StudyPlots.NAMES if one != "posterior"):  # it needs a target
         assert getattr(study.plot, name)().figure.layout is not None
 
 

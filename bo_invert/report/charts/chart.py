@@ -135,6 +135,8 @@ class Chart:
         scale: meaning of the colours of heat maps, paths and points with values; None without.
         columns_wide: largest number of panels side by side.
         subject: name of the study; empty for none.
+        corner: number of rows of a corner plot, whose panels fill a lower triangle row by row;
+            0 for a grid. Narrow figures show its panels as a grid.
     """
 
     kind: str
@@ -145,6 +147,7 @@ class Chart:
     scale: Scale | None = None
     columns_wide: int = 3
     subject: str = ""
+    corner: int = 0
 
     @property
     def heading(self) -> str:
@@ -162,6 +165,12 @@ class Chart:
                 named.setdefault(layer.name, layer.role)
         return named
 
+    def cells(self, columns: int) -> list[tuple[int, int]]:
+        """Return row and column of each panel; those of a corner plot may form a triangle."""
+        if self.corner and columns == self.corner:
+            return [(row, column) for row in range(columns) for column in range(row + 1)]
+        return [divmod(place, columns) for place in range(len(self.panels))]
+
     def layers(self) -> Iterator[Layer]:
         """Yield the layers of all panels."""
         for panel in self.panels:
@@ -178,6 +187,7 @@ class Chart:
                 "legend": self.legend,
                 "scale": self.scale,
                 "columns_wide": self.columns_wide,
+                "corner": self.corner,
             }
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plotly.graph_objects import Figure
 
@@ -24,12 +24,14 @@ class PanelView:
         source: picture as data URI; empty for a figure.
         title: caption of the picture.
         wide: the panel has the width of the page.
+        place: row and column of a corner plot, from 1; None in a grid.
     """
 
     figure: Figure | None
     source: str
     title: str
     wide: bool
+    place: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,12 @@ def chart_view(chart: Chart, key: str = "chart") -> ChartView:
     """Return a chart for the macro ``chart`` of the templates."""
     figures = iter(plotly_renderer.panel_figures(chart))
     panels = [_panel(panel, next(figures)) for panel in chart.panels]
+    if chart.corner:
+        cells = chart.cells(chart.corner)
+        panels = [
+            replace(panel, place=(row + 1, column + 1))
+            for panel, (row, column) in zip(panels, cells, strict=True)
+        ]
     legend = tuple((printable(name), STYLES[role]) for name, role in chart.legend.items())
     alt = printable(". ".join([chart.heading, *chart.notes]))
     return ChartView(chart, key, tuple(panels), legend, alt)

@@ -10,7 +10,9 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.report.charts.chart import Axis, Chart, Panel, Scale, floats
 from bo_invert.report.charts.layers import Layer, Points
 from bo_invert.report.charts.palette import RANKED
+from bo_invert.report.charts.principal_axes import principal_axes
 from bo_invert.report.charts.study_data import StudyData
+from bo_invert.report.pictures import mosaic
 from bo_invert.report.runs import Picture
 from bo_invert.types import Array
 
@@ -45,7 +47,7 @@ def latent_map(
     draws = np.empty((0, points.shape[1]))
     if data.domain is not None:
         draws = data.domain.sample(np.random.default_rng(0), _DRAWS)
-    mean, axes, shares = _components(draws if len(draws) else points)
+    mean, axes, shares = principal_axes(draws if len(draws) else points)
     values = floats([data.value(trial, quantity) for trial in trials])
     at = (points - mean) @ axes.T
     layers: list[Layer] = []
@@ -72,11 +74,9 @@ def latent_map(
     elif len(data.axes) == 2:
         labels = [data.label(name) for name in data.axes]
     panels = [Panel(Axis(labels[0]), Axis(labels[1]), tuple(layers), height=400)]
-    mosaic = None if draw is None else _mosaic(data, mean, axes, draws, draw)
-    if mosaic is not None:
-        panels.append(
-            Panel(title="Decoded designs over the same plane", picture=mosaic, height=400)
-        )
+    plane = None if draw is None else _mosaic(data, mean, axes, draws, draw)
+    if plane is not None:
+        panels.append(Panel(title="Decoded designs over the same plane", picture=plane, height=400))
         notes.append(f"The pictures cover {_REACH:g} standard deviations to each side of the mean.")
     columns = data.columns(trials) | {
         "component_1": at[:, 0].tolist(),
@@ -85,24 +85,6 @@ def latent_map(
     scale = Scale(quantity.label, float(worst), float(best), RANKED)
     title = "Map of the points"
     return Chart("latent_map", title, tuple(panels), columns, tuple(notes), scale, columns_wide=2)
-
-
-def _components(points: Array) -> tuple[Array, Array, Array]:
-    """Return mean ``(d,)``, two principal axes ``(2, d)`` and shares of variance of points.
-
-    Points in two dimensions keep their axes.
-    """
-    d = points.shape[1]
-    if d <= 2:
-        return np.zeros(d), np.eye(2, d), np.full(2, 0.5)
-    mean = points.mean(axis=0)
-    _, sizes, axes = np.linalg.svd(points - mean, full_matrices=False)
-    if len(axes) < 2:
-        axes, sizes = np.eye(2, d), np.ones(2)
-    # The sign of an axis is arbitrary; its largest entry is positive.
-    signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
-    shares = sizes**2 / max(float((sizes**2).sum()), 1e-300)
-    return mean, (axes * signs[:, None])[:2], shares
 
 
 def _mosaic(
@@ -121,11 +103,4 @@ def _mosaic(
         mean + x * spread[0] * axes[0] + y * spread[1] * axes[1] for y in steps[::-1] for x in steps
     ]
     pictures = draw(data.domain.project(np.array(grid)))
-    if pictures is None:
-        return None
-    # A light line separates the pictures.
-    width = max(1, pictures[0].shape[0] // 14)
-    edges = [(0, width), (0, width), (0, 0)][: pictures[0].ndim]
-    framed = [np.pad(one, edges, constant_values=255) for one in pictures]
-    rows = [np.concatenate(framed[i : i + _SIDE], axis=1) for i in range(0, len(grid), _SIDE)]
-    return np.concatenate(rows, axis=0)
+    return None if pictures is None else mosaic(pictures, _SIDE)

@@ -42,6 +42,8 @@ _NARROW = 700
 """Width in pixels below which the colour bar lies below the panels. Engineering choice."""
 _BAR = 110
 """Width of a vertical colour bar with its labels in pixels. Engineering choice."""
+_CORNER = 130
+"""Least width of a panel of a corner plot in pixels. Engineering choice: two labels fit."""
 _LARGEST, _LEAST_WIDTH = 1.6, 560
 """Factor by which proportioned panels may grow, and least width of their figure in pixels.
 Engineering choice."""
@@ -59,6 +61,10 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
     columns = 1 if wide else columns
     rows = max(1, -(-len(chart.panels) // columns))
     columns = max(1, -(-len(chart.panels) // rows))
+    corner = chart.corner > 0 and width >= chart.corner * _CORNER
+    if chart.corner:
+        columns = chart.corner if corner else max(1, min(2, width // _CORNER))
+        rows = chart.corner if corner else -(-len(chart.panels) // columns)
     # Pictures have their own proportions, the others a comfortable one.
     usual = min(_HEIGHT + 40, width // columns) if not pictures else width // columns + 34
     heights = [
@@ -68,6 +74,9 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
         )
         for i in range(rows)
     ]
+    if chart.corner:
+        width = min(width, max(_LEAST_WIDTH, columns * _NARROWEST))
+        heights = [min(width // columns, _HEIGHT)] * rows
     widths, heights, width = _fitted(chart, columns, heights, width)
     title = wrapped(chart.heading, width // 9, lines=3)
     head = 16 + 18 * (1 + title.count("\n")) if title else 6
@@ -88,10 +97,12 @@ def figure(chart: Chart, width: int = 1200) -> Figure:
         )
         grid = made.add_gridspec(rows, columns, height_ratios=heights, width_ratios=widths)
         axes = []
-        for i, panel in enumerate(chart.panels):
-            one = made.add_subplot(grid[i // columns, i % columns])
+        for panel, (row, column) in zip(chart.panels, chart.cells(columns), strict=True):
+            one = made.add_subplot(grid[row, column])
             axes.append(one)
-            _draw(one, panel, chart.scale, round(widths[i % columns]))
+            _draw(one, panel, chart.scale, round(widths[column]))
+            if corner:  # columns share the horizontal axis, rows the vertical one
+                one.label_outer()
         if title:
             made.text(
                 10 / width, 1 - 10 / height, title, fontsize=11, va="top", color=_INK,
@@ -220,7 +231,12 @@ def _axis(axes: Axes, which: Literal["x", "y"], axis: Axis, characters: int, wid
             **(_TURNED | {"ha": "left" if axis.top else "right"} if crowded else {}),
         )  # fmt: skip
     elif not axis.log:
-        axes.locator_params(axis=which, nbins=5 if which == "x" and width < 400 else 6)
+        axes.locator_params(axis=which, nbins=_ticks(width) if which == "x" else 6)
+
+
+def _ticks(width: int) -> int:
+    """Return the largest number of ticks of a horizontal axis of ``width`` pixels."""
+    return 6 if width >= 400 else 5 if width >= 260 else 3
 
 
 def _colour_bar(made: Figure, axes: list[Axes], scale: Scale, narrow: bool) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from bo_invert.domains.fixed import Fixed
+from bo_invert.domains.parameters import VariedParameter
+from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.report.charts.grid import grid_conditions
 from bo_invert.report.charts.sensitivity import importances
@@ -34,13 +37,22 @@ class ModelView:
     trials: Sequence[Trial]
 
 
+class ChartParameters(Protocol):
+    """Parameters that a chart can show."""
+
+    @property
+    def axes(self) -> Mapping[str, VariedParameter]: ...
+    @property
+    def domain(self) -> Domain | None: ...
+
+
 def chosen_params(
-    data: StudyData, params: Sequence[str] | None, where: str, least: int = 1
+    data: ChartParameters, params: Sequence[str] | None, where: str, least: int = 1
 ) -> list[str]:
     """Return the names of parameters; all for None.
 
     Args:
-        data: the study.
+        data: the study, or samples of its designs.
         params: names; None for all.
         where: name of the plot, for messages.
         least: smallest number of names.

@@ -66,6 +66,13 @@ STYLES = {
     "solution 3": Style(GREEN, "square", size=9.0),
     "solution 4": Style(ORANGE, "diamond", size=9.0),
     "solution 5": Style(PURPLE, "triangle", size=9.0),
+    "branch 1": Style(BLUE, "circle", size=5.0, opacity=0.6, width=1.2),
+    "branch 2": Style(ORANGE, "square", size=5.0, opacity=0.6, width=1.2),
+    "branch 3": Style(GREEN, "diamond", size=5.0, opacity=0.6, width=1.2),
+    "branch 4": Style(PURPLE, "triangle", size=5.5, opacity=0.6, width=1.2),
+    "branch 5": Style(SKY, "circle", size=5.0, opacity=0.6, width=1.2),
+    "other branches": Style(GREY, "circle", size=4.5, opacity=0.5, width=1.2),
+    "verified": Style(VERMILION, "star", size=10.0),
 }
 """Style of each role."""
 

@@ -35,31 +35,43 @@ def panel_figures(chart: Chart) -> list[Figure]:
 
 def figure(chart: Chart) -> Figure:
     """Return one figure with all panels, a legend and a colour bar."""
-    return _figure(chart, min(chart.columns_wide, len(chart.panels)), legend=True)
+    columns = chart.corner or min(chart.columns_wide, len(chart.panels))
+    return _figure(chart, columns, legend=True)
 
 
 def _figure(chart: Chart, columns: int, legend: bool) -> Figure:
-    rows = -(-len(chart.panels) // max(columns, 1)) or 1
+    corner, narrow = legend and chart.corner > 1, chart.corner > 1 and not legend
+    cells = chart.cells(max(columns, 1))
+    rows = 1 + max((row for row, _ in cells), default=0)
     heights: list[int] = [
-        max(panel.height or _HEIGHT for panel in chart.panels[i * columns : (i + 1) * columns])
+        max(
+            (panel.height or _HEIGHT for panel, (row, _) in zip(chart.panels, cells, strict=True)
+             if row == i), default=_HEIGHT,
+        )
         for i in range(rows)
-    ] or [_HEIGHT]
+    ]  # fmt: skip
     head = 46 if legend and chart.heading else 8
     below = 60 if legend and chart.legend else 0
     total = sum(heights) + head + below
     titles = [escape(wrapped(panel.title, 40), quote=False) for panel in chart.panels]
     titles = [title.replace("\n", "<br>") for title in titles]
+    gaps = (0.3 / columns if columns > 1 else 0.0, min(110 / total, 0.9 / max(rows - 1, 1)))
+    if corner:  # labels stand at the outer panels only
+        gaps = (0.12 / columns, 0.12 / rows)
     made: Figure = make_subplots(
         rows=rows,
         cols=max(columns, 1),
         row_heights=heights,
         subplot_titles=titles if any(titles) else None,
-        horizontal_spacing=0.3 / columns if columns > 1 else 0.0,
-        vertical_spacing=min(110 / total, 0.9 / max(rows - 1, 1)) if rows > 1 else 0.0,
+        specs=[
+            [{} if (i, j) in cells else None for j in range(max(columns, 1))] for i in range(rows)
+        ],
+        horizontal_spacing=gaps[0],
+        vertical_spacing=gaps[1] if rows > 1 else 0.0,
     )
     named: set[str] = set()
-    for i, panel in enumerate(chart.panels):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
+    for panel, (row, column) in zip(chart.panels, cells, strict=True):
+        place = {"row": row + 1, "col": column + 1}
         for layer in panel.layers:
             for trace in _TRACES[type(layer)](layer, chart.scale):
                 name = trace.get("name", "")
@@ -71,10 +83,14 @@ def _figure(chart: Chart, columns: int, legend: bool) -> Figure:
                     trace["legendgroup"] = trace["name"] = escape(name, quote=False)
                 made.add_trace(trace, **place)
         _dress(made, panel, place)
+        if corner and row + 1 < rows:
+            made.update_xaxes(title=None, showticklabels=False, **place)
+        if corner and column > 0:
+            made.update_yaxes(title=None, showticklabels=False, **place)
     lines = 1 + max((title.count("<br>") for title in titles if title), default=-1)
     made.update_layout(
         height=total + 20 * lines,
-        margin={"l": 64, "r": 12, "t": head + 20 * lines, "b": 54 + below},
+        margin={"l": 46 if narrow else 64, "r": 12, "t": head + 20 * lines, "b": 54 + below},
         title=None if not (legend and chart.heading) else {
             "text": escape(shortened(chart.heading, 90), quote=False), "x": 0.0, "xanchor": "left",
             "font": {"size": 16},

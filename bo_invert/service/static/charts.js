@@ -15,6 +15,9 @@ const STYLES = {
   front: ["#D55E00", "circle"], "front line": ["#D55E00", "line"], reference: ["#7F7F7F", "cross"],
   first: ["#D55E00", "star"], "solution 2": ["#0072B2", "circle"], "solution 3": ["#009E73", "square"],
   "solution 4": ["#E69F00", "diamond"], "solution 5": ["#CC79A7", "triangle"],
+  "branch 1": ["#0072B2", "circle"], "branch 2": ["#E69F00", "square"], "branch 3": ["#009E73", "diamond"],
+  "branch 4": ["#CC79A7", "triangle"], "branch 5": ["#56B4E9", "circle"], "other branches": ["#7F7F7F", "circle"],
+  verified: ["#D55E00", "star"],
 };
 
 const style = (role) => STYLES[role] || STYLES.trial;
@@ -302,9 +305,12 @@ export function drawChart(node, chart, signal) {
     entry.append(`${chart.scale.name}: ${digits(low)} `, bar, ` ${digits(high)}`);
     legend.append(entry);
   }
-  const grid = html("div", "panels");
-  const boxes = chart.panels.map((panel) => {
+  const grid = html("div", chart.corner > 1 ? "panels corner" : "panels");
+  grid.style.setProperty("--side", chart.corner);
+  const cells = Array.from({ length: chart.corner }, (_, row) => Array.from({ length: row + 1 }, (__, column) => [row + 1, column + 1])).flat();
+  const boxes = chart.panels.map((panel, i) => {
     const box = html("div", panel.wide || chart.panels.length === 1 ? "panel wide" : "panel");
+    (cells[i] || []).forEach((cell, k) => box.style.setProperty(k ? "--column" : "--row", cell));
     grid.append(box);
     return box;
   });

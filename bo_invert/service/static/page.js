@@ -287,7 +287,7 @@ const NAMES = {
   parallel_coordinate: "parameters", slice: "slices", contour: "contours", param_importances: "importances",
   predicted_vs_observed: "predicted and observed", pareto_front: "Pareto front", optimization_history: "history",
   hypervolume_history: "hypervolume",
-  latent_map: "map", timeline: "timeline",
+  latent_map: "map", posterior: "all solutions", timeline: "timeline",
 };
 
 const TARGETED = ["parallel_coordinate", "slice", "contour", "param_importances", "optimization_history", "latent_map"];
@@ -301,6 +301,7 @@ function plots(path, about, signal) {
   const boxed = Boolean(domain && domain.parameters && Object.keys(domain.parameters).length);
   const kinds = Object.keys(NAMES).filter((kind) => {
     if (kind === "pareto_front") return pareto;
+    if (kind === "posterior") return about.problem.objective.type === "target";
     // The card of the curve shows the hypervolume of a front.
     return kind !== "hypervolume_history" && (boxed || kind !== "contour");
   });
