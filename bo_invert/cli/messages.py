@@ -41,6 +41,7 @@ def _sign(match: re.Match[str]) -> str:
 _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"\brun\(stop='(\w+)'\)", r"`bo-invert run --stop \1`"),
         (rf"\b(?:add\(\w+(?:, \w+)*, )?({_OPTIONS})='([\w-]+)'\)?", r"--\1 \2"),
         (rf"\b({_STRATEGY})='([\w-]+)'", r"--option \1=\2"),
         (r"\bnoisy=True\b", "--noisy"),
@@ -67,5 +68,8 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"study\.retry\(\d+\) to evaluate it again \((bo-invert run --unpause)\)", r"`\1`"),
         (r"\bstorage='([^']*)'", r"--storage \1"),
         (r"\btimeout=", "--timeout "),
+        (r"\b(Use )?calls=0\b", r"\1--calls 0"),
+        (r"\bcalls > 0 checks", "--calls above 0 checks"),
+        (r"\bPass (tolerance|strategy)=", r"Pass --\1"),
     )
 )

@@ -71,6 +71,8 @@ def retarget(
     """
     study = opened(name, storage, problem, settings, token)
     wanted = _objective(target, minimize, maximize)
+    if tolerance and not target:
+        raise InvalidInputError("retarget: --tolerance needs --target")
     made = study.retarget(
         wanted, new, strategy=strategy, constraints=constraint or None,
         tolerance=_tolerance(tolerance), seed=seed,

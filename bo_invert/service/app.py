@@ -18,6 +18,7 @@
 ``GET  .../verdict``, ``posterior``        attainability of the target; designs that meet it
 ``POST .../reachable``                     attainability of further targets
 ``GET  .../predicted``                     design that most probably meets the target
+``GET  .../recommended``                   trial to act on, with its yield
 ``GET  .../trials/{number}/tolerances``    moves of the parameters of a design
 ``POST .../retarget``                      creates a study for another objective
 ``GET  .../log``, ``live``                 events; server-sent events for changes

@@ -12,7 +12,7 @@ from bo_invert.service.problem_schema import (
     StrategySpec,
 )
 from bo_invert.service.requests import BATCH
-from bo_invert.service.responses import ResponseBody
+from bo_invert.service.responses import ResponseBody, TrialResponse
 from bo_invert.service.schema_types import (
     CLOSED,
     VECTOR,
@@ -175,6 +175,28 @@ class PredictedSolutionResponse(ResponseBody):
     trial: Annotated[
         int | None, Field(description="Trial that observed the design; null if it is predicted.")
     ]
+
+
+class YieldResponse(ResponseBody):
+    """Quality of a design under noise of its inputs, with a central 90 % interval."""
+
+    kind: Annotated[str, Field(description="`yield` or `expected loss`.")]
+    expected: float
+    low: float
+    high: float
+
+
+class RecommendationResponse(ResponseBody):
+    """Trial to act on."""
+
+    trial: TrialResponse
+    robust: Annotated[
+        YieldResponse | None, Field(description="Its yield; null without noise of the inputs.")
+    ]
+    nominal: Annotated[
+        YieldResponse | None, Field(description="Yield of the trial of the lowest loss.")
+    ]
+    text: Annotated[str, Field(description="The same in words.")]
 
 
 class ParameterTolerance(ResponseBody):

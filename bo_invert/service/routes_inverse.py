@@ -19,9 +19,10 @@ from bo_invert.service.dependencies import (
 from bo_invert.service.open_studies import OpenStudies, OpenStudy
 from bo_invert.service.pages import PAGE_BYTES
 from bo_invert.service.requests import BATCH
-from bo_invert.service.responses import StudyResponse
+from bo_invert.service.responses import StudyResponse, TrialResponse
 from bo_invert.service.routes_read import summary
 from bo_invert.study.study import Study
+from bo_invert.study.yield_estimate import YieldEstimate
 
 router = APIRouter(prefix=PREFIX)
 Tolerance = Annotated[
@@ -112,6 +113,22 @@ def predicted(
         hit=found.hit,
         trial=found.trial,
     )
+
+
+@router.get("/studies/{study}/recommended", responses=READ_ERRORS)
+def recommended(study: OpenedStudy) -> messages.RecommendationResponse:
+    """Return the trial to act on, as `Study.recommend`; with noise of the inputs, its yield."""
+    found = study.results.recommend()
+    return messages.RecommendationResponse(
+        trial=TrialResponse.of(found.trial, study.domain),
+        robust=_yield(found.robust),
+        nominal=_yield(found.nominal),
+        text=str(found),
+    )
+
+
+def _yield(found: YieldEstimate | None) -> messages.YieldResponse | None:
+    return None if found is None else messages.YieldResponse.model_validate(found)
 
 
 @router.get("/studies/{study}/trials/{number}/tolerances", responses=READ_ERRORS)

@@ -110,6 +110,19 @@ def test_a_further_target(served: Served, study: bi.Study) -> None:
     send(served, "near/trials/999/tolerances", status=404)
 
 
+def test_yields_under_noise_of_the_inputs(served: Served) -> None:
+    target = bi.Target({"y": 1.0}, tolerance=0.2)
+    rough = bi.Problem(SPACE, lambda d: {"y": d["a"] ** 2}, target, input_noise=0.05)
+    study = bi.Study.create("rough", rough, "random", storage=served.url, token=served.token)
+    study.run(12)
+    found, here = send(served, "rough/recommended"), study.recommend()
+    assert here.robust is not None
+    assert found["trial"]["number"] == here.trial.number
+    assert found["robust"]["expected"] == pytest.approx(here.robust.expected)
+    assert found["robust"]["expected"] >= found["nominal"]["expected"]
+    assert send(served, "far/recommended")["robust"] is None
+
+
 def test_a_registered_problem_has_the_objective_of_the_log(tmp_path: Path) -> None:
     (tmp_path / "hidden.py").write_text(
         "import bo_invert as bi\n"

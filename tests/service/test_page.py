@@ -71,6 +71,10 @@ def yield_many(url: str) -> None:
     noise = bi.Study.create("noise", bowl, "gp", 0, url, noisy=True)
     x = rng.random((12, 1))
     noise.add(x, (x[:, 0] - 0.3) ** 2 + 0.1 * rng.standard_normal(12))
+    far = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Target({"y": 9.0}, tolerance=0.1), name="far")
+    bi.Study.create("far", far, "random", 0, url).add(x, x[:, 0] ** 2)
+    x = rng.random((12, 1))
+    bi.Study.open("far", url, far).add(x, x[:, 0] ** 2)
     for name, lowest in (("kettle", 1.0), ("kettle again", -1.0)):
         study = bi.Study.create(name, kettle(), "sobol", 0, url)
         study.tell(study.ask()[0], [1000.0, 126.0])
@@ -299,6 +303,19 @@ def test_the_best_trial_of_a_noisy_study_is_the_recommended_one(
     assert "expected y" in text
     assert "partly luck" in text
     assert browser.complaints == []
+
+
+def test_the_verdict_on_a_target_is_shown_on_request(chromium: Any, served: Served) -> None:
+    browser = Browser(chromium, served)
+    page = browser.open("/study/far")
+    page.click("text=Can the target be reached?")
+    line = page.locator("#verdict span")
+    expect(line).to_contain_text("probability of a hit 0%", timeout=30_000)
+    expect(line).to_contain_text("tolerances outside")
+    assert browser.complaints == []
+    browser.open("/study/kettle")
+    expect(page.locator("h1")).to_have_text("kettle")
+    expect(page.locator("#verdict")).to_be_hidden()
 
 
 def test_small_screens_scroll_in_one_direction(chromium: Any, served: Served) -> None:
