@@ -42,6 +42,8 @@ _START_DRAWS = 1024
 _SPARE_DRAWS = 256
 # Engineering choice: share of the steps that also change discrete values, in sets that have them.
 _DISCRETE_STEPS = 0.2
+# Engineering choice: share of the steps inside constraints that project, which chains end with.
+_PROJECTED = 1 / 3
 # Engineering choice: least distance of a uniform number from 0 and 1, 4.8 standard deviations.
 _TAIL = 1e-6
 # Engineering choice: least probability of improvement. An overconfident surrogate would otherwise
@@ -69,7 +71,8 @@ class PCN(Strategy):
     acquisition function. Designs that the generator makes rarely are found rarely.
 
     p(z) is the latent prior, cut off at the radius of the domain; the density of the data of a box,
-    or uniform without data.
+    or uniform without data. Inside input constraints, the last third of the steps proposes points
+    outside and projects them, so that chains also end on faces.
     Objectives, constraints, failures, pending trials and the plausibility ``floor`` are treated
     as in ``gp``. A query decodes about ``walkers * steps`` designs; this costs no oracle calls.
     Use it if plausible designs matter more than the last improvement.
@@ -227,20 +230,22 @@ class PCN(Strategy):
     ) -> Array:
         """Sample prior times probability; return the ends ``(walkers * count, d)`` of chains."""
         normal = _NormalCoordinates(domain)
+        first, steps = normal, self.steps
         if isinstance(domain, ConstrainedBox) and domain.reference is None:
-            normal = _ChordCoordinates(domain)
-
-        def log_likelihood(z: Array) -> Array:
-            # pCN leaves N(0, I) invariant; the ratio p(z) / N(z; 0, I) corrects it to the prior.
-            values: Array = log_probability(normal.points(z)) + normal.log_ratio(z)
-            return values
-
-        best = normal.coordinates(history.points[history.order[:16]])
-        pool = np.concatenate([normal.draws(rng, _START_DRAWS), best])
+            first = _ChordCoordinates(domain)
+        best = first.coordinates(history.points[history.order[:16]])
+        pool = np.concatenate([first.draws(rng, _START_DRAWS), best])
         # Prior draws resampled by probability approximate the target density, so the chains need
         # little burn-in (sampling importance resampling, Rubin 1987).
-        rows = _resample(log_probability(normal.points(pool)), self.walkers * count, rng)
-        ends = sample_pcn(log_likelihood, pool[rows], rng, steps=self.steps, propose=normal.propose)
+        rows = _resample(log_probability(first.points(pool)), self.walkers * count, rng)
+        ends = pool[rows]
+        if first is not normal:
+            chords = round((1.0 - _PROJECTED) * steps)
+            ends = first.walk(ends, log_probability, rng, chords)
+            # Chords end on a face with probability 0, and many optima lie there. Projections often
+            # end there.
+            ends, steps = normal.coordinates(first.points(ends)), steps - chords
+        ends = normal.walk(ends, log_probability, rng, steps)
         return domain.project(normal.points(ends))
 
 
@@ -297,6 +302,22 @@ class _NormalCoordinates:
     def propose(self, z: Array, b: Array, rng: np.random.Generator) -> Array:
         """Return proposals ``(n, d)`` from coordinates ``(n, d)`` with step sizes ``(n, 1)``."""
         return crank_nicolson(z, b, rng)
+
+    def walk(
+        self,
+        start: Array,
+        log_probability: Callable[[Array], Array],
+        rng: np.random.Generator,
+        steps: int,
+    ) -> Array:
+        """Run a chain from each start ``(c, d)``; return the ends ``(c, d)``."""
+
+        def log_likelihood(z: Array) -> Array:
+            # pCN leaves N(0, I) invariant; the ratio p(z) / N(z; 0, I) corrects it to the prior.
+            values: Array = log_probability(self.points(z)) + self.log_ratio(z)
+            return values
+
+        return sample_pcn(log_likelihood, start, rng, steps=steps, propose=self.propose)
 
     def log_ratio(self, z: Array) -> Array:
         """Compute log p(z) - log N(z; 0, I) up to a constant, shape ``(n,)``.

@@ -220,16 +220,19 @@ def test_density_ratio_is_that_of_the_reference() -> None:
     assert np.isneginf(_NormalCoordinates(space.domain).log_ratio(np.array([[50.0, 0.0]]))).all()
 
 
-def test_chains_inside_constraints_keep_the_uniform_prior() -> None:
-    """The chains move in values, and the prior is uniform in coordinates of the log scale."""
+def test_chord_steps_keep_the_uniform_prior() -> None:
+    """Chords are straight in values, and the prior is uniform in coordinates of the log scale."""
     parameters = {"a": bi.Float(1e-2, 1, log=True), "b": bi.Float(0, 1), "c": bi.Float(0, 1)}
-    domain = bi.Box(parameters, constraints="a + b <= 1").domain
+    domain = bi.Box(parameters, constraints="a + b + c <= 1").domain
     rng = np.random.default_rng(0)
     normal = _ChordCoordinates(domain)
     start = np.repeat(normal.draws(rng, 1), 1500, axis=0)
-    ends = sample_pcn(normal.log_ratio, start, rng, steps=150, propose=normal.propose)
-    box = rng.random((4000, 3))
-    prior = box[0.01 ** (1.0 - box[:, 0]) + box[:, 1] <= 1.0]
+    ends = sample_pcn(
+        normal.log_ratio, start, rng, steps=150,
+        propose=lambda z, b, own: domain.draws.chord_steps(own, z, b),
+    )  # fmt: skip
+    box = rng.random((8000, 3))
+    prior = box[0.01 ** (1.0 - box[:, 0]) + box[:, 1] + box[:, 2] <= 1.0]
     for found, expected in zip(normal.points(ends).T, prior.T, strict=True):
         assert ks_2samp(found, expected).pvalue > 1e-3
 
