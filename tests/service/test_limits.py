@@ -19,15 +19,17 @@ from bo_invert.service.request_body import BODY, OUTCOME_BODY, SMALL_BODY
 NAME = "s"
 READS = (
     "", "/trials", "/trials?limit=1000", "/trials/0", "/columns", "/best", "/solutions?count=100",
-    "/curve", "/log", "/gallery", "/pending", "/outlook", "/plots/timeline",
+    "/curve", "/log", "/gallery", "/pending", "/outlook", "/plots/timeline", "/recommended",
 )  # fmt: skip
 """GET routes of a study, after its path."""
 FRONTS = ("/front", "/hypervolume")
 """GET routes of a study of several criteria, after its path."""
+TARGETS = ("/verdict", "/posterior", "/predicted", "/trials/0/tolerances")
+"""GET routes of a study of a target, after its path."""
 CHANGES = (
     "ask", "trials/0/tell", "trials/0/fail", "trials/0/heartbeat", "heartbeat", "trials/0/release",
     "trials/0/cancel", "trials/0/retry", "trials/0/amend", "observations", "enqueue", "table",
-    "results", "end", "predict",
+    "results", "end", "predict", "reachable", "retarget",
 )  # fmt: skip
 """POST routes of a study, after its path."""
 
@@ -53,7 +55,7 @@ def test_the_lists_above_are_complete(tmp_path: Path) -> None:
             .replace("timeline", "{plot}"),
             "get",
         )
-        for verb in (*READS, *FRONTS)
+        for verb in (*READS, *FRONTS, *TARGETS)
     }
     known |= {("/v1/studies", "get"), ("/v1/studies", "post"), (study, "delete")}
     known |= {(study + "/live", "get")}
@@ -88,7 +90,7 @@ async def called(
 
 
 ROUTES = [
-    *(("GET", f"/v1/studies/{NAME}{verb}") for verb in (*READS, *FRONTS)),
+    *(("GET", f"/v1/studies/{NAME}{verb}") for verb in (*READS, *FRONTS, *TARGETS)),
     *(("POST", f"/v1/studies/{NAME}/{verb}") for verb in CHANGES),
     ("GET", "/v1/studies"), ("POST", "/v1/studies"), ("DELETE", f"/v1/studies/{NAME}"),
     ("GET", f"/v1/studies/{NAME}/live"), ("GET", "/"), ("GET", "/healthz"),
@@ -109,6 +111,7 @@ def test_no_body_is_read_without_a_token(tmp_path: Path, method: str, path: str)
 LIMITS = {
     "observations": BODY, "table": BODY, "results": BODY, "trials/0/tell": OUTCOME_BODY,
     "trials/0/amend": OUTCOME_BODY, "enqueue": OUTCOME_BODY, "predict": OUTCOME_BODY,
+    "reachable": OUTCOME_BODY, "retarget": OUTCOME_BODY,
 }  # fmt: skip
 
 
@@ -137,6 +140,19 @@ def test_responses_are_bounded(tmp_path: Path, verb: str, monkeypatch: pytest.Mo
     header = len(json.dumps(study.journal.header))
     largest = added if verb == "/log" else one
     assert len(answer.content) <= 20_000 + largest + 2 * header
+
+
+def test_large_samples_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bo_invert.service.routes_inverse.PAGE_BYTES", 20_000)
+    inside = Inside(tmp_path)
+    target = bi.Target({"y": 5.0}, tolerance=1.0)
+    problem = bi.Problem(bi.Box([0.0] * 10, [1.0] * 10), None, target)
+    points = np.random.default_rng(0).random((10, 10))
+    bi.Study.create(NAME, problem, "random", storage=inside.store).add(points, points.sum(axis=1))
+    answer = inside.request("GET", f"/v1/studies/{NAME}/posterior?count=1000")
+    assert answer.status_code == 200, answer.text
+    assert 1 <= len(answer.json()["points"]) < 100
+    assert len(answer.content) < 30_000
 
 
 def test_pages_hold_all_items_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import bo_invert as bi
+from bo_invert.problems.json_declaration import declaration_of, problem_from_declaration
 from bo_invert.storage.export_import import export_study, import_study
 from bo_invert.storage.memory import MemoryStore
-from bo_invert.study.retargeting import with_objective
+from bo_invert.study.retargeting import logged_problem, with_objective
 from bo_invert.types import Array
 
 
@@ -176,3 +177,18 @@ def test_predicted_solution_needs_a_target(first: bi.Study) -> None:
 def test_report_names_the_source(first: bi.Study, tmp_path: Path) -> None:
     page = first.retarget({"level": 0.6}).report(tmp_path / "page.html").read_text()
     assert f"study tank, {len(first.trials)} trials" in page
+
+
+def test_the_problem_of_a_log_has_its_objective_and_constraints(first: bi.Study) -> None:
+    made = first.retarget(bi.Maximize("level"), constraints="loss <= 0.5")
+    found = logged_problem(made.journal.header, problem())
+    assert found.to_json() == made.journal.header["problem"]
+    assert found.oracle is not None
+    assert logged_problem(first.journal.header, problem(0.7)).objective == problem(0.7).objective
+    other = bi.Problem(bi.Box([0.0] * 2, [1.0] * 2), None, bi.Minimize("mass"), outputs=["mass"])
+    assert logged_problem(made.journal.header, other) is other
+
+
+def test_a_declared_problem_stays_differentiable() -> None:
+    declared = problem_from_declaration({**declaration_of(problem()), "differentiable": True}, "p")
+    assert with_objective(declared, bi.Minimize("loss")).differentiable
