@@ -348,7 +348,11 @@ class Feasible(InputConstraint):
 
 
 def constraint_from_json(data: JSON) -> InputConstraint | None:
-    """Return the constraint of a ``to_json`` dict; None for a function, which is code."""
+    """Return the constraint of a ``to_json`` dict; None for a function, which is code.
+
+    Raises:
+        InvalidInputError: numbers or names do not fit, as in ``AtMost`` and ``AtLeast``.
+    """
     if data["type"] == "linear":
         low, high = data.get("lower"), data.get("upper")
         return Linear(
@@ -357,7 +361,8 @@ def constraint_from_json(data: JSON) -> InputConstraint | None:
             math.inf if high is None else float(high),
         )
     if data["type"] == "count":
-        return Count(
-            tuple(data["of"]), data["most"], data.get("least", 0), data.get("smallest", 0.0)
-        )
+        of, most, least = _listed(data["of"]), data["most"], data.get("least", 0)
+        most = whole_number("constraint", "most", most)
+        least = whole_number("constraint", "least", least, least=0)
+        return Count(of, most, least, data.get("smallest", 0.0))
     return None

@@ -13,7 +13,13 @@ import numpy as np
 from bo_invert.errors import InvalidInputError, printable
 from bo_invert.objectives.base import Objective, Tensor
 from bo_invert.objectives.nearest import Nearest
-from bo_invert.objectives.single_output import PLAUSIBILITY, Maximize, Minimize, Plausibility
+from bo_invert.objectives.single_output import (
+    PLAUSIBILITY,
+    Maximize,
+    Minimize,
+    OneOutput,
+    Plausibility,
+)
 from bo_invert.objectives.target import Target
 from bo_invert.types import JSON, Array
 from bo_invert.user_code import torch_module
@@ -50,8 +56,8 @@ class Pareto(Objective):
         scale: unit of each loss in ``trial.loss``, one number or one per criterion.
 
     Raises:
-        InvalidInputError: there are less than two criteria, one occurs twice, or the reference has
-            another length or unknown names.
+        InvalidInputError: there are less than two criteria, one occurs twice, an output is both
+            minimised and maximised, or the reference has another length or unknown names.
     """
 
     objectives: tuple[Objective, ...]
@@ -83,11 +89,7 @@ class Pareto(Objective):
                 f"exact hypervolume grows exponentially; got {len(objectives)}. Make some of them "
                 "outcome constraints, or combine several in a Target with ranges or a Composite"
             )
-        known = [str(one.to_json()) for one in objectives]
-        if len(set(known)) < len(known):
-            raise InvalidInputError(
-                f"Pareto: objectives must differ, got {', '.join(map(str, objectives))}"
-            )
+        _require_different(objectives)
         vars(self)["objectives"] = tuple(objectives)  # the class is frozen
         vars(self).update(reference=self._reference(reference), scale=self._scale(scale))
 
@@ -155,6 +157,7 @@ class Pareto(Objective):
             one.bind(outputs if isinstance(one, Plausibility) else own)
             for one in (_named(one, own) for one in self.objectives)
         )
+        _require_different(bound.objectives, own)
         return bound
 
     def losses(self, y: Tensor) -> Tensor:
@@ -223,6 +226,45 @@ class Pareto(Objective):
                 f"Pareto: scale must be one number or {k} numbers > 0, got {given!r}"
             )
         return tuple(np.broadcast_to(scales, (k,)).tolist())
+
+
+def _require_different(objectives: Sequence[Objective], outputs: Sequence[str] = ()) -> None:
+    """Require that no two criteria order the outputs equally or inversely.
+
+    Args:
+        objectives: criteria.
+        outputs: names of the outputs, if the criteria are bound to them.
+    """
+    known: dict[object, Objective] = {}
+    for one in objectives:
+        key = _ordering(one, outputs)
+        if key not in known:
+            known[key] = one
+            continue
+        if type(one) is type(known[key]):
+            raise InvalidInputError(
+                f"Pareto: objectives must differ, got {known[key]} and {one}. Leave out one of them"
+            )
+        raise InvalidInputError(
+            f"Pareto: objectives must not minimise and maximise one output, got {known[key]} and "
+            f"{one}: every design would be on the front. Leave out one of them"
+        )
+
+
+def _ordering(one: Objective, outputs: Sequence[str]) -> object:
+    """Return a value that is equal for criteria which order all outputs equally or inversely."""
+    if isinstance(one, OneOutput):
+        return one.output
+    if not isinstance(one, Target):
+        return str(one.to_json())
+    entries = one.entries
+    # Without names the entries are those of the first outputs.
+    places: Sequence[object] = one.indices if len(one.outputs) < entries.count else one.outputs
+    if outputs:
+        places = [outputs[index] for index in one.indices]
+    units = np.array(one.units) / max(one.units)  # a common factor changes no order
+    columns = (places, entries.lower, entries.upper, entries.avoided, np.round(units, 9).tolist())
+    return tuple(sorted(zip(*columns, strict=True), key=str))
 
 
 def _named(one: Objective, outputs: Sequence[str]) -> Objective:

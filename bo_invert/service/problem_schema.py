@@ -102,7 +102,7 @@ class CountConstraint(RequestBody):
 
     type: Literal["count"]
     of: Names
-    most: Annotated[Integer, Field(ge=0, le=2000)]
+    most: Annotated[Integer, Field(ge=1, le=2000)]
     least: Annotated[Integer, Field(ge=0, le=2000)] = 0
     smallest: Annotated[FiniteFloat, Field(ge=0)] = 0.0
 

@@ -50,7 +50,7 @@ class Watchdog:
     """Monitor of a run. It warns once if nothing worked from the start.
 
     Attributes:
-        hopeless: True if more calls cannot help, so the run must end.
+        why: Reason for which the run must end, because more calls cannot help; empty otherwise.
 
     Args:
         journal: Journal of the study.
@@ -62,17 +62,17 @@ class Watchdog:
         self._silent = False
         self._patience = max(FREE_ANSWER_LIMIT, 2 * budget)
         self._paid, self._reused = journal.ledger.calls, journal.ledger.reused
-        self.hopeless = False
+        self.why = ""
 
     def check(self) -> None:
-        """Warn or set ``hopeless`` after new outcomes."""
+        """Warn or set ``why`` after new outcomes."""
         self._check_news()
         reasons = None if self._silent else failure_reasons(self._journal)
         mismatches = [reason for reason in reasons or () if reason.startswith(MISMATCHES)]
         if reasons is None:
             self._silent = True
         elif _is_mistake(mismatches):
-            self.hopeless = True
+            self.why = f"the answers do not fit the problem: {mismatches[-1]}"
             advice = "The run ends here, because more calls cannot help. Correct the problem."
             first = f"first {len(reasons)} trials" if len(reasons) > 1 else "first trial"
             self._warn(f"the {first} failed", mismatches[-1], advice)
@@ -96,8 +96,8 @@ class Watchdog:
         spent = self._journal.ledger
         if spent.calls != self._paid:
             self._paid, self._reused = spent.calls, spent.reused
-        elif spent.reused - self._reused >= self._patience and not self.hopeless:
-            self.hopeless = True
+        elif spent.reused - self._reused >= self._patience and not self.why:
+            self.why = f"the last {self._patience} answers came from a cache"
             warn_user(
                 f"study {self._journal.name!r}: the last {self._patience} answers came from a "
                 "cache, so the run ends here. Run it again to continue",

@@ -95,7 +95,8 @@ class RunLoop:
         call = carried(self.problem.evaluate)
         try:
             while True:
-                ending = watchdog.hopeless or self._should_end()
+                self.why = self.why or watchdog.why
+                ending = bool(watchdog.why) or self._should_end()
                 if ending or self.paused:
                     self._release_queued()
                 else:

@@ -70,6 +70,15 @@ def test_json_restores_criteria() -> None:
     [
         (lambda: Pareto(Minimize("a")), "at least two"),
         (lambda: Pareto(Minimize("a"), Minimize("a")), "must differ"),
+        (lambda: Pareto(Minimize("a"), Maximize("a")), "every design would be on"),
+        (lambda: Pareto(Minimize(), Maximize()), "every design would be on"),
+        (lambda: Pareto(Minimize("a"), Maximize()).bind(["a"]), "every design would be on"),
+        (lambda: Pareto(Target({"a": 1.0}, 0.1), Target({"a": 1.0}, 0.2, 3.0)), "must differ"),
+        (lambda: Pareto(Target([1.0]), Target({"a": 1.0})).bind(["a"]), "must differ"),
+        (
+            lambda: Pareto(Target({"a": 1.0, "b": 2.0}), Target({"b": 2.0, "a": 1.0}, scale=2.0)),
+            "must differ",
+        ),
         (lambda: Pareto(*map(Minimize, "abcdef")), "at most 5.*got 6.*Composite"),
         (lambda: Pareto(Minimize("a"), "b"), "must be Minimize"),
         (lambda: Pareto(Minimize("a"), Pareto(Minimize("a"), Minimize("b"))), "must be Minimize"),
@@ -82,6 +91,11 @@ def test_json_restores_criteria() -> None:
 def test_invalid_criteria_are_explained(make: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         make()
+
+
+def test_different_criteria_of_one_output_are_allowed() -> None:
+    Pareto(Target({"a": 1.0}), Target({"a": 2.0}), Minimize("a")).bind(["a"])
+    Pareto(Target({"a": 1.0, "b": 1.0}), Target({"a": 1.0, "b": 1.0}, scale=[1.0, 2.0]))
 
 
 def test_dominance_agrees_with_its_definition() -> None:
