@@ -46,6 +46,8 @@ def predict(
     study = opened(name, storage, problem, settings, token)
     found = study.predict(points, noise=not expected, decimal=given_decimal())
     say(f"study {name!r}: {found.about}")
+    for note in found.notes:
+        say(note)
     records = found.records()
     hidden = [key for key in records[0] if key.endswith((".mean", ".std"))]
     emit(records, how, hidden)

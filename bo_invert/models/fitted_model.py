@@ -20,7 +20,8 @@ from bo_invert.models.gp.mixed_kernel import MixedKernel, column_structure
 from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import Surrogate, fit_surrogate
 from bo_invert.models.optim.score import Score, differentiable
-from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
+from bo_invert.models.outliers import clip_outliers
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import JSON, Array, Indices, Mask

@@ -8,7 +8,7 @@ import torch
 from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.gp.derivative_data import DerivativeData
-from bo_invert.models.output_transforms import clip_outliers
+from bo_invert.models.outliers import clip_outliers
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import Indices
 

@@ -11,16 +11,13 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import MAX_INDEPENDENT_OUTPUTS
+from bo_invert.models.outliers import clip_outliers
 from bo_invert.objectives.base import Objective
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.types import Array
 
-_HUGE, _FAR = 1e100, 1e9
-"""Largest magnitude of a modelled output in its units, and largest distance from the median in
-multiples of the interquartile range. Engineering choice: the squares of larger numbers overflow, or
-leave no digits for the others."""
 _HEAVY = 100.0
 """Ratio of the distances of the worst and the best loss from the median, from which a criterion of
 ``Pareto`` may be warped. Engineering choice: ratios of test functions are below 10."""
@@ -240,16 +237,3 @@ def _is_differentiable(objective: Objective, y: Array, losses: Array) -> bool:
         )
     except Exception:  # a user's function may raise anything on tensors
         return False
-
-
-def clip_outliers(values: Array) -> Array:
-    """Clip each column of values ``(n, c)`` to 1e9 interquartile ranges around its median.
-
-    Some oracles return numbers such as 1e300 for failures. Their squares overflow, and beside them
-    all other values look equal.
-    """
-    # Constant columns have no spread; only the bound on the magnitude applies to them.
-    finite = np.clip(values, -_HUGE, _HUGE)
-    low, median, high = np.quantile(finite, [0.25, 0.5, 0.75], axis=0)
-    reach = np.where(high > low, _FAR * (high - low), _HUGE)
-    return np.clip(finite, median - reach, median + reach)

@@ -24,6 +24,9 @@ class PredictionsResponse(ResponseBody):
     """Predictions at designs, in their order."""
 
     about: Annotated[str, Field(description="Description of the models.")]
+    notes: Annotated[
+        list[str], Field(description="Sentences about designs that violate input constraints.")
+    ]
     points: list[list[float]]
     outputs: dict[str, PredictedResponse]
     loss: PredictedResponse

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bo_invert.errors import warn_user
 from bo_invert.history import History
+from bo_invert.models.outliers import too_large
 from bo_invert.oracles.base import MISMATCHES
 from bo_invert.oracles.raw_outputs import RANGE_HINT
 from bo_invert.report.table import counted
@@ -18,6 +21,11 @@ MISMATCH_LIMIT = 3
 """Number of answers that do not fit the problem after which a run ends.
 
 Engineering choice: such answers are a mistake in the problem; three exclude a single bad design.
+"""
+MEASURED_ANSWERS = 4
+"""Number of answers of a run after which it checks the magnitude of the outputs.
+
+Engineering choice: a single answer may be an outlier.
 """
 FREE_ANSWER_LIMIT = 200
 """Smallest number of free answers in a row after which a run ends.
@@ -47,7 +55,7 @@ def _is_mistake(mismatches: list[str]) -> bool:
 
 
 class Watchdog:
-    """Monitor of a run. It warns once if nothing worked from the start.
+    """Monitor of a run. It warns once if nothing worked from the start, or outputs are too large.
 
     Attributes:
         why: Reason for which the run must end, because more calls cannot help; empty otherwise.
@@ -55,10 +63,12 @@ class Watchdog:
     Args:
         journal: Journal of the study.
         budget: Calls of the whole study.
+        outputs: Names of the outputs.
     """
 
-    def __init__(self, journal: JournalBase, budget: int) -> None:
+    def __init__(self, journal: JournalBase, budget: int, outputs: Sequence[str] = ()) -> None:
         self._journal = journal
+        self._outputs, self._rounds = outputs, 0
         self._silent = False
         self._patience = max(FREE_ANSWER_LIMIT, 2 * budget)
         self._paid, self._reused = journal.ledger.calls, journal.ledger.reused
@@ -67,6 +77,9 @@ class Watchdog:
     def check(self) -> None:
         """Warn or set ``why`` after new outcomes."""
         self._check_news()
+        self._rounds += 1
+        if self._rounds == MEASURED_ANSWERS:
+            self._check_magnitudes()
         reasons = None if self._silent else failure_reasons(self._journal)
         mismatches = [reason for reason in reasons or () if reason.startswith(MISMATCHES)]
         if reasons is None:
@@ -82,6 +95,8 @@ class Watchdog:
 
     def conclude(self) -> None:
         """Warn at the end of a run that was too short for ``check``."""
+        if 0 < self._rounds < MEASURED_ANSWERS:
+            self._check_magnitudes()
         reasons = None if self._silent else failure_reasons(self._journal)
         if reasons:
             self._warn(f"none of {counted(len(reasons), 'trial')} gave outputs", reasons[-1])
@@ -90,6 +105,14 @@ class Watchdog:
         self._silent = True
         text = f"study {self._journal.name!r}: {fact}. Last error: {last.rstrip('.')}. {advice}"
         warn_user(text.rstrip())
+
+    def _check_magnitudes(self) -> None:
+        """Warn about outputs that no surrogate can model."""
+        history = History(self._journal.trials)
+        if self._outputs and history.completed and (huge := too_large(history.y, self._outputs)):
+            warn_user(
+                f"study {self._journal.name!r}: {huge}. Surrogates cannot tell such values apart"
+            )
 
     def _check_news(self) -> None:
         """End a run that gets free answers only."""

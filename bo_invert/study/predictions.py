@@ -15,8 +15,8 @@ from bo_invert.errors import printable
 from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.report.dataframe import records_frame
-from bo_invert.report.table import Table
-from bo_invert.types import JSON, Array
+from bo_invert.report.table import Table, counted
+from bo_invert.types import JSON, Array, Mask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +82,7 @@ class Predictions:
             without a reference measure.
         about: Description of the models.
         domain: Search domain.
+        notes: Sentences about points that no study can evaluate.
     """
 
     points: Array
@@ -92,6 +93,7 @@ class Predictions:
     plausibility: Array | None
     about: str
     domain: Domain
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.points)
@@ -122,6 +124,7 @@ class Predictions:
         share = {name: getattr(self, name) for name in ("feasible", "hit", "plausibility")}
         return {
             "about": self.about,
+            "notes": list(self.notes),
             "points": self.points.tolist(),
             "outputs": {name: one.to_json() for name, one in self.outputs.items()},
             "loss": self.loss.to_json(),
@@ -137,6 +140,7 @@ class Predictions:
             np.array(data["points"]), outputs, Predicted.from_json(data["loss"]),
             np.array(data["feasible"]), None if hit is None else np.array(hit),
             None if plausible is None else np.array(plausible), data["about"], domain,
+            tuple(data.get("notes", ())),
         )  # fmt: skip
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -160,7 +164,7 @@ class Predictions:
             if rest > 0
         ]
         head = f"{len(self)} predictions, median and 90 % interval; {self.about}"
-        return printable("\n".join([head, Table(tuple(columns), rows).text(), *more]))
+        return printable("\n".join([head, Table(tuple(columns), rows).text(), *more, *self.notes]))
 
 
 def _intervals(one: Predicted) -> list[str]:
@@ -184,10 +188,25 @@ def predictions(
     outputs = {name: Predicted.of(found.outputs, j) for j, name in enumerate(statement.outputs)}
     measured = domain.latent or domain.reference is not None
     plausibility = np.asarray(domain.plausibility(points)) if measured else None
+    valid = domain.satisfied(points)
+    feasible = np.where(valid, found.feasible, 0.0)
     return Predictions(
-        points, outputs, Predicted.of(found.loss, 0), found.feasible, found.hit, plausibility,
-        predictor.about, domain,
+        points, outputs, Predicted.of(found.loss, 0), feasible, found.hit, plausibility,
+        predictor.about, domain, _violations(domain, points, valid),
     )  # fmt: skip
+
+
+def _violations(domain: Domain, points: Array, valid: Mask) -> tuple[str, ...]:
+    """Return a note about the points that violate input constraints; empty if all are valid."""
+    invalid = np.flatnonzero(~valid)
+    if not len(invalid):
+        return ()
+    first = int(invalid[0])
+    text = (
+        f"{len(invalid)} of {counted(len(points), 'design')} cannot be evaluated, with probability "
+        f"0 of feasibility: in design {first}, {domain.violated(points[first])}."
+    )
+    return (text,)
 
 
 class PredictorCache:

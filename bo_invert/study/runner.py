@@ -45,7 +45,7 @@ def run(problem: Problem, journal: JournalBase, take: Take, options: RunOptions)
             journal.expire(is_gone)
             journal.reclaim()
             with heartbeat(journal, journal.worker, LEASE):
-                watchdog = Watchdog(journal, options.budget)
+                watchdog = Watchdog(journal, options.budget, problem.outputs)
                 loop.run(bar, watchdog)
                 watchdog.conclude()
             if loop.why:

@@ -241,3 +241,52 @@ def test_one_failure_says_nothing_about_its_neighbourhood() -> None:
     study.tell(study.ask()[0], bi.FailedError("flask dropped"), at=[0.9, 0.5])
     found = study.predict([[0.9, 0.5], [0.95, 0.5], [0.1, 0.1]]).feasible
     assert found == pytest.approx([21 / 23] * 3)
+
+
+@pytest.mark.parametrize("magnitude", [1e101, 1e150, -1e200])
+@pytest.mark.filterwarnings("ignore:study.*must be below:UserWarning")
+def test_outputs_too_large_to_model_are_refused(magnitude: float) -> None:
+    problem = bi.Problem(
+        bi.Box({"x": bi.Float(0, 1)}), lambda v: magnitude * (1 + v["x"]), bi.Minimize()
+    )
+    study = bi.Study.create("s", problem, "random").run(5)
+    with pytest.raises(bi.InvalidInputError, match=r"'y' must be below 1e\+100.*logarithm"):
+        study.predict({"x": 0.5})
+
+
+def test_runs_warn_once_of_outputs_too_large_to_model() -> None:
+    problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: 1e120 * x[0], bi.Maximize())
+    with pytest.warns(UserWarning, match=r"must be below 1e\+100") as caught:
+        bi.Study.create("s", problem, "random").run(8)
+    assert len(caught) == 1
+
+
+def test_losses_too_large_to_model_are_refused() -> None:
+    objective = bi.Composite(lambda y: np.asarray(y)[..., 0] * 1e99, name="far")
+    problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: 100.0 + x[0], objective, outputs=["y"])
+    study = bi.Study.create("s", problem, "random").run(5)
+    with pytest.raises(bi.InvalidInputError, match="'loss' must be below"):
+        study.predict([[0.5]])
+
+
+def test_single_outliers_are_clipped_and_named() -> None:
+    problem = bi.Problem(bi.Box([0.0], [1.0]), None, bi.Minimize(), outputs=["y"])
+    study = bi.Study.create("s", problem)
+    x = np.linspace(0.0, 1.0, 9)[:, None]
+    study.add(x, [*x[:-1, 0], 1e300])
+    found = study.predict(x[:2])
+    assert "1 outlying values clipped" in found.about
+
+
+def test_designs_outside_of_constraints_are_infeasible() -> None:
+    space = bi.Box({"a": bi.Float(0, 1), "b": bi.Float(0, 1)}, constraints=["a + b <= 1"])
+    problem = bi.Problem(space, lambda v: v["a"] - v["b"], bi.Minimize())
+    study = bi.Study.create("s", problem, "random").run(4)
+    found = study.predict([{"a": 0.1, "b": 0.1}, {"a": 0.9, "b": 0.9}])
+    assert found.feasible[0] > 0.5
+    assert found.feasible[1] == 0.0
+    assert "1 of 2 designs cannot be evaluated" in found.notes[0]
+    assert "design 1, constraint 'a + b <= 1' is violated" in str(found)
+    again = type(found).from_json(found.to_json(), study.domain)
+    assert again.notes == found.notes
+    assert study.predict({"a": 0.1, "b": 0.1}).notes == ()

@@ -22,7 +22,8 @@ from bo_invert.models.gp.model_selection import ModelSearchSpace
 from bo_invert.models.gp.surrogate import fit_surrogate
 from bo_invert.models.linear.spherical_gp import fit_spherical_gp
 from bo_invert.models.model_comparison import linear_is_better
-from bo_invert.models.output_transforms import ModelledOutputs, clip_outliers
+from bo_invert.models.outliers import clip_outliers, too_large
+from bo_invert.models.output_transforms import ModelledOutputs
 from bo_invert.models.prediction.calibration import (
     Calibration,
     Forecasts,
@@ -75,7 +76,7 @@ def fit_predictor(statement: ProblemStatement, history: History, *, noisy: bool)
         noisy: Repeated calls at a point differ.
 
     Raises:
-        InvalidInputError: There are fewer than two observations.
+        InvalidInputError: There are fewer than two observations, or outputs are too large.
     """
     count = len(history.completed)
     if count < MIN_OBSERVATIONS:
@@ -89,17 +90,24 @@ def fit_predictor(statement: ProblemStatement, history: History, *, noisy: bool)
         # Equal outputs of a repeated input would exclude structure finer than the lengthscales.
         observed = np.concatenate([inputs[rows], history.y[rows]], axis=1)
         rows = rows[np.sort(np.unique(observed, axis=0, return_index=True)[1])]
-    modelled = ModelledOutputs(statement, history.y[rows], history.losses[rows])
+    y = history.y[rows]
+    modelled = ModelledOutputs(statement, y, history.losses[rows])
+    huge = too_large(y, statement.outputs)
+    if modelled.modelled_losses and not huge:
+        huge = too_large(history.losses[rows, None], ["loss"])
+    if huge:
+        raise InvalidInputError(f"predict: {huge}")
     fit = _Fit(statement, history.points[rows], _linear(statement, history), noisy)
     columns = [-1] * modelled.modelled_losses + modelled.columns
     blocks = [fit.block(modelled.values, columns, modelled.warp_directions)]
     rest = [j for j in range(len(statement.outputs)) if j not in modelled.columns]
     if rest:
-        blocks.append(fit.block(clip_outliers(history.y[rows][:, rest]), rest))
+        blocks.append(fit.block(clip_outliers(y[:, rest]), rest))
     failed = to_unit(statement.domain, history.failed_points)
     structure = column_structure(statement.domain)
     log_feasible = predicted_feasibility(inputs, failed, history.order, structure)
-    return Predictor(statement, modelled, blocks, log_feasible, count)
+    clipped = int((clip_outliers(y) != y).sum())
+    return Predictor(statement, modelled, blocks, log_feasible, count, clipped)
 
 
 def _linear(statement: ProblemStatement, history: History) -> bool:

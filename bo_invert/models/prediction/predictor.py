@@ -110,6 +110,7 @@ class Predictor:
         blocks: Models; the first holds the outputs that objective and constraints read.
         log_feasible: Log probability of outputs at unit inputs; None without failures.
         observations: Number of observations.
+        clipped: Number of observed outputs that are outliers, which the models clip.
     """
 
     statement: ProblemStatement
@@ -117,12 +118,14 @@ class Predictor:
     blocks: list[Block]
     log_feasible: Score | None
     observations: int
+    clipped: int = 0
 
     @property
     def about(self) -> str:
         """Description of the models."""
         kinds = dict.fromkeys(block.component.about for block in self.blocks)
-        return f"{'; '.join(kinds)}, {self.observations} observations"
+        outliers = f", {self.clipped} outlying values clipped" if self.clipped else ""
+        return f"{'; '.join(kinds)}, {self.observations} observations{outliers}"
 
     @one_thread()
     @torch.no_grad()
