@@ -15,8 +15,9 @@ from bo_invert.domains.constrained_box import stored_domain
 from bo_invert.errors import printable
 from bo_invert.report.csv_export import finite, records_csv
 from bo_invert.report.dataframe import trial_record
+from bo_invert.report.feasibility import why_infeasible
 from bo_invert.report.objective_view import Goal
-from bo_invert.report.table import Table, applicable, shown, terminal_width
+from bo_invert.report.table import Table, shown, terminal_width
 from bo_invert.types import Trial
 
 if TYPE_CHECKING:
@@ -175,15 +176,7 @@ def reasons(journal: JournalReader) -> list[str]:
 
 def why_nothing(journal: JournalReader) -> str:
     """Explain why a study has no feasible trial."""
-    done = [trial.outcome for trial in journal.trials if trial.outcome is not None]
-    reasons = [outcome.reason for outcome in done if outcome.reason]
-    last = reasons[-1] if reasons else ""
-    violating = len(done) - len(reasons)
-    parts = applicable(
-        (violating, f"{violating} of {len(done)} trials violate the outcome constraints"),
-        (reasons, f"{len(reasons)} of {len(done)} trials failed. Last error: {last}"),
-    )
-    why = "; ".join(parts) or "no trial is completed"
+    why = why_infeasible(journal.trials)
     return f"bo-invert: study {journal.name!r} has no feasible trial: {why}"
 
 

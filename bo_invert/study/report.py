@@ -20,6 +20,7 @@ from bo_invert.report.charts.chart import Chart
 from bo_invert.report.charts.plot import Plot
 from bo_invert.report.charts.study_data import StudyData, kind_of
 from bo_invert.report.charts.text import value_text
+from bo_invert.report.feasibility import why_infeasible
 from bo_invert.report.study_report import StudyReport
 from bo_invert.report.study_view import counts_text
 from bo_invert.report.table import Table, counted
@@ -182,7 +183,7 @@ def _result(study: PlottedStudy, data: StudyData) -> list[str]:
         return [f"No trial is completed. {why}".strip()]
     trial = data.leading
     if trial is None:
-        return [f"No feasible design yet in {counted(len(data.completed), 'completed trial')}."]
+        return [f"No feasible design yet: {why_infeasible(data.trials)}."]
     return [sentence for sentence in (_headline(data, trial), _gain(data, trial)) if sentence]
 
 

@@ -12,6 +12,7 @@ from bo_invert.errors import InvalidInputError, printable, require
 from bo_invert.history import History
 from bo_invert.objectives.pareto import Pareto
 from bo_invert.problems.problem import Problem
+from bo_invert.report.feasibility import why_infeasible
 from bo_invert.report.objective_view import Goal
 from bo_invert.report.pictures import image_tag
 from bo_invert.report.ranking import LEAST_PLAUSIBLE
@@ -113,6 +114,7 @@ class Solutions(Sequence[Solution]):
             Pareto front, sorted by the first criterion.
         values: Values of the criteria of each design, shape ``(n, k)``.
         chosen: Choice of the trials, with the branches expected beyond them; None for ``Pareto``.
+        why: Reason for which no design is feasible; empty if one is.
     """
 
     found: tuple[Solution, ...]
@@ -122,6 +124,7 @@ class Solutions(Sequence[Solution]):
     criteria: Pareto | None = None
     values: Array | None = None
     chosen: ChosenTrials | None = None
+    why: str = ""
 
     def __len__(self) -> int:
         return len(self.found)
@@ -156,7 +159,8 @@ class Solutions(Sequence[Solution]):
         optional = [len(columns) - place for place in (5, 4, 3, 1)]
         empty = {j for j in optional if all(row[j] is None for row in rows)}
         used = [j for j in range(len(columns)) if j not in empty]
-        notes = self._branch_notes()
+        notes = [f"No design is feasible: {self.why}."] if self.why else []
+        notes += self._branch_notes()
         if self.judge_calls:
             calls = counted(self.judge_calls, "time")
             notes.append(f"The judge was called {calls}; the ledger excludes this.")
@@ -246,7 +250,7 @@ class Solutions(Sequence[Solution]):
         return [printable(line) for line in lines]
 
     def __repr__(self) -> str:
-        return self.table().text() if self.found else "no solutions yet"
+        return self.table().text() if self.found else printable(f"no solutions yet: {self.why}")
 
     def _repr_html_(self) -> str:
         tiles = [
@@ -284,8 +288,9 @@ def solutions(
         chosen = choose_trials(problem.statement, history, count, noisy, distance)
         trials = chosen.trials
     goal = Goal(problem.objective.to_json(), problem.outputs)
+    why = "" if history.best is not None else why_infeasible(history.trials)
     if not trials:
-        return Solutions((), goal, problem.outputs, 0)
+        return Solutions((), goal, problem.outputs, 0, why=why)
     designs = [trial.design for trial in trials]
     points = np.array([trial.point for trial in trials])
     opinions, calls = problem.second_opinions(designs, points)
@@ -313,4 +318,4 @@ def solutions(
         )
     )  # fmt: skip
     criteria = objective if isinstance(objective, Pareto) else None
-    return Solutions(found, goal, problem.outputs, calls, criteria, values, chosen)
+    return Solutions(found, goal, problem.outputs, calls, criteria, values, chosen, why)

@@ -102,8 +102,30 @@ def test_of_a_noisy_oracle_the_recommended_comes_first() -> None:
     assert study.solutions(2)[1].trial.number != first.number
 
 
+def test_why_no_design_is_feasible() -> None:
+    box = bi.Box([0.0], [1.0])
+    bounded = bi.Problem(box, None, bi.Minimize("y"), outputs=["y", "z"], constraints=["z >= 2"])
+    study = bi.Study.create("s", bounded, "random")
+    study.add([[0.1], [0.2], [0.3]], [[0.0, 0.5], [0.0, 1.5], bi.FailedError("boiled")])
+    found = study.solutions(2)
+    assert [one.trial.number for one in found] == [1]  # the nearest one, with a note
+    assert "none of 2 completed trials satisfies the outcome constraints" in repr(found)
+    assert "smallest violation is 0.5, in trial 1; 1 of 3 trials failed. Last error: boiled" in str(
+        found
+    )
+    plain = bi.Study.create("t", bi.Problem(box, None, bi.Minimize(), outputs=["y"]), "random")
+    plain.add([[0.1], [0.2]], [bi.InfeasibleError("too thin"), bi.InfeasibleError("too thin")])
+    assert repr(plain.solutions()) == (
+        "no solutions yet: 2 of 2 trials failed. Last error: too thin"
+    )
+    with pytest.raises(bi.InvalidInputError, match="2 of 2 trials failed"):
+        plain.plot.solutions()
+
+
 def test_nothing_found_is_no_error() -> None:
     problem = bi.Problem(bi.Box([0.0], [1.0]), lambda x: x[0], bi.Minimize())
-    assert repr(bi.Study.create("s", problem).solutions()) == "no solutions yet"
+    assert (
+        repr(bi.Study.create("s", problem).solutions()) == "no solutions yet: no trial is completed"
+    )
     with pytest.raises(bi.InvalidInputError, match="count"):
         bi.Study.create("t", problem).solutions(0)

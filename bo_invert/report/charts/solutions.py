@@ -14,6 +14,7 @@ from bo_invert.report.charts.layers import Labels, Layer, Line, Points
 from bo_invert.report.charts.parallel_coordinate import share
 from bo_invert.report.charts.study_data import StudyData
 from bo_invert.report.charts.text import shortened, value_text
+from bo_invert.report.feasibility import why_infeasible
 from bo_invert.report.runs import Picture
 from bo_invert.types import Trial
 
@@ -49,10 +50,10 @@ def solutions_chart(data: StudyData, found: Sequence[Shown], title: str) -> Char
         title: title of the chart.
 
     Raises:
-        InvalidInputError: there is no design.
+        InvalidInputError: there is no feasible design.
     """
     if not found:
-        raise InvalidInputError("solutions: no trial is completed; run the study")
+        raise InvalidInputError(f"solutions: {why_infeasible(data.trials)}. Continue the study")
     columns = data.columns([one.trial for one in found])
     if all(one.picture is not None for one in found):
         panels = tuple(Panel(title="\n".join(one.facts), picture=one.picture) for one in found)
