@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from bo_invert.cli.messages import command_text
 from bo_invert.cli.options import ProblemName, Quiet, Settings, parse_settings
 from bo_invert.cli.output import say, show
 from bo_invert.errors import InvalidInputError
 from bo_invert.problem_doctor.doctor import doctor as check
+from bo_invert.problem_doctor.findings import DoctorReport
 from bo_invert.problems.loading import load_problem
 from bo_invert.problems.problem import Problem
 from bo_invert.storage.open import open_store
@@ -51,13 +54,22 @@ def doctor(
     record = None if study is None or storage is None else _study(study, storage, made)
     report = check(made, calls, seed=seed, timeout=timeout, study=record, progress=not quiet)
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-    show(text if as_json else repr(report))
+    show(text if as_json else repr(_with_options(report)))
     if record is not None:
         say(f"recorded in study {record.name!r}: {record.spent}")
     if report.interrupted:
         raise typer.Exit(130)
     if report.hopeless:
         raise typer.Exit(1)
+
+
+def _with_options(report: DoctorReport) -> DoctorReport:
+    """Return a report whose findings name options of the command line."""
+    found = [
+        replace(one, message=command_text(one.message), remedy=command_text(one.remedy))
+        for one in report.findings
+    ]
+    return replace(report, findings=tuple(found))
 
 
 def _study(name: str, storage: str, problem: Problem) -> Study:

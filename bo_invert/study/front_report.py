@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from bo_invert.domains.parameters import Choice
+from bo_invert.problems.problem import Problem
 from bo_invert.report.charts.study_data import StudyData, coordinate
 from bo_invert.report.charts.text import value_text
 from bo_invert.report.table import Table, counted
+from bo_invert.study.continuation import how_to_continue, widenable
 from bo_invert.study.front import HypervolumeCurve, ParetoFront
 from bo_invert.types import Array
 
@@ -95,11 +97,13 @@ def _cell(value: object) -> object:
     return value if type(value) in (int, float) else str(value)
 
 
-def front_steps(data: StudyData, front: ParetoFront, curve: HypervolumeCurve) -> list[str]:
+def front_steps(
+    data: StudyData, front: ParetoFront, curve: HypervolumeCurve, problem: Problem | None = None
+) -> list[str]:
     """Return next steps in terms of the front: bounds that limit it, and further calls."""
     if not len(front):
         return []
-    return [*_bounds(data, front), *_ends(data, front), *_calls(front, curve)]
+    return [*_bounds(data, front), *_ends(data, front), *_calls(front, curve, problem)]
 
 
 def _bounds(data: StudyData, front: ParetoFront) -> Iterator[str]:
@@ -128,10 +132,11 @@ def _ends(data: StudyData, front: ParetoFront) -> Iterator[str]:
         if parameter.log:
             ends, at = np.log(ends), np.log(at)
         share = (at - ends[0]) / (ends[1] - ends[0])
-        for side, near, value in (
+        sides = (
             ("lower", share < _END, parameter.low), ("upper", share > 1.0 - _END, parameter.high)
-        ):  # fmt: skip
-            if int(near.sum()) >= max(2.0, _MANY * len(front)):
+        )  # fmt: skip
+        for (side, near, value), useful in zip(sides, widenable(data.domain, name), strict=True):
+            if useful and int(near.sum()) >= max(2.0, _MANY * len(front)):
                 yield (
                     f"{data.label(name)} is at its {side} end, {value_text(float(value))}, in "
                     f"{int(near.sum())} of {counted(len(front), 'trial')} of the front. Widen the "
@@ -139,7 +144,7 @@ def _ends(data: StudyData, front: ParetoFront) -> Iterator[str]:
                 )
 
 
-def _calls(front: ParetoFront, curve: HypervolumeCurve) -> Iterator[str]:
+def _calls(front: ParetoFront, curve: HypervolumeCurve, problem: Problem | None) -> Iterator[str]:
     """Judge by the recent growth of the hypervolume whether further calls are worthwhile."""
     calls, volumes = np.asarray(curve.calls, dtype=float), np.asarray(curve.volumes, dtype=float)
     spent = int(calls[-1]) if len(calls) else 0
@@ -151,8 +156,8 @@ def _calls(front: ParetoFront, curve: HypervolumeCurve) -> Iterator[str]:
     last = spent - start
     if growth > _SMALL:
         yield (
-            f"The last {last} calls still added {growth:.0%} of the hypervolume: continue, for "
-            f"example with study.run(budget={2 * spent})."
+            f"The last {last} calls still added {growth:.0%} of the hypervolume: "
+            f"{how_to_continue(problem, 2 * spent)}."
         )
     else:
         yield (

@@ -15,6 +15,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.report.charts.study_data import StudyData, coordinate
 from bo_invert.report.charts.text import value_text
 from bo_invert.report.table import counted
+from bo_invert.study.continuation import how_to_continue, widenable
 from bo_invert.types import State, Trial
 
 _LATE = 0.25
@@ -63,7 +64,7 @@ def next_steps(data: StudyData, problem: Problem | None, findings: Findings) -> 
         findings: facts from models and the judge.
     """
     return [*_feasibility(data), *_failures(data), *_trust(data, problem, findings),
-            *_bounds(data), *_calls(data, findings)]  # fmt: skip
+            *_bounds(data), *_calls(data, problem, findings)]  # fmt: skip
 
 
 def _feasibility(data: StudyData) -> Iterator[str]:
@@ -164,7 +165,7 @@ def _bounds(data: StudyData) -> Iterator[str]:
             continue
         at = [math.log(one) for one in (low, value, high)] if log else [low, value, high]
         share = (at[1] - at[0]) / (at[2] - at[0])
-        if min(share, 1.0 - share) < _TIGHT**2:
+        if min(share, 1.0 - share) < _TIGHT**2 and widenable(data.domain, name)[share >= 0.5]:
             side = "lower" if share < 0.5 else "upper"
             yield (
                 f"{data.label(name)} is at its {side} end, {value_text(value)}. Widen the range if "
@@ -172,7 +173,7 @@ def _bounds(data: StudyData) -> Iterator[str]:
             )
 
 
-def _calls(data: StudyData, findings: Findings) -> Iterator[str]:
+def _calls(data: StudyData, problem: Problem | None, findings: Findings) -> Iterator[str]:
     """Judge by the recent improvement whether further calls are worthwhile."""
     if findings.hit:
         yield "The target is reached within its tolerance: no further call is needed."
@@ -194,7 +195,7 @@ def _calls(data: StudyData, findings: Findings) -> Iterator[str]:
     if recent > _SMALL * total:
         yield (
             f"The last {last} calls still improved the result ({recent / total:.0%} of the total "
-            f"improvement): continue, for example with study.run(budget={2 * spent})."
+            f"improvement): {how_to_continue(problem, 2 * spent)}."
         )
     elif not findings.outlook:
         yield (

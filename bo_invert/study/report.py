@@ -64,7 +64,7 @@ def study_report(study: PlottedStudy) -> StudyReport:
     findings = replace(_findings(data, found, explained), outlook=_outlook(study))
     steps = next_steps(data, study.problem, findings)
     if front is not None:
-        steps += front_steps(data, front, study.hypervolume)
+        steps += front_steps(data, front, study.hypervolume, study.problem)
     strategy = header["strategy"]["name"]
     size = f"{counted(len(data.trials), 'trial')}, {counted(study.journal.ledger.calls, 'call')}"
     measured = found is not None and any(
