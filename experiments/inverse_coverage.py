@@ -269,8 +269,8 @@ def tables() -> tuple[Table, Table]:
                 )
                 tests.append((name, method, len(both), round(wilcoxon(first, second), 4)))
     note = (
-        "Median branch recall / median coverage (least coverage), number of seeds. Best 50: coverage "
-        "of 50 designs that are chosen greedily with knowledge of the reference set."
+        "Median branch recall / median coverage (least coverage), number of seeds. Best 50: "
+        "coverage of 50 designs that are chosen greedily with knowledge of the reference set."
     )
     return (
         Table(("problem", "best 50", *methods), tuple(lines), notes=(note,)),

@@ -213,36 +213,6 @@ def checked_data(data: Designs) -> Designs:
     return data
 
 
-def check_reconstructions(designs: object, decoded: object) -> None:
-    """Check that decoded codes of designs have the range of the designs.
-
-    Raises:
-        InvalidInputError: the decoder returns logits of designs in [0, 1], or designs have another
-            scale.
-    """
-    try:
-        real = np.asarray(designs, dtype=np.float64)
-        made = np.asarray(decoded, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError):
-        return
-    if real.size != made.size or not made.size or not np.isfinite(made).all():
-        return
-    real, low, high = real.reshape(made.shape), made.min(), made.max()
-    if real.min() >= 0.0 and real.max() <= 1.0 and (low < -1.0 or high > 2.0):
-        sigmoid = 1.0 / (1.0 + np.exp(-made.clip(-500, 500)))
-        if ((sigmoid - real) ** 2).mean() < 0.25 * ((made - real) ** 2).mean():
-            raise InvalidInputError(
-                f"Latent: the decoder returns logits, from {low:.3g} to {high:.3g}, for designs in "
-                "[0, 1]. Write bi.Latent(lambda z: torch.sigmoid(vae.decode(z)), dim, "
-                "encoder=vae.encode, data=...)."
-            )
-    if real.min() >= 0.0 and 100.0 < real.max() <= 255.0 and low >= -1.5 and high <= 1.5:
-        raise InvalidInputError(
-            f"Latent: data have values up to {real.max():g}, decoded designs from {low:.3g} to "
-            f"{high:.3g}. Scale the data as in training, for example data / 255."
-        )
-
-
 def _forms(
     parts: Sequence[object], who: str, device: str | torch.device | None
 ) -> Iterator[Network]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from bo_invert.domains.gaussian_domain import gaussian_domain
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
+from bo_invert.generators.design_ranges import check_reconstructions, warn_of_logits
 from bo_invert.generators.inversion import by_gradient, encoded, invert, reproduced
 from bo_invert.generators.latent_plausibility import (
     COMPONENTS,
@@ -25,7 +26,6 @@ from bo_invert.generators.latent_plausibility import (
 from bo_invert.generators.priors import Draw, Normal, Prior, as_prior
 from bo_invert.generators.trained_models import (
     Encoding,
-    check_reconstructions,
     checked_data,
     decoding,
 )
@@ -162,7 +162,9 @@ class Latent(Space):
         data = checked_data(data)
         if self._encoder is not None:
             codes = self._encoded(self._encoder, data, dim)
-            check_reconstructions(data[:_COMPARED], self._decoder(codes[:_COMPARED]))
+            decoded = self._decoder(codes[:_COMPARED])
+            check_reconstructions(data[:_COMPARED], decoded)
+            warn_of_logits(data[:_COMPARED], decoded)
             return fit(self._points(codes))
         if not self.differentiable:
             raise InvalidInputError(
@@ -173,6 +175,8 @@ class Latent(Space):
         rows = np.asarray(data)
         if len(rows) > enough:
             rows = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])]
+        drawn = np.random.default_rng(seed).standard_normal((_COMPARED, dim))
+        warn_of_logits(rows, self._decoder(self._codes(drawn, None)))
         self._searched = True
         found = self._invert(rows, gaussian_domain(dim), None).points
         return fit(found, designs=rows)
