@@ -1,6 +1,6 @@
 """Least change of a design that reaches a target, beside DiCE and an exhaustive search.
 
-    pip install dice-ml   # in an environment of its own; not needed for the other methods
+    pip install -c constraints.txt -e ".[counterfactuals]"   # DiCE, for its methods only
     python experiments/inverse_least_change.py run --queries 10   # resumes
     python experiments/inverse_least_change.py table   # writes docs/inverse.md
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ Tensor = Any
 class Objective(ABC):
     """Function from named outputs to a loss."""
 
+    exhausted_text: ClassVar[str] = "the strategy has no further proposal"
+    """Reason in the log if a strategy ends a run by itself."""
     structured: bool = False
     """True unless the loss is plus or minus one output: surrogates then model y, not the loss."""
 

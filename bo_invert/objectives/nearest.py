@@ -80,6 +80,7 @@ class Nearest(OneOutput):
             point=None if point is None else real_vector("Nearest", "point", point),
         )  # fmt: skip
 
+    exhausted_text = "no query is expected to find a smaller change that reaches the target"
     x0: Design
     target: Target
     weights: Any

@@ -127,6 +127,12 @@ class Problem:
         self.constraints = tuple(constraint.bind(self.outputs) for constraint in parsed)
         self.name = name or type(space).__name__.lower()
         self.input_noise = InputNoise.read(input_noise, space.domain)
+        require(
+            self.input_noise is None or not isinstance(objective, Nearest),
+            f"Problem: input_noise must be None with the objective Nearest, whose change has no "
+            f"noise, got {input_noise!r:.80}. Use the target itself for the design of the highest "
+            "yield",
+        )
         self.judge = None if judge is None else as_oracle(judge)
         self.draw = user_function(draw)
         self.plausibility = user_function(plausibility)

@@ -12,6 +12,7 @@ import numpy as np
 from bo_invert.domains.constrained_box import ConstrainedBox, FixedValues, fixed_point_test
 from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
+from bo_invert.objectives.base import Objective
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.spaces.base import Space
 from bo_invert.storage.journal_base import LoggedProposal
@@ -57,7 +58,7 @@ def proposal_of(
         hope: estimates that the target can be reached; None for none.
     """
     began = time.perf_counter()
-    trials = with_held_incumbent(statement.domain, view.trials)
+    trials = with_held_incumbent(statement.domain, view.trials, statement.objective)
     if purpose == "refine":
         proposal = Proposal(refine(statement, trials, request, noisy), view.memo)
     else:
@@ -74,16 +75,20 @@ def proposal_of(
     return LoggedProposal(queries, proposal.memo, view.asks, view.seq, seconds)
 
 
-def with_held_incumbent(domain: Domain, trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
+def with_held_incumbent(
+    domain: Domain, trials: tuple[Trial, ...], objective: Objective
+) -> tuple[Trial, ...]:
     """Return trials whose incumbent has the fixed values of an ask.
 
     The others get an infinite violation: models use them, and no incumbent is among them. If no
-    feasible trial has the fixed values, the one with the median loss of all feasible ones takes the
-    place of the incumbent, so that the search follows the predictions.
+    feasible trial has the fixed values, the one with the median loss of all feasible ones that do
+    not reach the target takes the place of the incumbent, so that the search follows the
+    predictions.
 
     Args:
         domain: domain of the ask, with its fixed values.
         trials: trials of the log.
+        objective: objective of the study.
     """
     ended = [i for i, one in enumerate(trials) if one.y is not None and not one.outside]
     if not isinstance(domain, ConstrainedBox) or not domain.fixed or not ended:
@@ -92,7 +97,8 @@ def with_held_incumbent(domain: Domain, trials: tuple[Trial, ...]) -> tuple[Tria
     others = [i for i, held in zip(ended, suits, strict=True) if not held]
     if not any(trials[i].feasible for i, held in zip(ended, suits, strict=True) if held):
         ranked = sorted(
-            (i for i in others if trials[i].feasible), key=lambda i: trials[i].loss or 0.0
+            (i for i in others if trials[i].feasible and not objective.satisfied(trials[i].y)),
+            key=lambda i: trials[i].loss or 0.0,
         )
         others = [i for i in others if i not in ranked[len(ranked) // 2 :][:1]]
     found = list(trials)

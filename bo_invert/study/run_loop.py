@@ -294,8 +294,17 @@ class RunLoop:
         if stop is not None and stop():
             self.why = stop.why if stop.recorded else ""
             return True
-        best = self.journal.best if self.options.stop_when_hit else None
-        if best is None or not self.problem.objective.satisfied(best.y):
+        hit = self._hit() if self.options.stop_when_hit else None
+        if hit is None:
             return False
-        self.why = f"the target is reached in trial {best.number}"
+        self.why = f"the target is reached in trial {hit.number}"
         return True
+
+    def _hit(self) -> Trial | None:
+        """Return a feasible trial that reaches the target and has the fixed values of the run."""
+        best, suits = self.journal.best, self.options.suits
+        satisfied = self.problem.objective.satisfied
+        if best is None or suits is None or suits(best.point):
+            return best if best is not None and satisfied(best.y) else None
+        ended = (trial for trial in self.journal.trials if trial.y is not None and trial.feasible)
+        return next((trial for trial in ended if satisfied(trial.y) and suits(trial.point)), None)

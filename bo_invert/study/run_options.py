@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bo_invert.oracles.base import time_limit
 from bo_invert.study.stop import Stopping
-from bo_invert.types import Trial
+from bo_invert.types import Array, Trial
 from bo_invert.user_data import whole_number
 
 Take = Callable[..., list[Trial]]
@@ -17,7 +17,12 @@ Take = Callable[..., list[Trial]]
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Options of ``Study.run``. A progress bar is shown if there is a ``label``."""
+    """Options of ``Study.run``. A progress bar is shown if there is a ``label``.
+
+    Args:
+        suits: Function that is True of the points whose trials can end the run by a hit; None for
+            all points.
+    """
 
     budget: int
     batch: int = 1
@@ -27,6 +32,7 @@ class RunOptions:
     label: str = ""
     stop: Stopping | None = None
     timeout: float | None = None
+    suits: Callable[[Array], bool] | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("budget", 1), ("batch", 1), ("retries", 0)):

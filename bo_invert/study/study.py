@@ -207,7 +207,8 @@ class Study(CopiedByReopening, StudyAsks):
                 again. A strategy that proposes known designs then spends its whole budget, as in
                 comparisons. Default: known designs never get a call, and the run ends with a
                 warning after 100 of them in a row.
-            fixed: Values of parameters that do not vary in this run, as in ``ask``.
+            fixed: Values of parameters that do not vary in this run, as in ``ask``. Only trials
+                with these values end the run by a hit.
 
         Returns:
             This study.
@@ -222,13 +223,14 @@ class Study(CopiedByReopening, StudyAsks):
         find_all = self.finds_all(find)
         if stop_when_hit is None:
             stop_when_hit = not find_all and not self._require_problem().input_noise
-        options = RunOptions(
-            budget=budget, batch=batch, executor=executor, retries=retries, timeout=timeout,
-            stop=rule, stop_when_hit=stop_when_hit, label=self.name if progress else "",
-        )  # fmt: skip
         if reuse_limit is not None:
             reuse_limit = whole_number("run", "reuse_limit", reuse_limit, least=0)
         same = assignment_of(self._require_problem().domain, fixed)
+        options = RunOptions(
+            budget=budget, batch=batch, executor=executor, retries=retries, timeout=timeout,
+            stop=rule, stop_when_hit=stop_when_hit, label=self.name if progress else "",
+            suits=same.suits,
+        )  # fmt: skip
         purpose: Purpose = "all" if find_all else "search"
 
         def take(count: int, budget: int, retries: int, assignment: Assignment) -> list[Trial]:
@@ -245,6 +247,8 @@ class Study(CopiedByReopening, StudyAsks):
         why = warn_if_exhausted(self.statement.domain, same.fixed, self.journal)
         if find_all and not why:
             why = "the solutions found cover nearly all that the model expects"
+        if not why and not self.history.pending:
+            why = self._require_problem().objective.exhausted_text
         if why:
             self.journal.end(why)
         return self

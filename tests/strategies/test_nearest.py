@@ -155,3 +155,19 @@ def test_latents_measure_codes_and_need_an_encoder_or_a_point() -> None:
 def test_wrong_arguments_are_refused(build: Any, message: str) -> None:
     with pytest.raises(bi.BoInvertError, match=message):
         build()
+
+
+@pytest.mark.parametrize("strategy", ["auto", "nearest"])
+def test_a_search_that_stops_by_itself_says_why(strategy: str) -> None:
+    space = bi.Box({"a": bi.Float(0.0, 1.0)})
+    goal = bi.Nearest({"a": 0.2}, bi.Target(0.6, tolerance=0.05))
+    problem = bi.Problem(space, lambda design: design["a"], goal)
+    study = bi.Study.create("s", problem, strategy, seed=0).run(100)
+    assert study.spent.calls < 100
+    assert study.ended == "no query is expected to find a smaller change that reaches the target"
+
+
+def test_noise_of_the_inputs_is_refused() -> None:
+    goal = bi.Nearest(START, bi.Target(2.1, tolerance=0.05))
+    with pytest.raises(bi.InvalidInputError, match="input_noise must be None with the objective"):
+        bi.Problem(bi.Box(MIXED), output, goal, input_noise={"a": 0.1})

@@ -37,11 +37,38 @@ def test_a_trial_with_other_values_is_the_incumbent_only_without_any_of_these() 
     rows = [{"t": 0.1 * i, "c": 0.5, "solvent": "other"} for i in range(5)]
     study.add(rows, [3.0, 1.0, 2.0, 5.0, 4.0])
     domain = fix_values(study.statement.domain, (("solvent", "water"),))
-    found = with_held_incumbent(domain, study.trials)
+    found = with_held_incumbent(domain, study.trials, study.statement.objective)
     assert [one.loss for one in found if one.feasible] == [3.0]
     assert np.array_equal([one.loss for one in found], [one.loss for one in study.trials])
     study.add([{"t": 0.9, "c": 0.5, "solvent": "water"}], [9.0])
-    found = with_held_incumbent(domain, study.trials)
+    found = with_held_incumbent(domain, study.trials, study.statement.objective)
     assert [one.loss for one in found if one.feasible] == [9.0]
     trials = tuple(study.trials)
-    assert with_held_incumbent(study.statement.domain, trials) is trials
+    objective = study.statement.objective
+    assert with_held_incumbent(study.statement.domain, trials, objective) is trials
+
+
+def aimed(strategy: str = "auto") -> bi.Study:
+    """Return a study of a target that is reached with another solvent only."""
+    target = bi.Target({"y": 0.5}, tolerance=0.1)
+    problem = bi.Problem(SPACE, lambda design: yield_loss(design) - 1.6, target, outputs=["y"])
+    study = bi.Study.create("s", problem, strategy, seed=0)
+    study.add([{"t": 0.8, "c": 0.8, "solvent": "other"}], [0.5])
+    return study
+
+
+@pytest.mark.parametrize("strategy", ["auto", "gp", "random"])
+def test_a_run_with_fixed_values_ends_by_a_hit_with_these(strategy: str) -> None:
+    study = aimed(strategy).run(40, fixed={"solvent": "water"})
+    hits = [trial for trial in study.trials[1:] if abs(trial.y[0] - 0.5) <= 0.1]
+    assert study.spent.calls > 0
+    assert all(trial.design["solvent"] == "water" for trial in study.trials[1:])
+    if strategy != "random":
+        assert hits[0].number == len(study.trials) - 1
+        assert study.ended == f"the target is reached in trial {hits[0].number}"
+
+
+def test_a_run_without_fixed_values_ends_by_any_hit() -> None:
+    study = aimed().run(40)
+    assert study.spent.calls == 0
+    assert study.ended == "the target is reached in trial 0"
