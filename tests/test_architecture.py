@@ -55,7 +55,7 @@ TYPES_ONLY = {
 """Further imports that are allowed under ``TYPE_CHECKING``."""
 
 MODEL_LAYERS = (
-    {"array_module", "base", "blas_threads", "data_subset"},
+    {"array_module", "base", "blas_threads", "data_subset", "outliers"},
     {"output_transforms"},
     {"optim"},
     {"gp", "linear", "least_squares", "forest"},

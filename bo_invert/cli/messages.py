@@ -10,7 +10,7 @@ from shlex import quote
 
 _OPTIONS = "outside|blank|repeats|executor|strategy|stop"
 """Arguments that the command line has as options of the same name."""
-_COMMANDS = "amend|tell|ask|add|run|solutions|posterior|predict|outlook|polish"
+_COMMANDS = "amend|tell|ask|add|run|solutions|posterior|predict|outlook|polish|verdict|retarget"
 """Methods of a study that the command line has as commands of the same name."""
 _STRATEGY = "acquisition|surrogate|kernel|initial"
 """Options of strategies in messages."""
@@ -95,8 +95,6 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r", or use enqueue\(design\) to repeat one", ""),
         (r"\bUse enqueue\((?:design)?\)", "Use `bo-invert add` with a row without outputs"),
         (r"study\.retry\(\d+\) to evaluate it again \((bo-invert run --unpause)\)", r"`\1`"),
-        (r"\bstorage='([^']*)'", r"--storage \1"),
-        (r"\btimeout=", "--timeout "),
         (r"\b(Use )?calls=0\b", r"\1--calls 0"),
         (r"\bcalls > 0 checks", "--calls above 0 checks"),
         (r"\bPass (tolerance|strategy)=", r"Pass --\1"),
