@@ -12,6 +12,7 @@ from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
 from bo_invert.models.inverse import fit as fits, search
+from bo_invert.models.inverse.solution_set import COVERING
 from bo_invert.models.optim.duplicates import duplicate_filter
 from bo_invert.models.optim.initial_design import limit_to_budget
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -20,9 +21,6 @@ from bo_invert.strategies.base import Proposal, Request, option
 from bo_invert.strategies.phases import SurrogateStrategy, with_hits
 from bo_invert.types import JSON, Trial
 
-# Engineering choice: default distance in separations of the domain, dimensionless: 0.05 in a box
-# and 0.5 in a latent.
-_DISTANCE = 2.5
 # Engineering choice: number of checks in a row that the model must foretell before the search ends,
 # as base and per parameter. A model that is wrong in 20 % of the domain passes 12 with probability
 # 0.07.
@@ -93,7 +91,7 @@ class Inverse(SurrogateStrategy):
         domain, rng = statement.domain, request.rng()
         options = fits.TargetOptions(self.tolerance, (), self.noisy, self.kernel, self.device)
         fit = fits.fit_target_model(statement, history, options, request.memo)
-        distance = self.distance or _DISTANCE * domain.separation
+        distance = self.distance or COVERING * domain.separation
         verified = history.points[fit.hits]
         state = search.TargetSearch.start(fit, verified, self.particles, distance, rng)
         found = state.complete(self.undiscovered)

@@ -33,13 +33,9 @@ if TYPE_CHECKING:
 
 MIN_OBSERVATIONS = 2
 """Least number of observations: a single one has no spread."""
-_COVERING = 2.5
-"""Distance within which a verified design covers others, in separations of the domain: 0.05 in a
-box and 0.5 in a latent. Engineering choice, as in the strategy ``inverse``."""
-_FINAL_ROUNDS = 4
-"""Additional rounds of moves of the samples. Engineering choice: they separate repeated samples."""
-_LEAST_PARTICLES = 1000
-"""Least number of particles behind the samples. Engineering choice: few particles lose branches."""
+_HOPELESS = 1e-3
+"""Share of samples expected to meet the target below which there are no branches to count.
+Engineering choice: less than one sample of the default number."""
 _TRUSTED = 0.5
 """Share of samples that must be expected to meet the target, for a posterior without a warning.
 Engineering choice."""
@@ -138,6 +134,11 @@ class Posterior:
     @property
     def summary(self) -> tuple[str, ...]:
         """Sentences on the samples: their number, branches, expected hits and verified share."""
+        if self.expected_hits < _HOPELESS:
+            return (
+                f"{len(self)} samples, none of which is expected to meet the target.",
+                "study.verdict() judges whether it can be reached.",
+            )
         count = int((self.branch_masses > 0.0).sum())
         kinds = "branches" if count != 1 else "branch"
         hits, near = f"{self.expected_hits:.0%}", f"{self.verified_share:.0%}"
@@ -213,23 +214,16 @@ def sample_posterior(
             f"{len(history.completed)}. Run it, or add observations"
         )
     chosen = request.checked(target)
-    from bo_invert.models.inverse import coverage, fit as fits, smc
+    from bo_invert.models.inverse import fit as fits, solution_set
 
     options = fits.TargetOptions(*chosen, noisy)
     fit = fits.fit_target_model(statement, history, options)
     model, domain = fit.model, statement.domain
-    rng = np.random.default_rng(request.seed)
-    found = smc.sample_particles(
-        model.log_acceptance,
-        domain,
-        max(request.count, _LEAST_PARTICLES),
-        rng,
-        final_rounds=_FINAL_ROUNDS,
-    )
     # Branches are those of all particles, because few samples leave gaps.
-    verified, distance = history.points[fit.hits], _COVERING * domain.separation
-    near = coverage.Coverage.of(model, found.points, verified, distance)
-    rows = rng.permutation(len(found.points))[: request.count]
+    verified = history.points[fit.hits]
+    found, near = solution_set.sample_solutions(model, verified, request.count, request.seed)
+    shuffled = np.random.default_rng([request.seed, 1]).permutation(len(found.points))
+    rows = shuffled[: request.count]
     found = found.select(rows)
     means, names = model.mean(found.points), fit.fitted.outputs.names
     return Posterior(

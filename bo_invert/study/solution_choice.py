@@ -10,14 +10,8 @@ from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
-from bo_invert.study.recommendation import recommend
+from bo_invert.study.recommendation import recommend, suspected_noisy
 from bo_invert.types import Trial
-
-_PARTICLES = 1000
-"""Number of particles behind the branches. Engineering choice, as for ``Study.posterior``."""
-_COVERING = 2.5
-"""Distance within which a design covers others, in separations of the domain. Engineering choice,
-as in the strategy ``inverse``."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +73,9 @@ def _by_branch(
     statement: ProblemStatement, history: History, noisy: bool, distance: float, best: Trial
 ) -> ChosenTrials:
     """Return the trials that meet the target: the best, one per branch, then by covered mass."""
-    from bo_invert.models.inverse import coverage, fit as fits, smc
+    from bo_invert.models.inverse import fit as fits, solution_set
 
+    noisy = noisy or suspected_noisy(statement, history)
     fit = fits.fit_target_model(statement, history, fits.TargetOptions(noisy=noisy))
     hits = [
         trial
@@ -89,12 +84,9 @@ def _by_branch(
     ]
     if len(hits) < 2:
         return ChosenTrials([])
-    domain, model = statement.domain, fit.model
-    rng = np.random.default_rng(0)
-    found = smc.sample_particles(model.log_acceptance, domain, _PARTICLES, rng)
     points = np.array([trial.point for trial in hits])
-    covering = max(distance, _COVERING * domain.separation)
-    near = coverage.Coverage.of(model, found.points, points, covering)
+    # The branches are those of Study.posterior.
+    _, near = solution_set.sample_solutions(fit.model, points, count=1, seed=0)
     places = {trial.number: place for place, trial in enumerate(hits)}
     order = near.spread(places.get(best.number, 0), distance)
     labels = near.verified_branches

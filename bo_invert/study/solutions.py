@@ -185,6 +185,8 @@ class Solutions(Sequence[Solution]):
         chosen = self.chosen
         if chosen is None or not any(branch is not None for branch in chosen.branches):
             return []
+        missed = sum(branch is None for branch in chosen.branches)
+        others = [f"{missed} of these designs miss the target."] if missed else []
         near = f"{1.0 - chosen.uncovered_share:.0%}"
         notes = [f"{near} of the solutions that the model expects are near a verified design."]
         if chosen.undiscovered:
@@ -193,7 +195,7 @@ class Solutions(Sequence[Solution]):
                 f"{chosen.undiscovered} expected {kinds} no verified design. "
                 "study.run(..., find='all') continues the search."
             )
-        return notes
+        return [*others, *notes]
 
     def _judged(self, one: Solution) -> float | str | None:
         if one.opinion is None:

@@ -45,7 +45,9 @@ class Coverage:
         labels = find_branches(model, np.concatenate([points, verified]))
         own, checked = labels[: len(points)].copy(), labels[len(points) :]
         outlying = np.bincount(own)[own] < _LEAST_BRANCH
-        if outlying.any() and not outlying.all():
+        if outlying.all():  # no sample of the solutions: the model expects none
+            own[:] = 0
+        elif outlying.any():
             _, nearest = cKDTree(points[~outlying]).query(points[outlying])
             own[outlying] = own[~outlying][nearest]
         # Branches of outlying particles are empty now.
