@@ -191,6 +191,7 @@ def _trials(statement: ProblemStatement, meter: CallBudget, least: int) -> list[
             number,
             Query(point, origin="data"),
             State.COMPLETED,
+            ask=0,  # a study begins with calls of its own
             outcome=Outcome(State.COMPLETED, outcome.y, outcome.loss, outcome.violation, Cost()),
         )
         for number, (point, outcome) in enumerate(seen)

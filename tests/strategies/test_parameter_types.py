@@ -98,7 +98,7 @@ def test_models_see_equal_points_for_equal_designs(name: str) -> None:
     space = bi.Box({"a": bi.Choice("x", "y", "z"), "n": bi.When("a", "x", bi.Int(1, 3))})
     problem = bi.Problem(space, lambda p: float(p.get("n", 5)), bi.Minimize())
     study = bi.Study.create(name, problem, strategy=name, seed=0)
-    with pytest.warns(UserWarning, match="known"):
+    with pytest.warns(UserWarning, match="5 distinct designs exist"):
         study.run(20)
     names = [tuple(sorted(problem.space.decode(t.point[None])[0].items())) for t in study.trials]
     billed = [one for one, trial in zip(names, study.trials, strict=True) if trial.cost.values]

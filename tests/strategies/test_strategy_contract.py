@@ -156,15 +156,26 @@ def manufactured(trouble: Any = None) -> tuple[bi.Problem, Troubled]:
     ), oracle  # fmt: skip
 
 
+def changed(trouble: Any = None) -> tuple[bi.Problem, Troubled]:
+    problem, oracle = circle(trouble)
+    goal = bi.Nearest(
+        problem.space.decode(np.full((1, 3), 0.3))[0], bi.Target([0.8, 0.3], tolerance=0.1)
+    )
+    return bi.Problem(problem.space, oracle, goal, name="changed"), oracle
+
+
 PROBLEMS = {
     "bowl": bowl,
     "circle": circle,
     "latent": latent,
     "mixed": mixed,
     "manufactured": manufactured,
+    "changed": changed,
 }
+SPECIAL = {"manufactured": "robust", "changed": "nearest"}
+"""Problems of a single strategy; others ignore the noise of the inputs, or see a known output."""
 #: Problems whose ledger counts the calls of the oracle; a torch oracle answers a batch in one call.
-COUNTED = {"bowl", "circle", "mixed", "manufactured"}
+COUNTED = {"bowl", "circle", "mixed", "manufactured", "changed"}
 
 
 def suitable(strategy: str, problem: bi.Problem) -> bool:
@@ -181,8 +192,7 @@ def pairs(of: Collection[str] = STRATEGIES, every: int = 1) -> list[Any]:
     def made() -> Iterator[Any]:
         for strategy in (name for name in STRATEGIES if name in of):
             kinds = [name for name, make in PROBLEMS.items() if suitable(strategy, make()[0])]
-            # Other strategies ignore the noise of the inputs.
-            kinds = [name for name in kinds if name != "manufactured" or strategy == "robust"]
+            kinds = [name for name in kinds if SPECIAL.get(name, strategy) == strategy]
             for kind in kinds[:1] if strategy in ONCE else kinds[::every]:
                 marks = [pytest.mark.peers] if strategy in PEERS else []
                 yield pytest.param(strategy, kind, id=f"{strategy}-{kind}", marks=marks)

@@ -96,8 +96,11 @@ def test_omitted_parts_of_an_amendment_stay() -> None:
 
 
 def test_a_known_design_gets_the_amended_answer() -> None:
-    levels = bi.Problem(bi.Box({"n": bi.Int(0, 2)}), None, bi.Minimize("y"), outputs=["y"])
-    study = bi.Study.create("s", levels, "random", 0)
+    def texts(codes: np.ndarray) -> list[str]:
+        return ["ab"[int(z > 0)] for z in codes[:, 0]]
+
+    letters = bi.Problem(bi.Latent(texts, 1), None, bi.Minimize("y"), outputs=["y"])
+    study = bi.Study.create("s", letters, "random", 0)
     for trial in study.ask(1):
         study.tell(trial, 1.0)
     first = study.trials[0]

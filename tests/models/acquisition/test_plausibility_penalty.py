@@ -91,8 +91,8 @@ def test_a_point_moves_to_the_boundary_of_its_own_mode() -> None:
         assert (moved.sum(axis=1) * sides > 0.0)[np.abs(sides) > 1.0].all()
 
 
-#: Strategy that delegates to others.
-COMPOSED = {"then"}
+#: Strategy that delegates to others, and those of other problems.
+COMPOSED = {"then", "nearest", "robust"}
 #: Options that save time: a plain model, few initial points, short walks.
 PLAIN_GP: JSON = {"kernel": "matern", "warp": False, "initial": 5}
 OPTIONS: dict[str, JSON] = {
