@@ -213,8 +213,13 @@ class TolerancesResponse(ResponseBody):
 
     trial: int
     probability: Annotated[float, Field(description="Stated share of the box.")]
+    found: Annotated[bool, Field(description="A box of this share exists under the models.")]
     expected: Annotated[
-        float, Field(description="Expected share of the box that meets the target.")
+        float,
+        Field(
+            description="Expected share of the box that meets the target; without a box, the "
+            "probability of the design itself."
+        ),
     ]
     interval: Annotated[list[float], Field(description="5 and 95 % quantiles of this share.")]
     calls: Annotated[int, Field(description="Oracle calls that checked the box.")]

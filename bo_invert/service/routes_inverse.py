@@ -148,6 +148,7 @@ def tolerances(
     return messages.TolerancesResponse(
         trial=trial.number,
         probability=found.probability,
+        found=found.found,
         expected=found.expected,
         interval=list(found.interval),
         calls=found.calls,

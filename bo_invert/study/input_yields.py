@@ -59,11 +59,11 @@ class FittedYields:
     def of(self, points: Array) -> list[YieldEstimate]:
         """Return the yields, or expected losses, of points ``(n, d)``."""
         quality = self._quality
-        expected, sampled = quality.quality(points), quality.sampled(points)
+        expected = quality.quality(points)
+        low, high = quality.interval(points)
         error = np.zeros(len(points))
         if quality.target is not None:  # the deviations are a sample, too
             error = Z_90 * np.sqrt(expected * (1.0 - expected) / quality.draws)
-        low, high = np.quantile(sampled, [0.05, 0.95], axis=1)
         low, high = np.minimum(low, expected) - error, np.maximum(high, expected) + error
         if quality.target is not None:
             rows = zip(expected, low.clip(0.0), high.clip(max=1.0), strict=True)

@@ -15,7 +15,7 @@ from bo_invert.models.base import Z_90
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.report.objective_view import Goal
 from bo_invert.study.yield_estimate import YieldEstimate
-from bo_invert.types import JSON, Trial
+from bo_invert.types import JSON, Design, Trial
 
 if TYPE_CHECKING:
     from bo_invert.models.denoised_observations import Expectation
@@ -54,8 +54,8 @@ class Recommendation:
     Args:
         trial: First trial at the point.
         observed: Number of completed trials at the point.
-        loss: Loss of the objective, lower is better.
-        outputs: Outputs by name.
+        loss: Loss of the objective, lower is better; without noise of the inputs.
+        outputs: Outputs by name, without noise of the inputs.
         probability: Probability of feasibility.
         noisy: True if the values come from a surrogate; else they are the observed ones.
         best: Feasible trial of lowest observed loss; None without one.
@@ -85,6 +85,11 @@ class Recommendation:
         return self.observed
 
     @property
+    def design(self) -> Design | None:
+        """Recommended design; None if the study knows points only."""
+        return self.trial.design
+
+    @property
     def luck(self) -> str:
         """Sentence on the bias of the best value; empty for an exact oracle."""
         if not self.noisy:
@@ -104,9 +109,11 @@ class Recommendation:
 
     def __repr__(self) -> str:
         times = "once" if self.observed == 1 else f"{self.observed} times"
-        lines = [f"Recommendation: {self.trial}, observed {times}", f"  expected loss  {self.loss}"]
+        # Quality under noise of the inputs has lines of its own.
+        kind = "expected" if self.robust is None else "without noise of the inputs:"
+        lines = [f"Recommendation: {self.trial}, observed {times}", f"  {kind} loss  {self.loss}"]
         lines += [
-            f"  expected {name}  {interval}" for name, interval in list(self.outputs.items())[:8]
+            f"  {kind} {name}  {interval}" for name, interval in list(self.outputs.items())[:8]
         ]
         if len(self.outputs) > 8:
             lines.append(f"  and {len(self.outputs) - 8} more outputs")

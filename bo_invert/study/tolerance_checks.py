@@ -152,11 +152,7 @@ def tolerances_of(
 
     low, high = named(alone[0]), named(alone[1])
     lower, upper = named(box.ends[0]), named(box.ends[1])
-    if search.share < request.probability and not note:
-        note = (
-            "The model is uncertain about the design itself, so the box is a lower bound. "
-            "Further calls, or measurements of to_measure, widen it."
-        )
+    note = " ".join(filter(None, [note, _limits(search, request.probability)]))
     return Tolerances(
         trial, space.names, named(own), {name: (low[name], high[name]) for name in space.names},
         lower, upper, request.probability, search.share, interval,
@@ -164,6 +160,23 @@ def tolerances_of(
         _to_measure(problem, search, history), note, _pictures(problem, search),
         box, partial(_drawn, search), problem.space.decode,
     )  # fmt: skip
+
+
+def _limits(search: ToleranceSearch, probability: float) -> str:
+    """Return why parameters cannot move, empty if all can."""
+    if search.share < probability:
+        return (
+            f"The model gives the design itself a probability of {search.share:.0%} only, and no "
+            f"box has {probability:g}. Further calls, or measurements of to_measure, make the "
+            "model more certain."
+        )
+    bound = [search.space.names[position] for position in search.bound]
+    if not bound:
+        return ""
+    return (
+        f"Equality constraints bind {', '.join(bound)}: none of them can move alone, and no box "
+        "has a width in them."
+    )
 
 
 def _drawn(search: ToleranceSearch, n: int, seed: int) -> Array:

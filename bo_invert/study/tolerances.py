@@ -40,7 +40,8 @@ class Tolerances:
         upper: Upper ends of the box, by name.
         probability: Stated probability.
         expected: Expected share of the box that meets the target and the constraints. Points of the
-            box that input constraints exclude do not count.
+            box that input constraints exclude do not count. Without a box, it is the probability of
+            the design itself under the model.
         interval: Quantiles of 5 and 95 % of this share under the model.
         calls: Oracle calls that checked these tolerances.
         to_measure: Designs whose outcomes would inform most about the box.
@@ -68,6 +69,15 @@ class Tolerances:
     draw: Callable[[int, int], Array]
     decode: Callable[[Array], Any]
 
+    @property
+    def found(self) -> bool:
+        """True if some parameter may move in the box with the stated probability.
+
+        Without a box, ``lower`` and ``upper`` are the values of the design.
+        """
+        moves = any(self.lower[name] < self.upper[name] for name in self.names)
+        return moves and self.expected >= self.probability
+
     def sample(self, n: int, seed: int = 0) -> list[Design]:
         """Return n designs drawn uniformly from the box and the input constraints.
 
@@ -93,7 +103,8 @@ class Tolerances:
     def to_json(self) -> JSON:
         """Return all numbers as JSON."""
         return {
-            "trial": self.trial.number, "probability": self.probability, "expected": self.expected,
+            "trial": self.trial.number, "probability": self.probability, "found": self.found,
+            "expected": self.expected,
             "interval": list(self.interval), "calls": self.calls, "note": self.note,
             "parameters": self.records(),
         }  # fmt: skip
@@ -103,10 +114,12 @@ class Tolerances:
         rows = tuple(tuple(row.values()) for row in self.records())
         columns = ("parameter", "value", "alone from", "alone to", "box from", "box to")
         low, high = self.interval
-        text = (
+        share = (
             f"A design drawn uniformly from the box meets the target with probability "
             f"{self.expected:.1%} ({low:.1%} to {high:.1%}), after {counted(self.calls, 'check')}."
         )
+        none = f"No box was found, after {counted(self.calls, 'check')}."
+        text = share if self.found else none
         notes = (text, *([self.note] if self.note else []))
         caption = f"Tolerances of trial {self.trial.number}, probability {self.probability:g}"
         return Table(columns, rows, caption, notes)

@@ -162,7 +162,7 @@ class Trial(PrintedFacts):
             "origin": self.origin or "unknown",
         }
         for name, (low, median, high) in self.expected.items():
-            facts[f"expected {name}"] = f"{median:.4g} ({low:.4g} to {high:.4g})"
+            facts[f"expected {name} before the call"] = f"{median:.4g} ({low:.4g} to {high:.4g})"
         if self.y is not None:
             facts["y"] = user_data.brief(self.y)
         if self.loss is not None:

@@ -142,3 +142,37 @@ def test_strategy_and_yield_need_noise() -> None:
     study = bi.Study.create("t", noisy_problem(None), "sobol", seed=0).run(4)
     with pytest.raises(bi.InvalidInputError, match="input_noise"):
         study.input_yield(0)
+
+
+def test_yields_far_from_clustered_observations_are_in_their_intervals() -> None:
+    """Function that varies slower at its best design than at most observations."""
+
+    def chirp(v: dict[str, float]) -> float:
+        return float(np.sin(8.0 * v["a"] ** 2))
+
+    box = bi.Box({"a": bi.Float(0, 2)})
+    target = bi.Target({"y": 1.0}, tolerance=0.3)
+    problem = bi.Problem(box, chirp, target, outputs=["y"], input_noise=0.05)
+    study = bi.Study.create("chirp", problem, "sobol", seed=0)
+    points = np.concatenate([np.linspace(1.2, 1.5, 16), [0.15, 0.6, 0.9, 1.8]])
+    for a in points:
+        study.enqueue({"a": float(a)})
+    study.run(len(points), stop_when_hit=False)
+    moves = 0.05 * np.random.default_rng(0).normal(size=4000)
+    designs = np.linspace(0.0, 2.0, 21)
+    covered = 0
+    for a in designs:
+        found = study.input_yield({"a": float(a)})
+        made = np.clip(a + moves, 0.0, 2.0)
+        truth = np.mean(np.abs(np.sin(8.0 * made**2) - 1.0) <= 0.3)
+        covered += found.low - 0.02 <= truth <= found.high + 0.02
+    assert covered >= 0.85 * len(designs)
+    near = study.input_yield({"a": 1.35})
+    assert near.high - near.low < 0.15
+
+
+def test_recommendation_separates_outputs_without_noise(robust_study: bi.Study) -> None:
+    found = robust_study.recommend()
+    assert found.design == found.trial.design
+    assert "without noise of the inputs: y" in repr(found)
+    assert "  expected y" not in repr(found)

@@ -180,7 +180,7 @@ def test_the_interval_of_a_suggestion_is_in_its_repr_and_in_tables() -> None:
     (trial,) = study.ask()
     low, median, high = trial.expected["speed"]
     assert low <= median <= high
-    assert f"expected speed={median:.4g} ({low:.4g} to {high:.4g})" in repr(trial)
+    assert f"expected speed before the call={median:.4g} ({low:.4g} to {high:.4g})" in repr(trial)
     assert f"speed {median:.4g}" in repr(study.pending)
     cells = study.to_dataframe().expected
     assert cells.iloc[-1].startswith(f"speed {median:.4g} ({low:.4g} to ")

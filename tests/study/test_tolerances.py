@@ -188,3 +188,33 @@ def test_other_objectives_are_refused() -> None:
     exact = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(x[0]), bi.Target([0.5]))
     with pytest.raises(bi.InvalidInputError, match="tolerance or ranges"):
         bi.Study.create("t", exact, "sobol", seed=0).run(5).tolerances(0)
+
+
+def test_no_box_is_said_so() -> None:
+    def output(v: dict[str, float]) -> float:
+        return float(np.sin(20.0 * v["a"]) + v["b"])
+
+    box = bi.Box({"a": bi.Float(0, 2), "b": bi.Float(0, 2)})
+    problem = bi.Problem(box, output, bi.Target({"y": 1.0}, tolerance=1e-6), outputs=["y"])
+    study = bi.Study.create("few", problem, "sobol", seed=0)
+    study.enqueue({"a": 0.0, "b": 1.0})
+    study.run(6, stop_when_hit=False)
+    found = study.tolerances(0, calls=0)
+    assert not found.found
+    assert found.expected < found.probability
+    assert dict(found.lower) == dict(found.upper) == pytest.approx(dict(found.values))
+    assert "No box was found" in repr(found)
+    assert "drawn uniformly" not in repr(found)
+
+
+def test_equalities_bind_their_parameters_only() -> None:
+    names = {name: bi.Float(0, 1) for name in "abcd"}
+    problem = bi.Problem(
+        bi.Box(names, constraints=["a + b + c == 1"]), lambda v: v["a"] + v["d"],
+        bi.Target({"y": 0.8}, tolerance=0.2), outputs=["y"],
+    )  # fmt: skip
+    study = bi.Study.create("mixture", problem, "sobol", seed=0).run(30, stop_when_hit=False)
+    found = study.tolerances(study.best, calls=0)
+    assert found.found
+    assert [found.lower[name] == found.upper[name] for name in "abcd"] == [True] * 3 + [False]
+    assert "Equality constraints bind a, b, c" in found.note

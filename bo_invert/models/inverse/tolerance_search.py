@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import qmc
 
+from bo_invert.domains.input_constraints import Linear
 from bo_invert.models.inverse.acceptance import Acceptance, allowed
 from bo_invert.models.inverse.information import information
 from bo_invert.models.inverse.largest_box import BoxSearch
@@ -53,8 +54,22 @@ class ToleranceSearch:
 
     @cached_property
     def space(self) -> MoveSpace:
-        """Free coordinates of the design."""
-        return MoveSpace.of(self.model.domain, self.centre)
+        """Free coordinates of the design; those of equality constraints have no room."""
+        space = MoveSpace.of(self.model.domain, self.centre)
+        own, at = space.centre[space.columns], list(self.bound)
+        lower, upper = space.lower.copy(), space.upper.copy()
+        lower[at] = upper[at] = own[at]
+        levels = {k: own[[k]] if k in self.bound else values for k, values in space.levels.items()}
+        return replace(space, lower=lower, upper=upper, levels=levels)
+
+    @cached_property
+    def bound(self) -> tuple[int, ...]:
+        """Positions of the free coordinates that equality constraints bind."""
+        names = MoveSpace.of(self.model.domain, self.centre).names
+        equalities = [
+            one for one in self.model.domain.constraints if isinstance(one, Linear) and one.equality
+        ]
+        return tuple(k for k, name in enumerate(names) if any(name in e.names for e in equalities))
 
     @cached_property
     def acceptance(self) -> Acceptance:
