@@ -190,7 +190,7 @@ def test_other_objectives_are_refused() -> None:
         bi.Study.create("t", exact, "sobol", seed=0).run(5).tolerances(0)
 
 
-def test_no_box_is_said_so() -> None:
+def test_uncertain_design_has_no_box() -> None:
     def output(v: dict[str, float]) -> float:
         return float(np.sin(20.0 * v["a"]) + v["b"])
 
