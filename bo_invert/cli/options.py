@@ -99,8 +99,8 @@ Stop = Annotated[
     str | None,
     typer.Option(
         metavar="RULE",
-        help="End earlier: gain:1%, regret:1%, patience:30, seconds:3600 or cost:100, joined by "
-        "| or &.",
+        help="End earlier: gain:1%, regret:1%, patience:30, seconds:3600, cost:100 or verdict "
+        "(the target is unreachable), joined by | or &.",
     ),
 ]
 Find = Annotated[

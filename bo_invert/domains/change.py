@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bo_invert.domains.parameters import Choice
+from bo_invert.domains.parameters import Choice, Float, Int
 from bo_invert.domains.search_domain import Domain
 from bo_invert.types import Array, Mask
 
@@ -22,9 +22,10 @@ rounding."""
 class Change:
     """Change of points with respect to a point x0.
 
-    The distance is ``d(x) = sqrt(sum_j w_j^2 r_j^2)``. The difference r of a number is that of the
-    unit coordinates, between 0 and 1. It is 1 for another value of a choice, and for a parameter
-    that is active in one of the designs only. A latent has the differences of the whitened codes.
+    The distance is ``d(x) = sqrt(sum_j w_j^2 r_j^2)``. The difference r of a number is in units of
+    its range ``high - low``, between 0 and 1; of the range of the logarithm with ``log``. It is 1
+    for another value of a choice, and for a parameter that is active in one of the designs only. A
+    latent has the differences of the whitened codes.
 
     Args:
         domain: search domain.
@@ -78,7 +79,7 @@ class Change:
                 continue
             switched = (inactive[:, own] != before[own]).any(1)
             both = ~(inactive[:, own] | before[own])
-            factors[:, own] = squared * both
+            factors[:, own] = squared * both / _range_of(kind) ** 2
             summands += squared * switched
         count = changed[:, self.weights > 0.0].sum(1) if self.few else np.zeros(len(points))
         return factors, summands, count.astype(float)
@@ -108,6 +109,17 @@ class Change:
         if not self.domain.conditional:
             return np.zeros(points.shape, dtype=bool)
         return self.domain.inactive(points)
+
+
+def _range_of(kind: object) -> float:
+    """Return the distance of the bounds of a parameter in the coordinates of the domain.
+
+    It is 1 for a real number, and less for values with a step, whose cells exceed the bounds. It is
+    1 for a coordinate of a latent, which has no bounds.
+    """
+    if not isinstance(kind, (Float, Int)):
+        return 1.0
+    return float(np.ptp(kind.coordinates([kind.low, kind.high])))
 
 
 def largest_change(change: Change, points: Array) -> float:

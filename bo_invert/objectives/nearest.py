@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Nearest(OneOutput):
     The loss is the change d of a design, which the problem computes without a call and appends to
     the outputs as ``"change"``. The target within its tolerance is an outcome constraint on each
     of its outputs, so a design that misses it is not feasible, and ``study.best`` is the hit with
-    the least change. With the differences r from x0 in units of the parameters' ranges,
+    the least change. With the differences r from x0 in units of the ranges ``high - low``,
 
         ``d(x) = sqrt(sum_j w_j^2 r_j^2)``.
 
@@ -138,6 +139,13 @@ class Nearest(OneOutput):
                 if np.isfinite(end):
                     found.append(OutcomeConstraint(outputs[index], sense, end))
         return tuple(found)
+
+    def without_bounds(
+        self, constraints: Sequence[OutcomeConstraint], outputs: Sequence[str]
+    ) -> tuple[OutcomeConstraint, ...]:
+        """Return the outcome constraints of a problem that are not those of the target."""
+        own = self.bounds(outputs)
+        return tuple(one for one in constraints if replace(one, index=0) not in own)
 
     def bind(self, outputs: Sequence[str]) -> Nearest:
         bound = copy.copy(self)

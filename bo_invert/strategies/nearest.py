@@ -93,8 +93,7 @@ class NearestSearch(SurrogateStrategy):
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         objective, domain, rng = _objective(statement), statement.domain, request.rng()
-        own = objective.bounds(statement.outputs[:-1])
-        others = tuple(one for one in statement.constraints if replace(one, index=0) not in own)
+        others = objective.without_bounds(statement.constraints, statement.outputs[:-1])
         aim = replace(statement, objective=objective.target, constraints=others)
         options = TargetOptions(None, (), self.noisy, self.kernel, self.device)
         distances = _with_distances(history, objective)

@@ -38,10 +38,13 @@ def resolve_executor(
     made = isinstance(executor, str)
     resolved: Any = SerialExecutor() if executor is None else executor
     if isinstance(executor, str):
-        try:
-            resolved = registry.resolve("executors", executor)(batch)
-        except InvalidInputError as error:
-            raise InvalidInputError(f"run: {error}, and {AUTO!r}") from None
+        known = [AUTO, *registry.names("executors")]
+        hint = registry.did_you_mean(executor, known)
+        require(
+            executor in known,
+            f"run: executor must be one of {', '.join(known)}, got {executor!r}{hint}",
+        )
+        resolved = registry.resolve("executors", executor)(batch)
     elif type(resolved).__module__.split(".")[0] == "distributed":
         resolved = registry.resolve("executors", "dask").of(resolved, batch)
     require(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
-from bo_invert.study.posterior import require_target
+from bo_invert.study.posterior import checked_tolerance, require_target
 from bo_invert.study.reachable import ReachableTargets, reachable, require_observations
 from bo_invert.study.results import StudyResults
 from bo_invert.study.verdict import EstimateCache, Verdict, VerdictRequest, verdict
@@ -40,7 +40,8 @@ class StudyInversion(StudyResults):
         Args:
             alpha: Largest probability of a hit, in (0, 0.5].
             tolerance: Tolerance of a target without one, in the units of the outputs. Default: 1 %
-                of the least standard deviation of the observed outputs.
+                of the least standard deviation of the observed outputs. A target that states its
+                own refuses it.
 
         Raises:
             InvalidInputError: The objective is no ``Target``, an argument is invalid, or the study
@@ -72,12 +73,13 @@ class StudyInversion(StudyResults):
             Probabilities, nearest outputs, and ``plot()`` for one and two outputs.
 
         Raises:
-            InvalidInputError: The objective is no ``Target``, the values do not match its outputs,
-                there are fewer than two observations, or the study was opened without its problem.
+            InvalidInputError: The objective is no ``Target``, an argument is invalid, there are
+                fewer than two observations, or the study was opened without its problem.
         """
         self._require_problem()
         statement, history = self.statement, History(self.journal.trials)
-        require_target(statement, "reachable")
+        target = require_target(statement, "reachable")
+        tolerance = checked_tolerance(target, "reachable", tolerance, ranges=True)
         require_observations(history)
         noisy = self._model_noise(statement, history)
         estimate = self._estimates.get(

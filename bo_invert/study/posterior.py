@@ -172,17 +172,17 @@ class PosteriorRequest:
     noise: object
     seed: int
 
-    def checked(self, target: Target) -> tuple[float | None, tuple[float, ...]]:
+    def checked(self, target: Target, where: str) -> tuple[float | None, tuple[float, ...]]:
         """Return tolerance and noise of the model.
+
+        Args:
+            target: Target of the problem.
+            where: Name of the method, for messages.
 
         Raises:
             InvalidInputError: An argument is invalid.
         """
-        tolerance = self.tolerance
-        if tolerance is not None:
-            tolerance = real("posterior", "tolerance", tolerance)
-            if not tolerance > 0.0:
-                raise InvalidInputError(f"posterior: tolerance must be > 0, got {tolerance!r}")
+        tolerance = checked_tolerance(target, where, self.tolerance, ranges=False)
         return tolerance, _noise(target, self.noise)
 
 
@@ -213,7 +213,7 @@ def sample_posterior(
             f"posterior: the study must have at least {MIN_OBSERVATIONS} observations, got "
             f"{len(history.completed)}. Run it, or add observations"
         )
-    chosen = request.checked(target)
+    chosen = request.checked(target, "posterior")
     from bo_invert.models.inverse import fit as fits, solution_set
 
     options = fits.TargetOptions(*chosen, noisy)
@@ -250,6 +250,34 @@ def require_target(statement: ProblemStatement, where: str) -> Target:
     return statement.objective
 
 
+def checked_tolerance(
+    target: Target, where: str, tolerance: object, *, ranges: bool
+) -> float | None:
+    """Return the tolerance of the entries of a target that have none; None for a default.
+
+    Args:
+        target: Target of the problem.
+        where: Name of the method, for messages.
+        tolerance: Argument of the user.
+        ranges: The method uses the tolerance for ranges, too, not only for numbers.
+
+    Raises:
+        InvalidInputError: It is not > 0, or no entry of the target would use it.
+    """
+    if tolerance is None:
+        return None
+    found = real(where, "tolerance", tolerance)
+    if not found > 0.0:
+        raise InvalidInputError(f"{where}: tolerance must be > 0, got {tolerance!r}")
+    rows = zip(target.entries.lower, target.entries.upper, target.tolerances, strict=True)
+    if not any(not own and (ranges or low == high) for low, high, own in rows):
+        raise InvalidInputError(
+            f"{where}: tolerance must be left out for {target}, which has its own or ranges, got "
+            f"{tolerance!r}. Use study.retarget(Target(value, tolerance=...)) for another one"
+        )
+    return found
+
+
 def _noise(target: Target, noise: object) -> tuple[float, ...]:
     """Return standard deviations of the noise of the wanted entries; empty for none."""
     if noise is None:
@@ -272,5 +300,10 @@ def _noise(target: Target, noise: object) -> tuple[float, ...]:
         raise InvalidInputError(
             f"posterior: noise must be {entries.wanted} standard deviations >= 0, one for each "
             f"entry of the target, got {noise!r:.80}"
+        )
+    if not any(values):
+        raise InvalidInputError(
+            f"posterior: noise must have a standard deviation > 0, got {noise!r:.80}. Leave it out "
+            "for exact outputs within the tolerance"
         )
     return tuple(values)

@@ -77,7 +77,9 @@ def predict_solution(
         same = {name: (value, value, value) for name, value in values.items()}
         return PredictedSolution(best.point, None, same, 1.0, best.number)
     fit = fits.fit_target_model(
-        statement, history, fits.TargetOptions(*request.checked(target), noisy)
+        statement,
+        history,
+        fits.TargetOptions(*request.checked(target, "predicted_solution"), noisy),
     )
     duplicates = duplicate_filter(statement, history, fit.subset)
     none = np.empty((0, statement.domain.dim))

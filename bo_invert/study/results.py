@@ -262,14 +262,15 @@ class StudyResults(LoggedStudy):
         Args:
             n: Number of samples.
             tolerance: Tolerance of a target without one, in the units of the outputs. Default: 1 %
-                of the least standard deviation of the observed outputs.
+                of the least standard deviation of the observed outputs. A target that states its
+                own refuses it.
             noise: Standard deviations of Gaussian measurement noise of the target, instead of a
-                tolerance: one number, one per entry, or by name.
+                tolerance: one number, one per entry, or by name; at least one > 0.
             seed: Seed of the samples.
 
         Raises:
-            InvalidInputError: The objective is no ``Target``, there are fewer than two
-                observations, or the study was opened without its problem.
+            InvalidInputError: The objective is no ``Target``, an argument is invalid, there are
+                fewer than two observations, or the study was opened without its problem.
         """
         n = whole_number("posterior", "n", n)
         problem = self._require_problem()

@@ -16,6 +16,7 @@ from bo_invert.errors import FailedError, InfeasibleError, InvalidInputError, St
 from bo_invert.history import History
 from bo_invert.objectives.base import Objective
 from bo_invert.objectives.from_json import objective_from_json
+from bo_invert.objectives.nearest import Nearest
 from bo_invert.objectives.outcome_constraint import OutcomeConstraint
 from bo_invert.objectives.target import Target
 from bo_invert.problems.json_declaration import DeclaredProblem, declaration_of
@@ -97,9 +98,11 @@ class StudyRetargeting(StudyRobustness):
                 new ``Target``: a number, a vector, or numbers and ranges by name.
             name: Name of the new study. Default: this name with the next free number.
             strategy: Strategy, as in ``create``. Default: that of this study.
-            constraints: Outcome constraints. Default: those of this study.
+            constraints: Outcome constraints. Default: those of this study, without those that a
+                ``Nearest`` objective makes of its target.
             tolerance: Tolerance of a target that is given by its value, as of ``Target``. Default:
-                that of the same outputs in the target of this study, whose scales are taken too.
+                that of the same outputs in the target of this study, also that of ``Nearest``,
+                whose scales are taken too.
             seed: Root of all random choices. Default: that of this study plus 1.
             exist_ok: Open the study if it exists, so that the same script starts and resumes.
 
@@ -227,7 +230,7 @@ def with_objective(
     Raises:
         InvalidInputError: Objective or constraints read an output that the problem does not have.
     """
-    rules = problem.constraints if constraints is None else constraints
+    rules = _own_constraints(problem) if constraints is None else constraints
     make: Callable[..., Problem] = Problem
     if isinstance(problem, DeclaredProblem):
         make = partial(DeclaredProblem, differentiable=problem.differentiable)
@@ -241,6 +244,14 @@ def with_objective(
             input_noise=problem.input_noise,
         ),
     )  # fmt: skip
+
+
+def _own_constraints(problem: Problem) -> tuple[OutcomeConstraint, ...]:
+    """Return the outcome constraints of a problem without those of its objective."""
+    objective = problem.objective
+    if not isinstance(objective, Nearest):
+        return problem.constraints
+    return objective.without_bounds(problem.constraints, problem.output_names.oracle)
 
 
 def logged_problem(header: JSON, problem: Problem) -> Problem:
@@ -322,7 +333,10 @@ def _objective(problem: Problem, given: object, tolerance: object) -> Objective:
             )
         return given
     value, former = cast("Any", given), problem.objective
-    indices = _recorded(problem, lambda: Target(value).bind(problem.outputs)).indices
+    former = former.target if isinstance(former, Nearest) else former
+    # Outputs that the former objective derives, such as a change, follow those of the oracle.
+    names = problem.output_names.oracle
+    indices = _recorded(problem, lambda: Target(value).bind(names)).indices
     if not isinstance(former, Target):
         return Target(value, cast("Any", 0.0 if tolerance is None else tolerance))
     known = dict(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import Ledger
+from bo_invert.registry import did_you_mean
 from bo_invert.types import Array, Trial
 from bo_invert.user_code import UserFunction
 
@@ -186,17 +187,25 @@ def parse(text: str) -> StopRule:
 
 def _one(part: str, text: str) -> StopRule:
     name, _, argument = part.partition(":")
-    if name not in _READERS or not (argument.strip() or name in _WITHOUT_NUMBER):
+    if name not in _READERS:
         raise InvalidInputError(
             f"stop: {text!r} must consist of NAME:NUMBER, joined by | or &, with the names "
-            f"{', '.join(_READERS)}. Example: 'patience:30 | gain:1%'"
+            f"{', '.join(_READERS)}, got {name!r}{did_you_mean(name, _READERS)} {_EXAMPLE}"
         )
+    if not (argument.strip() or name in _WITHOUT_NUMBER):
+        raise InvalidInputError(f"stop: {name!r} must be NAME:NUMBER, got no number. {_EXAMPLE}")
     value, *more = argument.split() or [""]
+    if len(more) > (name in _WITH_UNIT):
+        form = f"{name}:NUMBER{' UNIT' if name in _WITH_UNIT else ''}"
+        raise InvalidInputError(f"stop: {part!r} must be {form}, got the words {more} after it")
     return _READERS[name](value, more)
 
 
 _WITHOUT_NUMBER = {"verdict"}
 """Names of the rules whose number has a default."""
+_WITH_UNIT = {"cost"}
+"""Names of the rules whose number may have a unit."""
+_EXAMPLE = "Example: 'patience:30 | gain:1%'; verdict needs no number"
 
 
 def as_rule(stop: object) -> StopRule:

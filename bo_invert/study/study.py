@@ -32,6 +32,7 @@ from bo_invert.study.header import (
     check_unchanged,
     new_header,
 )
+from bo_invert.study.posterior import require_target
 from bo_invert.study.proposals import assignment_of
 from bo_invert.study.refinement import refining_strategies
 from bo_invert.study.run_options import RunOptions
@@ -214,12 +215,15 @@ class Study(CopiedByReopening, StudyAsks):
             This study.
 
         Raises:
-            InvalidInputError: Invalid argument, or the executor does not support time limits.
+            InvalidInputError: Invalid argument, the executor does not support time limits, or the
+                rule ``verdict`` or ``find="all"`` has no ``Target``.
             MissingExtraError: A package that the executor needs is not installed.
             StudyPausedError: Too many processes died during one trial.
             KeyboardInterrupt, SystemExit: Ctrl-C; SIGTERM or SIGHUP. All answers are recorded.
         """
         rule = None if stop is None else Stopping(stop, self)
+        if rule is not None and rule.hope_level is not None:
+            require_target(self._require_problem().statement, "run(stop='verdict')")
         find_all = self.finds_all(find)
         if stop_when_hit is None:
             stop_when_hit = not find_all and not self._require_problem().input_noise

@@ -16,7 +16,7 @@ from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
 from bo_invert.report.table import Table
 from bo_invert.study import hopes
-from bo_invert.study.posterior import require_target
+from bo_invert.study.posterior import checked_tolerance, require_target
 from bo_invert.types import JSON, Array, Design, Trial
 from bo_invert.user_data import real
 
@@ -209,8 +209,6 @@ class VerdictRequest:
         alpha = real("verdict", "alpha", self.alpha)
         if not 0.0 < alpha <= 0.5:
             raise InvalidInputError(f"verdict: alpha must be in (0, 0.5], got {self.alpha!r}")
-        if self.tolerance is not None and not real("verdict", "tolerance", self.tolerance) > 0.0:
-            raise InvalidInputError(f"verdict: tolerance must be > 0, got {self.tolerance!r}")
 
 
 @one_thread()
@@ -231,9 +229,10 @@ def verdict(
         decode: Function from points to designs.
 
     Raises:
-        InvalidInputError: The objective is no target.
+        InvalidInputError: The objective is no target, or the tolerance is invalid.
     """
     target = require_target(statement, "verdict")
+    tolerance = checked_tolerance(target, "verdict", request.tolerance, ranges=True)
     hit = next((t for t in history.ranking if t.feasible and target.satisfied(t.y)), None)
     if hit is not None:
         return _reached(statement, history, hit)
@@ -241,9 +240,7 @@ def verdict(
     if not hopes.enough_observations(statement, history):
         why = f"{len(history.completed)} observations, at least {least} are needed"
         return Verdict("undecided", None, history.calls, None, (), why, statement.domain)
-    estimate = cache.get(
-        statement, history, request.seed, noisy=request.noisy, tolerance=request.tolerance
-    )
+    estimate = cache.get(statement, history, request.seed, noisy=request.noisy, tolerance=tolerance)
     first = estimate.nearest_trials
     if not target.satisfiable and len(first) and estimate.observed_excess[first[0]] <= 0.0:
         return _reached(statement, history, history.completed[first[0]])

@@ -325,7 +325,7 @@ def test_auto_runs() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"executor": "atuo"}, "executors named 'atuo'.*and 'auto'"),
+        ({"executor": "atuo"}, r"one of auto, dask.*got 'atuo'; did you mean 'auto'\?$"),
         ({"executor": object()}, "submit"),
         ({"executor": "threads", "timeout": 0}, "timeout must be"),
         ({"executor": "threads", "timeout": float("nan")}, "timeout must be"),

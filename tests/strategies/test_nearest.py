@@ -70,13 +70,32 @@ def test_changes_are_measured_in_ranges_and_choices_count_once() -> None:
     space = bi.Box(MIXED)
     other = {"a": 0.9, "n": 2, "kind": "z", "b": 100.0}
     points = space.encode([START, other, {**START, "kind": "y"}])
-    # Five integers are the middles of five intervals of the unit cube.
-    expected = np.sqrt(0.2**2 + (2.0 * 0.2) ** 2 + 1.0)
+    expected = np.sqrt(0.2**2 + (2.0 * 0.25) ** 2 + 1.0)
     assert goal.change(points) == pytest.approx([0.0, expected, 1.0])
     fewer = problem(True, weights={"b": 0.0}).objective
     assert isinstance(fewer, bi.Nearest)
     assert fewer.change is not None
     assert np.floor(fewer.change(points)).tolist() == [0.0, 3.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "before", "after", "share"),
+    [
+        (bi.Int(0, 4), 0, 4, 1.0),
+        (bi.Int(0, 4), 1, 2, 0.25),
+        (bi.Int(1, 8, log=True), 2, 4, 1 / 3),
+        (bi.Float(0.0, 1.0, step=0.5), 0.0, 0.5, 0.5),
+        (bi.Float(1.0, 4.0, log=True, step=1.0), 1.0, 2.0, 0.5),
+        (bi.Float(-2.0, 2.0), -2.0, 1.0, 0.75),
+    ],
+)
+def test_the_unit_of_a_change_is_the_distance_of_the_bounds(
+    parameter: bi.Float | bi.Int, before: float, after: float, share: float
+) -> None:
+    space = bi.Box({"p": parameter})
+    goal = bi.Nearest({"p": before}, bi.Target(1.0, 0.1)).located(space.domain, space.encode)
+    assert goal.change is not None
+    assert goal.change(space.encode([{"p": after}])) == pytest.approx([share])
 
 
 def test_a_parameter_that_becomes_active_is_one_change() -> None:

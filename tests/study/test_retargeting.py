@@ -118,6 +118,31 @@ def test_unknown_output_and_other_mistakes(first: bi.Study) -> None:
         first.retarget(bi.Minimize("loss"), strategy="inverse")
 
 
+def test_the_target_of_a_least_change_constrains_only_its_own_study() -> None:
+    start = {"x": 0.2, "n": 1}
+    problem = bi.Problem(
+        bi.Box({"x": bi.Float(0.0, 1.0), "n": bi.Int(0, 4)}),
+        lambda design: {"y": design["x"] + design["n"], "z": design["x"]},
+        bi.Nearest(start, bi.Target({"y": 2.2}, tolerance=0.05)),
+        outputs=["y", "z"], constraints="z <= 0.9",
+    )  # fmt: skip
+    study = bi.Study.create("least", problem, seed=0, storage=MemoryStore()).run(6)
+    other = study.retarget(bi.Nearest(start, bi.Target({"y": 3.2}, tolerance=0.05)))
+    assert other.problem is not None
+    assert [str(one) for one in other.problem.constraints] == [
+        "z <= 0.9", "y >= 3.15", "y <= 3.25",
+    ]  # fmt: skip
+    assert other.run(20).best is not None
+    assert other.best.y[0] == pytest.approx(3.2, abs=0.05)
+    # A reopened study knows its constraints from the log only.
+    again = bi.Study.open(other.name, study._store, other.problem).retarget(bi.Minimize("z"))
+    assert again.problem is not None
+    assert [str(one) for one in again.problem.constraints] == ["z <= 0.9"]
+    value = study.retarget({"y": 3.0})
+    assert value.problem is not None
+    assert value.problem.objective == bi.Target({"y": 3.0}, 0.05).bind(["y", "z"])
+
+
 def test_same_script_resumes(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/tank.db"
     study = bi.Study.create("tank", problem(), "auto", seed=1, storage=url).run(20)

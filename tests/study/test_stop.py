@@ -50,7 +50,10 @@ def test_rules_have_texts_that_give_them_back(rule: StopRule, text: str) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("patience", "NAME:NUMBER"),
+        ("patience", "'patience' must be NAME:NUMBER, got no number.*verdict needs no number"),
+        ("patince:3", "got 'patince'; did you mean 'patience'"),
+        ("patience:3 calls", "must be patience:NUMBER, got the words"),
+        ("cost:3 calls more", "must be cost:NUMBER UNIT, got the words"),
         ("luck:3", "gain, regret, patience, seconds, cost"),
         ("patience:three", "must hold a number"),
         ("patience:2.5", "calls"),
@@ -78,6 +81,17 @@ def test_number_of_verdict_has_a_default_and_combinations_ask_for_hopes() -> Non
     assert (bi.stop.patience(3) | bi.stop.verdict(0.1)).hope_level == 0.1
     assert (bi.stop.verdict(0.2) & bi.stop.verdict(0.1)).hope_level == 0.1
     assert bi.stop.patience(3).hope_level is None
+
+
+@pytest.mark.parametrize("stop", ["verdict", "patience:2 | verdict:0.1", bi.stop.verdict()])
+@pytest.mark.parametrize("nearest", [False, True])
+def test_verdict_needs_a_target(stop: Any, nearest: bool) -> None:
+    goal = bi.Nearest([0.2], bi.Target(0.5, 0.1)) if nearest else bi.Minimize()
+    plain = bi.Problem(bi.Box([0.0], [1.0]), lambda x: float(x[0]), goal)
+    study = bi.Study.create("s", plain, seed=0)
+    with pytest.raises(InvalidInputError, match=r"stop='verdict'.*must have a target"):
+        study.run(5, stop=stop)
+    assert not study.trials
 
 
 def test_what_is_no_rule_is_refused() -> None:

@@ -222,6 +222,21 @@ def test_arguments_are_checked() -> None:
         study.run(5, stop="verdict:0.9")
 
 
+@pytest.mark.parametrize("method", ["verdict", "reachable", "posterior", "predicted_solution"])
+def test_tolerance_is_that_of_entries_without_one(method: str) -> None:
+    def ask(target: bi.Target, tolerance: object) -> object:
+        study = study_of(target, strategy="sobol").run(6)
+        return getattr(study, method)(tolerance=tolerance)
+
+    for wrong in (-1, 0.0, float("nan"), "wide"):
+        with pytest.raises(InvalidInputError, match=rf"^{method}.*tolerance"):
+            ask(bi.Target({"a": 9.0, "b": 0.0}), wrong)
+    with pytest.raises(InvalidInputError, match=f"^{method}: tolerance must be left out"):
+        ask(bi.Target({"a": 9.0, "b": 0.0}, tolerance=0.1), 0.2)
+    partly = bi.Target({"a": 9.0, "b": 0.0}, tolerance={"a": 0.1, "b": 0.0})
+    assert ask(partly, 0.2) is not None
+
+
 def test_many_targets_share_the_model(unreachable: bi.Study) -> None:
     values = [[1.7, 0.5], [0.9, 0.4], [1.5, 0.14112], [3.0, 0.0]]
     found = unreachable.reachable(values)
