@@ -68,6 +68,10 @@ class ConstrainedBox(BoxDomain):
     def violated(self, point: Array) -> str:
         return self.feasible.violated(self.measured(point), measured=True)
 
+    def violated_constraint(self, point: Array) -> str:
+        found = self.feasible.violated_constraint(self.measured(point), measured=True)
+        return "" if found is None else str(found)
+
     def project(self, points: Array) -> Array:
         points = np.asarray(points, dtype=np.float64)
         flat = points.reshape(-1, self.dim)

@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist
 
 from bo_invert.domains.conditions import all_values
 from bo_invert.domains.constraint_system import ConstraintSystem
+from bo_invert.domains.input_constraints import InputConstraint
 from bo_invert.domains.polytope import EXACT, on_bounds
 from bo_invert.types import Array, Mask
 
@@ -51,12 +52,17 @@ class FeasibleSet(ConstraintSystem):
 
     def violated(self, point: Array, measured: bool = False) -> str:
         """Return a text that names the first violated constraint of a point ``(d,)``, or ``""``."""
+        constraint = self.violated_constraint(point, measured)
+        if constraint is None:
+            return ""
+        state = constraint.state(self.values(point[None], measured))
+        return f"constraint '{constraint}' is violated" + (f": {state}" if state else "")
+
+    def violated_constraint(self, point: Array, measured: bool = False) -> InputConstraint | None:
+        """Return the first violated constraint of a point ``(d,)``; None if all hold."""
         values = self.values(point[None], measured)
-        for constraint in self.constraints:
-            if not constraint.holds(values, self.widths)[0]:
-                state = constraint.state(values)
-                return f"constraint '{constraint}' is violated" + (f": {state}" if state else "")
-        return ""
+        broken = (one for one in self.constraints if not one.holds(values, self.widths)[0])
+        return next(broken, None)
 
     def _settled(self, points: Array) -> Mask:
         """Return a mask of valid points that need no projection."""

@@ -155,6 +155,11 @@ class Domain(ABC):
         del point
         return ""
 
+    def violated_constraint(self, point: Array) -> str:
+        """Return the first input constraint that a point ``(d,)`` violates, as text, or ``""``."""
+        del point
+        return ""
+
     @abstractmethod
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Draw ``n`` valid points from the reference measure, shape ``(n, d)``."""

@@ -53,14 +53,32 @@ def least_observations(statement: ProblemStatement) -> int:
 def misses(trials: Sequence[Trial], alpha: float) -> int:
     """Return the number of latest estimates in a row of at most alpha, each with a missed hope.
 
-    It is 0 while the latest best hope has no outcome.
+    A hope without an outcome does not count, and does not end the row.
     """
     count = 0
     for trial in _estimates(trials):
-        if trial.state.open or trial.query.meta[_REACH] > alpha:
+        if trial.query.meta[_REACH] > alpha:
             break
-        count += 1
+        count += not trial.state.open
     return count
+
+
+def undecided_hope(trials: Sequence[Trial], alpha: float) -> Trial | None:
+    """Return the latest best hope of a row that is too short for a verdict; None without a row."""
+    latest = next(_estimates(trials), None)
+    if latest is None or latest.query.meta[_REACH] > alpha or hopeless(trials, alpha):
+        return None
+    return latest
+
+
+def shortage(trials: Sequence[Trial], alpha: float) -> str:
+    """Return why an improbable target is not unreachable yet; empty if enough hopes have missed."""
+    if next(_estimates(trials), None) is None:
+        return "no best hope was tried: use run(stop='verdict')"
+    count = misses(trials, alpha)
+    if count >= _MISSES:
+        return ""
+    return f"{count} of {_MISSES} best hopes in a row have missed it, further calls are needed"
 
 
 def hopeless(trials: Sequence[Trial], alpha: float) -> bool:
@@ -73,10 +91,12 @@ def due(statement: ProblemStatement, history: History, alpha: float) -> bool:
     if not isinstance(statement.objective, Target) or not enough_observations(statement, history):
         return False
     latest = next(_estimates(history.trials), None)
-    if latest is None or misses(history.trials, alpha):
+    if latest is None:
         return True
-    if latest.state.open:
-        return False
+    if latest.state.open and latest.query.meta[_REACH] <= alpha:
+        return False  # the row of misses waits for its outcome
+    if misses(history.trials, alpha):
+        return True
     known = sum(trial.number < latest.number for trial in history.completed)
     return len(history.completed) >= max(_GROWTH * known, known + _BETWEEN)
 

@@ -28,6 +28,7 @@ from bo_invert.storage.journal_base import JournalBase
 from bo_invert.storage.log_replay import LATE
 from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.storage.worker_id import is_gone
+from bo_invert.study import hopes
 from bo_invert.study.failing_runs import Watchdog
 from bo_invert.study.interrupts import deferred
 from bo_invert.study.outcome_messages import log_outcome, note_interrupted, note_unrecorded
@@ -148,7 +149,7 @@ class RunLoop:
         other a trial starts just before its call.
         """
         options = self.options
-        count = options.batch + self.pacing.ahead - len(self.under_way)
+        count = self._missing()
         if count <= 0:
             return
         together = self.serial and self.problem.oracle is not None and self.problem.oracle.batched
@@ -168,6 +169,25 @@ class RunLoop:
         self.under_way.update(trial.number for trial in trials)
         self.journal.under_way.update(self.under_way)
         self.waiting.extend([trials] if together and trials else [[trial] for trial in trials])
+
+    def _missing(self) -> int:
+        """Return the number of trials to ask for now.
+
+        No trials are asked ahead with a rule that asks for best hopes, which would wait behind
+        them. While best hopes miss an improbable target, they are asked one by one: further trials
+        are probably wasted, and would change the estimates of the row.
+        """
+        options = self.options
+        level = None if options.stop is None else options.stop.hope_level
+        if level is None or options.suits is not None:  # fixed values: no estimates
+            return options.batch + self.pacing.ahead - len(self.under_way)
+        missing = options.batch - len(self.under_way)
+        hope = hopes.undecided_hope(self.journal.trials, level)
+        if hope is None:
+            return missing
+        if hope.number in self.under_way:
+            return 0
+        return missing if hope.state.open else min(missing, 1)
 
     def _tell(self, future: Future[list[Outcome]], error: FailedError | None = None) -> None:
         """Record the outcomes of a call, or an error instead of them."""

@@ -249,10 +249,9 @@ def verdict(
     probability = estimate.probability
     unlikely = not why and probability <= request.alpha
     status = "undecided"
-    if unlikely and hopes.hopeless(history.trials, request.alpha):
-        status = "unreachable"
-    elif unlikely:
-        why = "too few best hopes were tried: use run(stop='verdict')"
+    if unlikely:
+        why = hopes.shortage(history.trials, request.alpha)
+        status = "undecided" if why else "unreachable"
     if probability > 0.5 and not why:
         limits = ()
     return Verdict(status, probability, history.calls, nearest, limits, why, statement.domain)

@@ -11,6 +11,7 @@ import pytest
 
 import bo_invert as bi
 from bo_invert.errors import InvalidInputError
+from bo_invert.storage.trial_transitions import Assignment
 from bo_invert.study import hopes
 from bo_invert.types import Array
 
@@ -95,7 +96,8 @@ def test_few_observations_leave_it_undecided() -> None:
     assert "undecided" in repr(found)
     study.run(20)
     found = study.verdict()
-    assert found.status == "undecided"  # no best hope was tried
+    assert found.status == "undecided"
+    assert found.why == "no best hope was tried: use run(stop='verdict')"
     assert found.probability is not None
 
 
@@ -104,6 +106,29 @@ def test_every_strategy_is_asked_for_best_hopes(strategy: str) -> None:
     study = study_of(OUTSIDE, strategy=strategy).run(90, stop="verdict")
     assert study.verdict().status == "unreachable"
     assert any(trial.origin == hopes.ORIGIN for trial in study.trials)
+
+
+def test_parallel_run_asks_the_last_hopes_one_after_another() -> None:
+    study = study_of(OUTSIDE, strategy="sobol").run(60, stop="verdict", batch=4, executor="threads")
+    assert study.verdict().status == "unreachable"
+    assert [trial.origin for trial in study.trials[-3:]] == [hopes.ORIGIN] * 3
+
+
+def test_missed_hope_is_followed_by_another_while_other_trials_are_open() -> None:
+    study = study_of(OUTSIDE, strategy="sobol").run(24)
+    asked = Assignment(hope_level=0.05)
+    hope, first, second = (study.take(1, None, assignment=asked)[0] for _ in range(3))
+    assert hope.origin == hopes.ORIGIN
+    assert hopes.ORIGIN not in (first.origin, second.origin)
+    study.tell(first, two_outputs(first.point))
+    assert study.take(1, None, assignment=asked)[0].origin != hopes.ORIGIN  # no outcome yet
+    assert "0 of 3 best hopes" in study.verdict().why
+    study.tell(hope, two_outputs(hope.point))
+    (following,) = study.take(1, None, assignment=asked)
+    assert following.origin == hopes.ORIGIN
+    # An open hope neither counts nor ends the row.
+    assert hopes.misses(study.trials, 0.05) == 1
+    assert "1 of 3 best hopes" in study.verdict().why
 
 
 def test_interrupted_run_ends_like_an_undisturbed_one(
@@ -163,7 +188,7 @@ def test_input_constraint_limits() -> None:
     ).run(24)  # fmt: skip
     found = study.verdict()
     assert found.probability == 0.0
-    assert any("u + v <= 1" in text for text in found.limited_by)
+    assert "the input constraint: u + v <= 1" in found.limited_by  # no error text
 
 
 def test_plausibility_limits_a_latent() -> None:

@@ -40,7 +40,7 @@ class Limit:
         name: Output or parameter; empty for others.
         side: 1 if the output is too high or the parameter at its upper bound, -1 for the opposite,
             0 for others.
-        text: Violated constraint, or empty.
+        text: Input constraint that limits, or empty.
     """
 
     kind: str
@@ -161,7 +161,7 @@ def _beyond(domain: Domain, inputs: Array, descent: Array) -> list[Limit]:
         return [Limit("plausibility")] if inward else []
     ahead = np.clip(inputs + _STEP * descent / length, 0.0, 1.0)
     found = []
-    if domain.constraints and (text := domain.violated(ahead)):
+    if domain.constraints and (text := domain.violated_constraint(ahead)):
         found.append(Limit("input constraint", text=text))
     if domain.floor and float(domain.plausibility(ahead[None])[0]) < domain.floor:
         found.append(Limit("plausibility"))
