@@ -68,7 +68,7 @@ def test_equal_logs_give_equal_proposals() -> None:
 
 
 def test_expected_loss_of_other_objectives() -> None:
-    study = bi.Study.create("max", noisy_problem(0.06, bi.Maximize("y")), seed=0).run(20)
+    study = bi.Study.create("max", noisy_problem(0.06, bi.Maximize("y")), seed=0).run(30)
     found = study.recommend()
     assert found.robust is not None
     assert found.robust.kind == "expected loss"
