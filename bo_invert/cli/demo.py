@@ -14,6 +14,7 @@ import typer
 
 from bo_invert.benchmark.compare import Comparison
 from bo_invert.benchmark.single_run import run_one
+from bo_invert.cli.demo_inversion import inversion_text
 from bo_invert.cli.options import Calls, Quiet, Seed, Shape
 from bo_invert.cli.output import emit, require_result, show, split
 from bo_invert.errors import InvalidInputError
@@ -74,7 +75,8 @@ def demo(
     """Invert a regressor of handwritten digits.
 
     Every method searches for an image with the largest, smallest or target slant, in the latent
-    space of a VAE or in pixels, with the same number of calls.
+    space of a VAE or in pixels, with the same number of calls. The last part searches all inputs of
+    a small function that reach a target.
     """
     if target is not None and goal is not None:
         raise typer.BadParameter("--target and --goal must not both be given")
@@ -91,6 +93,7 @@ def demo(
     )
     if how == "table":
         print_demo(comparison, out)
+        show("\n" + inversion_text(seed))
     else:
         emit(comparison.records(), how)
     require_result(comparison)
