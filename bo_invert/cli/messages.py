@@ -88,6 +88,10 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r" \(?(?:study\.)?add\(points=[^()]*\)(?:, enqueue\(point=[^()]*\))?\)?", ""),
         (r"\bstudy\.add and study\.enqueue need", "`bo-invert add` needs"),
         (
+            r"\bstudy\.retarget\(Target\(value, tolerance=\.\.\.\)\)",
+            "`bo-invert retarget STUDY NEW --target OUTPUT=VALUE --tolerance T`",
+        ),
+        (
             rf"\bstudy\.({_COMMANDS})\((?:\.\.\.)?\)",
             r"`bo-invert \1`",
         ),

@@ -183,8 +183,8 @@ def test_a_worker_stopped_while_the_server_is_down_reports_unsent_results(
     one.send_signal(signal.SIGTERM)
     _, output = one.communicate(timeout=60)
     assert time.monotonic() - began < 20.0
-    (number, value) = re.findall(
-        r"not recorded: call study.tell\((\d+), \[(.+)\], attempt=0\)", output
+    (value, number) = re.findall(
+        r"not recorded: record \[(.+)\] with `bo-invert tell STUDY (\d+)`", output
     )[0]
     own.start()
     study = opened(served)
