@@ -188,7 +188,7 @@ def test_many_codes_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_inversion_and_fit_show_their_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
-    designs = np.random.default_rng(0).random((12, 3))
+    designs = np.random.default_rng(0).standard_normal((12, 3))
     bi.Latent(torch.nn.Linear(2, 3), 2, data=designs)
     assert shown.getvalue() == ""
     bi.Latent(torch.nn.Linear(2, 3), 2, data=designs, progress=True)

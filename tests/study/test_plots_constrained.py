@@ -152,7 +152,7 @@ def test_names_that_cannot_be_drawn_are_refused(study: bi.Study) -> None:
         plot.pareto_front("y")
 
 
-@pytest.mark.parametrize("value", [0.0, 1e15, -1e300])
+@pytest.mark.parametrize("value", [0.0, 1e15, -1e90])
 def test_constants_are_drawn(value: float, tmp_path: Path) -> None:
     space = bi.Box({"a": F(0, 1), "b": F(0, 1)})
     problem = bi.Problem(space, lambda _: value, bi.Minimize("y"), outputs=["y"])

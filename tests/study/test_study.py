@@ -443,7 +443,7 @@ def test_the_curve_counts_every_call() -> None:
         ({"budget": 0}, "budget"),
         ({"budget": 2.5}, "budget"),
         ({"budget": 5, "batch": 0}, "batch"),
-        ({"budget": 5, "executor": "cluster"}, "executors"),
+        ({"budget": 5, "executor": "cluster"}, "executor must be one of"),
         ({"budget": 5, "retries": -1}, "retries"),
     ],
 )
