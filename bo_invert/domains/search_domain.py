@@ -150,6 +150,21 @@ class Domain(ABC):
         """Return a mask ``(n,)`` of the points ``(n, d)`` that satisfy the input constraints."""
         return np.ones(len(np.atleast_2d(points)), dtype=bool)
 
+    def admits(self, points: Array) -> Mask:
+        """Return a mask ``(n,)`` of the points ``(n, d)`` in the domain.
+
+        They lie within its bounds, satisfy the input constraints and reach the plausibility floor.
+        """
+        if self.latent:
+            inside = np.linalg.norm(points, axis=1) <= self.reach
+        else:
+            inside = ((points >= 0.0) & (points <= 1.0)).all(1)
+        if self.constraints and inside.any():
+            inside[inside] = self.satisfied(points[inside])
+        if self.floor and inside.any():
+            inside[inside] = self.plausibility(points[inside]) >= self.floor
+        return np.asarray(inside)
+
     def violated(self, point: Array) -> str:
         """Return a text with an input constraint that a point ``(d,)`` violates, or ``""``."""
         del point

@@ -13,7 +13,6 @@ from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.base import Z_90
 from bo_invert.models.blas_threads import one_thread
-from bo_invert.models.inverse.acceptance import allowed
 from bo_invert.models.inverse.fit import TargetOptions, fit_target_model
 from bo_invert.models.inverse.largest_box import SIZE_POINTS
 from bo_invert.models.inverse.tolerance_search import ToleranceSearch
@@ -185,7 +184,7 @@ def _drawn(search: ToleranceSearch, n: int, seed: int) -> Array:
     found = np.empty((0, search.space.domain.dim))
     while len(found) < n:
         points = search.box.points(rng.random((max(n, 64), dim)))
-        found = np.concatenate([found, points[allowed(search.space.domain, points)]])
+        found = np.concatenate([found, points[search.space.domain.admits(points)]])
     return found[:n]
 
 

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bo_invert.domains.search_domain import Domain
 from bo_invert.models.acquisition.log_ei import sobol_normals
 from bo_invert.models.acquisition.thompson_sample_paths import draw_paths
 from bo_invert.models.inverse.posterior_model import TargetModel
-from bo_invert.types import Array, Mask
+from bo_invert.types import Array
 
 _SCORES = 16
 """Number of normal samples of the scores of principal components. Engineering choice: bounds the
@@ -49,7 +48,7 @@ class Acceptance:
     def __call__(self, points: Array) -> Array:
         """Return a ``(n,)`` of points ``(n, d)``; 0 at points that the domain does not allow."""
         found = np.zeros(len(points))
-        rows = np.flatnonzero(allowed(self.model.domain, points))
+        rows = np.flatnonzero(self.model.domain.admits(points))
         cells = max(1, self._model_cells)
         with torch.no_grad():
             for part in np.array_split(rows, max(1, math.ceil(len(rows) * cells / _CELLS))):
@@ -100,7 +99,7 @@ class Acceptance:
         accepted = torch.stack(inside).to(inputs)  # (q, n)
         if model.log_feasible is not None:
             accepted = accepted * model.log_feasible(inputs).exp()
-        usable = accepted.cpu().numpy() * allowed(model.domain, points)
+        usable = accepted.cpu().numpy() * model.domain.admits(points)
         return np.asarray(weights @ usable.T)
 
     @property
@@ -122,16 +121,3 @@ class Acceptance:
         found = torch.full_like(self.model.surrogate.offset, math.inf)
         found = found.scatter_reduce(0, region.columns.to(found.device), half.to(found), "amin")
         return torch.where(found.isfinite(), self.softness * found, torch.zeros_like(found))
-
-
-def allowed(domain: Domain, points: Array) -> Mask:
-    """Return a mask ``(n,)`` of the points ``(n, d)`` that a domain allows."""
-    if domain.latent:
-        inside = np.linalg.norm(points, axis=1) <= domain.reach
-    else:
-        inside = ((points >= 0.0) & (points <= 1.0)).all(1)
-    if domain.constraints and inside.any():
-        inside[inside] = domain.satisfied(points[inside])
-    if domain.floor and inside.any():
-        inside[inside] = domain.plausibility(points[inside]) >= domain.floor
-    return np.asarray(inside)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.stats import qmc
 
-from bo_invert.models.inverse.acceptance import Acceptance, allowed
+from bo_invert.models.inverse.acceptance import Acceptance
 from bo_invert.models.inverse.moves import MoveBox, MoveSpace
 from bo_invert.types import Array
 
@@ -86,7 +86,7 @@ class BoxSearch:
     def share(self, box: MoveBox, uniform: Array | None = None) -> float:
         """Return the mean acceptance over the points of a box that the domain allows."""
         points = box.points(self._size_points if uniform is None else uniform)
-        inside = allowed(self.space.domain, points)
+        inside = self.space.domain.admits(points)
         return float(self.acceptance(points[inside]).mean()) if inside.any() else 0.0
 
     def _reach(self, position: int, sign: float, room: float) -> float:
@@ -154,7 +154,7 @@ class BoxSearch:
     def _slopes(self, box: MoveBox, uniform: Array) -> Array:
         """Return the derivatives ``(2, f)`` of the share by the logarithms of the moves."""
         points = box.points(uniform)
-        inside = np.flatnonzero(allowed(self.space.domain, points))
+        inside = np.flatnonzero(self.space.domain.admits(points))
         if not len(inside):
             return np.zeros_like(box.moves)
         model = self.acceptance.model
@@ -185,7 +185,7 @@ class BoxSearch:
     def _trimmed(self, box: MoveBox) -> MoveBox:
         """Return a box without the sides that input constraints exclude."""
         points = box.points(self._size_points)
-        inside = allowed(self.space.domain, points)
+        inside = self.space.domain.admits(points)
         if inside.all() or not inside.any():
             return box
         own = self.space.centre[self.space.columns]

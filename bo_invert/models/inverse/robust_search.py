@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bo_invert.models.base import to_unit
-from bo_invert.models.inverse.acceptance import allowed
 from bo_invert.models.inverse.information import information
 from bo_invert.models.inverse.input_yield import InputYield
 from bo_invert.models.inverse.moves import MoveSpace
@@ -148,7 +147,7 @@ class RobustSearch:
             scaled = first / (1.0 - 0.9**step) / (np.sqrt(second / (1.0 - 0.99**step)) + 1e-12)
             moved = x + rate * self._scale * (1.0 - step / (_STEPS + 1)) * scaled
             x = self.quality.domain.project(moved)
-        usable = allowed(self.quality.domain, ends)
+        usable = self.quality.domain.admits(ends)
         return np.where(usable[:, None], ends, starts)
 
     def _slope(self, points: Array, softness: float) -> tuple[Array, Array]:

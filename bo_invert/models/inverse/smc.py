@@ -160,7 +160,7 @@ class _Moves:
                 proposed, correction = self._stepped(points, prior)
             else:
                 proposed, correction = self._replaced(points), np.zeros(n)
-            rows = np.flatnonzero(everywhere & self._valid(proposed))
+            rows = np.flatnonzero(everywhere & self.domain.admits(proposed))
             new_logs, new_prior = np.full(n, -np.inf), np.full(n, -np.inf)
             if len(rows):
                 new_logs[rows] = self.log_acceptance(proposed[rows])
@@ -216,19 +216,6 @@ class _Moves:
             return points
         folded = np.abs(points) % 2.0
         return np.where(folded > 1.0, 2.0 - folded, folded)
-
-    def _valid(self, points: Array) -> Mask:
-        """Return a mask ``(n,)`` of the points that the domain allows."""
-        domain = self.domain
-        if domain.latent:
-            inside = np.linalg.norm(points, axis=1) <= domain.reach
-        else:
-            inside = ((points >= 0.0) & (points <= 1.0)).all(1)
-        if domain.constraints and inside.any():
-            inside[inside] = domain.satisfied(points[inside])
-        if domain.floor and inside.any():
-            inside[inside] = domain.plausibility(points[inside]) >= domain.floor
-        return np.asarray(inside)
 
     def _log_prior(self, points: Array) -> Array:
         domain = self.domain

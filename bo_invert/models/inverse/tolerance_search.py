@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import qmc
 
 from bo_invert.domains.input_constraints import Linear
-from bo_invert.models.inverse.acceptance import Acceptance, allowed
+from bo_invert.models.inverse.acceptance import Acceptance
 from bo_invert.models.inverse.information import information
 from bo_invert.models.inverse.largest_box import BoxSearch
 from bo_invert.models.inverse.moves import MoveBox, MoveSpace
@@ -109,7 +109,7 @@ class ToleranceSearch:
             known: Observed and pending points, shape ``(n, d)``.
         """
         points = self._region().points(self._uniform)
-        points = self.model.domain.project(points[allowed(self.model.domain, points)])
+        points = self.model.domain.project(points[self.model.domain.admits(points)])
         seen = {point.tobytes() for point in known}
         fresh = np.array([point.tobytes() not in seen for point in points], dtype=bool)
         if not fresh.any():
@@ -131,7 +131,7 @@ class ToleranceSearch:
         """
         columns, widths = self.space.columns, self.box.moves.sum(0)
         points = self.box.points(self._uniform)
-        points = self.model.domain.project(points[allowed(self.model.domain, points)])
+        points = self.model.domain.project(points[self.model.domain.admits(points)])
         scale = np.maximum(widths, _THIN)
         tree = cKDTree(known[:, columns] / scale)
         distances = tree.query(points[:, columns] / scale)[0] if len(points) else np.zeros(0)
@@ -155,7 +155,7 @@ class ToleranceSearch:
 
     def _shares(self, box: MoveBox) -> Array:
         points = box.points(self._uniform)
-        inside = allowed(self.model.domain, points)
+        inside = self.model.domain.admits(points)
         if not inside.any():
             return np.zeros(1)
         return self.acceptance.shares(points, inside / inside.sum())
