@@ -46,6 +46,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "optuna": "bo_invert.strategies.peers.optuna:Optuna",
         "nevergrad": "bo_invert.strategies.peers.nevergrad:Nevergrad",
         "trust_bo": "bo_invert.strategies.peers.trust_bo:TrustBO",
+        "niching_cmaes": "bo_invert.strategies.peers.niching_cmaes:NichingCMAES",
+        "ribs": "bo_invert.strategies.peers.ribs:Ribs",
     },
     "spaces": {
         "box": "bo_invert.spaces.box:Box",

@@ -55,6 +55,8 @@ METHODS: dict[str, Any] = {
     "gp": "gp",
     "auto": "auto",
     "cmaes": "cmaes",
+    "niching": "niching_cmaes",
+    "ribs": "ribs",
     "sobol": "sobol",
 }
 

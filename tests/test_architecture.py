@@ -208,6 +208,7 @@ THIRD_PARTIES = {
     "onnxruntime": {"oracles.onnx"},
     "optuna": {"integrations.optuna", "strategies.peers.optuna"},
     "pydantic": {"service"},
+    "ribs": {"strategies.peers.ribs"},
     "rdkit": {"generators.selfies", "problems.examples"},
     "selfies": {"generators.selfies"},
     "sqlalchemy": {

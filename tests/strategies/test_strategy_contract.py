@@ -33,6 +33,8 @@ PEERS = {
     "optuna",
     "nevergrad",
     "trust_bo",
+    "niching_cmaes",
+    "ribs",
     "scipy_least_squares",
     "dual_annealing",
     "differential_evolution",
@@ -40,7 +42,15 @@ PEERS = {
 #: Surrogate-based strategies treat pending points as observed.
 MODELLED = {"auto", "gp", "least_squares", "pcn"}
 #: Strategies that count their own queries and wait for results. Others resample at each request.
-COUNTING = {"sobol", "cmaes", "differential_evolution", "dual_annealing", "scipy_least_squares"}
+COUNTING = {
+    "sobol",
+    "cmaes",
+    "niching_cmaes",
+    "ribs",
+    "differential_evolution",
+    "dual_annealing",
+    "scipy_least_squares",
+}
 #: Options that save time: one kernel and no warp instead of a model selection (which ``auto`` tests
 #: with its defaults), few initial points, smaller networks and shorter walks.
 PLAIN_GP: JSON = {"kernel": "matern", "warp": False, "initial": 4}

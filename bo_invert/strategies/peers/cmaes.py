@@ -53,7 +53,7 @@ class CMAES(Strategy):
 
 
 @dataclass(frozen=True)
-class _Plan:
+class RunPlan:
     """Start of a run; ``given`` is the number of the trial at which it begins."""
 
     start: tuple[float, ...]
@@ -93,13 +93,13 @@ class _GenerationLog:
         ]
 
 
-class _Run:
+class CMARun:
     """Run of pycma that waits for the scores of generation ``number``.
 
     ``points`` is None at its end.
     """
 
-    def __init__(self, run: int, plan: _Plan, domain: Domain, study: Request) -> None:
+    def __init__(self, run: int, plan: RunPlan, domain: Domain, study: Request) -> None:
         import cma
 
         self.run, self.plan, self.domain, self.study = run, plan, domain, study
@@ -148,10 +148,10 @@ class _Replay:
 
     def __init__(self, options: CMAES, domain: Domain, seed: int) -> None:
         self.options, self.domain, self.study = options, domain, Request(seed=seed)
-        self.plans: list[_Plan] = []
+        self.plans: list[RunPlan] = []
         self.completed: list[tuple[int, int, Array, Array]] = []
         """Run, generation, points ``(p, d)`` and scores ``(p,)`` of completed generations."""
-        self.current: _Run | None = None
+        self.current: CMARun | None = None
 
     def agrees(self, log: _GenerationLog) -> bool:
         """Return True if the log begins with the generations and plans of this replay."""
@@ -167,7 +167,7 @@ class _Replay:
             if self.current is None or self.current.points is None:
                 run = len(self.plans)
                 self.plans.append(self._plan(run, log))
-                self.current = _Run(run, self.plans[-1], self.domain, self.study)
+                self.current = CMARun(run, self.plans[-1], self.domain, self.study)
                 continue
             now, points = self.current, self.current.points
             members = log.members(now.run, now.number, points)
@@ -183,7 +183,7 @@ class _Replay:
             self.completed.append((now.run, now.number, points, scores))
             now.tell(scores)
 
-    def _plan(self, run: int, log: _GenerationLog) -> _Plan:
+    def _plan(self, run: int, log: _GenerationLog) -> RunPlan:
         domain, rng = self.domain, self.study.stream(run)
         given = start_trial(log.trials, log.origin, run)
         if given is not None:
@@ -196,7 +196,7 @@ class _Replay:
         first = self.options.popsize or 4 + int(3 * math.log(domain.dim))
         # The large population doubles with every large run (IPOP, Auger & Hansen 2005).
         popsize = first * 2 ** sum(plan.large for plan in self.plans[:run])
-        plan = _Plan(tuple(start), sigma, popsize, None if given is None else given.number)
+        plan = RunPlan(tuple(start), sigma, popsize, None if given is None else given.number)
         # Calls of runs with small and with large populations.
         spent = [0, 0]
         for former, _, points, _ in self.completed:

@@ -45,6 +45,8 @@ def run(
         ("trust_bo", 40, 10, {}),
         ("botorch", 9, 2, {}),
         ("differential_evolution", 100, 20, {}),
+        ("niching_cmaes", 100, 10, {}),
+        ("ribs", 100, 10, {}),
         ("dual_annealing", 100, 10, {}),
     ],
 )
