@@ -1,4 +1,4 @@
-"""Questions about whether targets can be reached."""
+"""Questions about a target: all solutions, and whether it can be reached."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from typing import TYPE_CHECKING
 
 from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
-from bo_invert.study.posterior import checked_tolerance, require_target
+from bo_invert.study.logged_study import LoggedStudy
+from bo_invert.study.posterior import (
+    Posterior,
+    PosteriorRequest,
+    checked_tolerance,
+    require_target,
+    sample_posterior,
+)
 from bo_invert.study.reachable import ReachableTargets, reachable, require_observations
-from bo_invert.study.results import StudyResults
 from bo_invert.study.verdict import EstimateCache, Verdict, VerdictRequest, verdict
 from bo_invert.user_code import own_settings
+from bo_invert.user_data import whole_number
 
 if TYPE_CHECKING:
     from bo_invert.models.inverse.attainability import Attainability
 
 
-class StudyInversion(StudyResults):
-    """Verdicts on the target of a study, and on other targets."""
+class StudyInversion(LoggedStudy):
+    """Posterior of the designs of a target, and verdicts on this and other targets."""
 
     @own_settings()
     def verdict(self, *, alpha: float = 0.05, tolerance: float | None = None) -> Verdict:
@@ -52,6 +59,42 @@ class StudyInversion(StudyResults):
         noisy = self._model_noise(statement, history)
         request = VerdictRequest(alpha, tolerance, self.seed, noisy)
         return verdict(statement, history, request, self._estimates, problem.decode)
+
+    @own_settings()
+    def posterior(
+        self,
+        n: int = 1000,
+        *,
+        tolerance: float | None = None,
+        noise: object = None,
+        seed: int = 0,
+    ) -> Posterior:
+        """Sample designs given the target, without a call.
+
+        ``p(x | y) ~ p(x) a(x)``: the reference measure of the space times the probability, under
+        Gaussian processes of the outputs, that x meets the target and the outcome constraints. The
+        samples come from sequential Monte Carlo, which keeps separate branches.
+
+        Args:
+            n: Number of samples.
+            tolerance: Tolerance of a target without one, in the units of the outputs. Default: 1 %
+                of the least standard deviation of the observed outputs. A target that states its
+                own refuses it.
+            noise: Standard deviations of Gaussian measurement noise of the target, instead of a
+                tolerance: one number, one per entry, or by name; at least one > 0.
+            seed: Seed of the samples.
+
+        Raises:
+            InvalidInputError: The objective is no ``Target``, an argument is invalid, there are
+                fewer than two observations, or the study was opened without its problem.
+        """
+        n = whole_number("posterior", "n", n)
+        problem = self._require_problem()
+        statement, history = self.statement, History(self.journal.trials)
+        seed = whole_number("posterior", "seed", seed, least=0)
+        request = PosteriorRequest(n, tolerance, noise, seed)
+        noisy = self._model_noise(statement, history)
+        return sample_posterior(statement, history, noisy, request, problem)
 
     @own_settings()
     def reachable(

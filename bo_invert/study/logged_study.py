@@ -14,7 +14,7 @@ from bo_invert.problems.problem import Problem
 from bo_invert.storage.journal_base import JournalBase
 from bo_invert.study.input_validation import study_key
 from bo_invert.study.pending import PendingTrials
-from bo_invert.study.recommendation import known_noisy
+from bo_invert.study.recommendation import known_noisy, suspected_noisy
 from bo_invert.types import Trial
 
 
@@ -90,6 +90,11 @@ class LoggedStudy:
     def noisy(self) -> bool:
         """True if the oracle is noisy: as declared to the strategy, or as seen at one point."""
         return known_noisy(self.journal.header["strategy"], self.history)
+
+    def _model_noise(self, statement: ProblemStatement, history: History) -> bool:
+        """Return True if models assume noise: it is known, or close points suggest it."""
+        known = known_noisy(self.journal.header["strategy"], history)
+        return known or suspected_noisy(statement, history)
 
     def _with_designs(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
         decode = None if self.problem is None else self.problem.decode

@@ -32,19 +32,17 @@ from bo_invert.study.front import (
     with_front,
 )
 from bo_invert.study.input_validation import design_points, request_designs
-from bo_invert.study.logged_study import LoggedStudy
 from bo_invert.study.outlook import MIN_OBSERVATIONS, Outlook, outlook
 from bo_invert.study.plots import StudyPlots
-from bo_invert.study.posterior import Posterior, PosteriorRequest, sample_posterior
 from bo_invert.study.predictions import Predictions, PredictorCache, predictions
 from bo_invert.study.recommendation import (
     NOISE_NOTE,
     Recommendation,
-    known_noisy,
     recommend,
     suspected_noisy,
 )
 from bo_invert.study.report import write_study_report
+from bo_invert.study.robustness import StudyRobustness
 from bo_invert.study.solutions import Solutions, solutions
 from bo_invert.study.table_designs import designs_of_file
 from bo_invert.types import Array
@@ -58,7 +56,7 @@ if TYPE_CHECKING:
     from bo_invert.models.prediction.predictor import Predictor
 
 
-class StudyResults(LoggedStudy):
+class StudyResults(StudyRobustness):
     """Read access to a study: its log, and what follows from it.
 
     Args:
@@ -149,7 +147,7 @@ class StudyResults(LoggedStudy):
             distance = real("solutions", "distance", distance)
             require(distance >= 0.0, f"solutions: distance must be >= 0, got {distance!r}")
         found = solutions(self._require_problem(), self.history, count, self.noisy, distance)
-        return found.with_tolerances(getattr(self, "tolerances", None))
+        return found.with_tolerances(self.tolerances)
 
     @own_settings()
     def outlook(self) -> Outlook:
@@ -238,47 +236,6 @@ class StudyResults(LoggedStudy):
             self._require_problem()
         domain = stored_domain(self.journal.header["problem"])
         return Predictions.from_json(found, domain or gaussian_domain(len(found["points"][0])))
-
-    def _model_noise(self, statement: ProblemStatement, history: History) -> bool:
-        """Return True if models assume noise: it is known, or close points suggest it."""
-        known = known_noisy(self.journal.header["strategy"], history)
-        return known or suspected_noisy(statement, history)
-
-    @own_settings()
-    def posterior(
-        self,
-        n: int = 1000,
-        *,
-        tolerance: float | None = None,
-        noise: object = None,
-        seed: int = 0,
-    ) -> Posterior:
-        """Sample designs given the target, without a call.
-
-        ``p(x | y) ~ p(x) a(x)``: the reference measure of the space times the probability, under
-        Gaussian processes of the outputs, that x meets the target and the outcome constraints. The
-        samples come from sequential Monte Carlo, which keeps separate branches.
-
-        Args:
-            n: Number of samples.
-            tolerance: Tolerance of a target without one, in the units of the outputs. Default: 1 %
-                of the least standard deviation of the observed outputs. A target that states its
-                own refuses it.
-            noise: Standard deviations of Gaussian measurement noise of the target, instead of a
-                tolerance: one number, one per entry, or by name; at least one > 0.
-            seed: Seed of the samples.
-
-        Raises:
-            InvalidInputError: The objective is no ``Target``, an argument is invalid, there are
-                fewer than two observations, or the study was opened without its problem.
-        """
-        n = whole_number("posterior", "n", n)
-        problem = self._require_problem()
-        statement, history = self.statement, History(self.journal.trials)
-        seed = whole_number("posterior", "seed", seed, least=0)
-        request = PosteriorRequest(n, tolerance, noise, seed)
-        noisy = self._model_noise(statement, history)
-        return sample_posterior(statement, history, noisy, request, problem)
 
     @property
     def plot(self) -> StudyPlots:

@@ -29,7 +29,7 @@ from bo_invert.strategies.base import Strategy, from_spec
 from bo_invert.strategies.requirements import require_support
 from bo_invert.study.header import buildable_strategy, check_unchanged, new_header
 from bo_invert.study.posterior import PosteriorRequest
-from bo_invert.study.robustness import StudyRobustness
+from bo_invert.study.results import StudyResults
 from bo_invert.types import INTERVALS, JSON, Cost, Outcome, Query, State, Trial
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
@@ -60,7 +60,7 @@ class StudySource:
     trials: int
 
 
-class StudyRetargeting(StudyRobustness):
+class StudyRetargeting(StudyResults):
     """Further studies on the observations of a study."""
 
     _store: Store
