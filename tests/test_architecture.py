@@ -194,7 +194,7 @@ THIRD_PARTIES = {
     "botorch": {"models", "strategies.gp", "strategies.polish", "strategies.peers.botorch"},
     # Pickles for a worker process travel through a pipe to a child of this process only.
     "cloudpickle": {"execution.worker_main", "execution.supervised_process"},
-    "cma": {"strategies.peers.cmaes"},
+    "cma": {"strategies.peers.cma_run"},
     "dask": {"execution.dask"},
     "distributed": {"execution.dask"},
     "fastapi": {"service"},

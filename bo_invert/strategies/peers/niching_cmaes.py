@@ -11,7 +11,7 @@ import numpy as np
 from bo_invert.domains.search_domain import Domain
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.strategies.base import Proposal, Request, Strategy, option
-from bo_invert.strategies.peers.cmaes import CMARun, RunPlan
+from bo_invert.strategies.peers.cma_run import CMARun, RunPlan
 from bo_invert.strategies.replay import Evaluate, key, next_queries, penalised
 from bo_invert.types import Array, Mask, Trial
 

@@ -42,8 +42,7 @@ class Ribs(Strategy):
         self, statement: ProblemStatement, trials: Sequence[Trial], request: Request
     ) -> Proposal:
         with require_package("strategy 'ribs'", "ribs", "niching"):
-            from ribs.archives import CVTArchive
-            from ribs.emitters import EvolutionStrategyEmitter
+            from ribs import archives, emitters
 
         domain = statement.domain
         bounds = None if domain.latent else [domain.limits] * domain.dim
@@ -53,25 +52,25 @@ class Ribs(Strategy):
             starts = domain.project(domain.sobol(rng, self.emitters))
             if given is not None:
                 starts[0] = given
-            archive = CVTArchive(
+            archive = archives.CVTArchive(
                 solution_dim=domain.dim, centroids=domain.sobol(rng, self.cells),
                 ranges=list(zip(*domain.bounds, strict=True)), seed=draw_seed(rng),
             )  # fmt: skip
-            emitters = [
-                EvolutionStrategyEmitter(
+            searches = [
+                emitters.EvolutionStrategyEmitter(
                     archive, x0=start, sigma0=_STEP * domain.step, bounds=bounds,
                     batch_size=self.popsize, seed=draw_seed(rng),
                 )
                 for start in starts
             ]  # fmt: skip
             while True:
-                raw = [emitter.ask() for emitter in emitters]
+                raw = [search.ask() for search in searches]
                 points = domain.project(np.concatenate(raw))
                 # The archive maximises.
                 gains = -np.array(losses(list(points)))
-                for k, emitter in enumerate(emitters):
+                for k, search in enumerate(searches):
                     rows = slice(k * self.popsize, (k + 1) * self.popsize)
                     added = archive.add(raw[k], gains[rows], points[rows])
-                    emitter.tell(raw[k], gains[rows], points[rows], added)
+                    search.tell(raw[k], gains[rows], points[rows], added)
 
         return Proposal(next_queries(self.name, trials, penalised(trials), request.count, run))
