@@ -27,7 +27,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ CALLS = 200
 DRAWN = 100_000
 TARGETS = 50
 LOW, HIGH = 0.1, 5.0
+OUTWARD = 4
 SHARE = 0.02
 
 Function = Callable[[Array], Array]
@@ -196,28 +197,46 @@ class Wanted:
 
 @cache
 def wanted(name: str, number: int) -> Wanted:
-    """Return target ``number``: even ones are reachable, and every fourth one is at the edge."""
+    """Return target ``number``: even ones are reachable, odd ones are not."""
     outputs = draws(name)[1]
     rng = np.random.default_rng([2, number, *name.encode()])
     tolerance = SHARE * float(np.ptp(outputs[:, 0]))
     direction = rng.standard_normal(outputs.shape[1])
     direction /= np.abs(direction).max()
+    if number % 2:
+        return outside(name, tolerance, direction, rng)
     if number % 4 == 2:
         _, value = least_distance(name, lambda y: -(y @ direction))
-        return Wanted(value, tolerance, 0.0, value)
-    if number % 2 == 0:
+    elif number % 8 == 4:
+        # A design for a random point between the least and largest outputs: rare outputs as well.
+        low, high = outputs.min(0), outputs.max(0)
+        value = outputs[np.abs(outputs - rng.uniform(low, high)).max(1).argmin()]
+    else:
         one = CASES[name]
         fresh = rng.standard_normal((64, one.dim)) if "latent" in one.kinds else rng.random(
             (64, one.dim)
         )  # fmt: skip
         value = one.function(fresh[valid(one, fresh)])[0]
-        return Wanted(value, tolerance, 0.0, value)
+    return Wanted(value, tolerance, 0.0, value)
+
+
+def outside(name: str, tolerance: float, direction: Array, rng: np.random.Generator) -> Wanted:
+    """Return a target beyond the edge in a direction, whose excess is log-uniform."""
     beyond = float(np.exp(rng.uniform(np.log(LOW), np.log(HIGH))))
     _, edge = least_distance(name, lambda y: -(y @ direction))
-    value = edge + (1.0 + beyond) * tolerance * direction
-    away = lambda y: np.abs(y - value).max(-1)  # noqa: E731
-    distance, nearest = least_distance(name, away)
-    return Wanted(value, tolerance, distance / tolerance - 1.0, nearest)
+    step = beyond
+    for _ in range(OUTWARD):
+        value = edge + (1.0 + step) * tolerance * direction
+        distance, nearest = least_distance(name, partial(largest_gap, value))
+        excess = distance / tolerance - 1.0
+        # Outputs beside the edge may be nearer than the edge itself.
+        step += beyond - excess
+    return Wanted(value, tolerance, excess, nearest)
+
+
+def largest_gap(value: Array, outputs: Array) -> Array:
+    """Return the largest absolute difference ``(n,)`` of outputs ``(n, m)`` from a value."""
+    return np.asarray(np.abs(outputs - value).max(-1))
 
 
 def problem(name: str, number: int) -> bi.Problem:
@@ -272,10 +291,10 @@ def judge(name: str, number: int, strategy: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run(names: list[str], targets: int, strategy: str, rows: Path) -> None:
+def run(names: list[str], targets: range, strategy: str, rows: Path) -> None:
     known = {(row["problem"], row["target"], row["strategy"]) for row in read(rows)}
     rows.parent.mkdir(exist_ok=True)
-    for number in range(targets):
+    for number in targets:
         for name in names:
             if (name, number, strategy) in known:
                 continue
@@ -347,13 +366,15 @@ def main() -> None:
     parser.add_argument("command", choices=("run", "table"))
     parser.add_argument("--problems", default=",".join(CASES))
     parser.add_argument("--targets", type=int, default=TARGETS)
+    parser.add_argument("--first", type=int, default=0, help="number of the first target")
     parser.add_argument("--strategy", default="auto")
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--print", action="store_true", help="print the table, write no page")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.command == "run":
-        run(options.problems.split(","), options.targets, options.strategy, options.rows)
+        targets = range(options.first, options.first + options.targets)
+        run(options.problems.split(","), targets, options.strategy, options.rows)
     elif options.print:
         print(table(read(options.rows)))
     else:

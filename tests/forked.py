@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import bo_invert as bi
@@ -109,3 +112,33 @@ def serve(stderr: Connection, arguments: list[str], preload: bool) -> None:
         AskProcesses.start = lambda self: None  # type: ignore[method-assign]
     sys.argv = ["bo-invert", *arguments]
     sys.exit(main())
+
+
+def kill_repeatedly(
+    search: Callable[[Path], Any], folder: Path, name: str, marks: Sequence[int]
+) -> None:
+    """Kill a search each time its study has at least ``mark`` completed trials.
+
+    Args:
+        search: Function of a folder that starts or resumes a study in its ``runs.db``.
+        folder: Folder.
+        name: Name of the study.
+        marks: Increasing numbers of completed trials, below that of the whole search.
+    """
+    for mark in marks:
+        process = start(search, folder)
+        deadline = time.monotonic() + 120.0
+        while completed(folder, name) < mark:
+            assert process.is_alive(), "the search ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+        assert ends([process]) == [-signal.SIGKILL]
+
+
+def completed(folder: Path, name: str) -> int:
+    """Return the number of completed trials, 0 before the study exists."""
+    try:
+        return len(bi.Study.open(name, f"sqlite:///{folder}/runs.db").history.completed)
+    except bi.BoInvertError:
+        return 0

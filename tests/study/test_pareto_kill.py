@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 import time
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forked import kill_repeatedly
 
 import bo_invert as bi
 from bo_invert.types import JSON
@@ -43,34 +42,14 @@ def points(study: bi.Study) -> list[list[float]]:
     return [trial.point.tolist() for trial in study.trials]
 
 
-def completed(url: str) -> tuple[bi.Trial, ...]:
-    """Return the completed trials, none before the study exists."""
-    try:
-        return bi.Study.open("killed", url).history.completed
-    except bi.BoInvertError:
-        return ()
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_a_killed_search_continues_identically(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
     search(whole)
-    url = f"sqlite:///{tmp_path}/runs.db"
-    context = multiprocessing.get_context("spawn")
-    for least in (3, 7):
-        process = context.Process(target=search, args=(tmp_path,))
-        process.start()
-        deadline = time.monotonic() + 120.0
-        while time.monotonic() < deadline and process.is_alive():
-            if len(completed(url)) >= least:
-                break
-            time.sleep(0.02)
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+    kill_repeatedly(search, tmp_path, "killed", (3, 7))
     search(tmp_path)
-    killed = bi.Study.open("killed", url)
+    killed = bi.Study.open("killed", f"sqlite:///{tmp_path}/runs.db")
     reference = bi.Study.open("killed", f"sqlite:///{whole}/runs.db")
     assert points(killed) == points(reference)
     assert killed.front.values.tolist() == reference.front.values.tolist()
