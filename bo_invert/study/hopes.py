@@ -29,7 +29,7 @@ ORIGIN = "verdict"
 _FIRST, _FIRST_PER_PARAMETER = 8, 4
 """Observations before the first estimate, as base and per parameter. Engineering choice: few more
 than the coefficients of a quadratic without interactions do not judge a model."""
-_GROWTH, _BETWEEN = 1.05, 2
+_GROWTH, _BETWEEN = 1.02, 2
 """Factor of the number of observations to the next estimate, and their least number.
 Engineering choice: an estimate takes about as long as an ask of ``gp``."""
 _LEAST = 16

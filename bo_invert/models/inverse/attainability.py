@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bo_invert.history import History
-from bo_invert.models.inverse.credibility import distrust, half_steps, sequential_inflation
+from bo_invert.models.inverse.credibility import (
+    distrust,
+    half_steps,
+    misfit_near_targets,
+    sequential_inflation,
+)
 from bo_invert.models.inverse.drawn_outputs import DrawnOutputs
 from bo_invert.models.inverse.fit import TargetFit, TargetOptions, fit_target_model
 from bo_invert.models.inverse.limiting_factors import Limit, limiting_factors
@@ -71,28 +75,25 @@ class Attainability:
             tolerance: Tolerance of a target without one; None for a default.
         """
         fit = fit_target_model(statement, history, TargetOptions(tolerance, (), noisy))
-        errors = sequential_inflation(fit.model.surrogate.gp)
-        inflation = torch.maximum(fit.model.inflation, errors)
+        inflation = sequential_inflation(fit.model.surrogate, fit.model.region)
         distance, seeds = target_distance(statement, fit), (seed, len(history.completed))
         return Attainability(statement, history, fit, inflation, distance, seeds)
 
     @cached_property
     def outputs(self) -> DrawnOutputs:
-        """Drawn outputs, with deviations that cover left-out observations."""
-        return self._drawn(_DRAWS, _FEATURES)
+        """Drawn outputs, with deviations that cover the errors of hopeful predictions."""
+        return self._drawn(self.inflation, _DRAWS, _FEATURES)
 
     def _rng(self) -> np.random.Generator:
         """Return a new generator, so that results do not depend on earlier ones."""
         return np.random.default_rng(self.seeds)
 
-    def _drawn(self, count: int, features: int) -> DrawnOutputs:
+    def _drawn(self, inflation: Tensor, count: int, features: int) -> DrawnOutputs:
         model = self.fit.model
-        drawn = DrawnOutputs.of(
-            model.surrogate, self.inflation, model.log_feasible, (count, features),
+        return DrawnOutputs.of(
+            model.surrogate, inflation, model.log_feasible, (count, features),
             int(self._rng().integers(2**31 - 1)),
         )  # fmt: skip
-        steps = half_steps(self.fit.fitted.outputs.values)
-        return replace(drawn, slack=np.maximum(drawn.slack, steps))
 
     @cached_property
     def reach(self) -> Reach:
@@ -114,12 +115,12 @@ class Attainability:
         )
         width = np.array(self.fit.tolerances[:wanted])
         lower[:, :wanted], upper[:, :wanted] = values - width, values + width
-        distance = replace(self.distance, lower=lower, upper=upper)
+        distance = with_slack(replace(self.distance, lower=lower, upper=upper), self.fit)
         domain, rng = self.statement.domain, self._rng()
         starts = starting_points(domain, self.history.ranked_points, rng)
-        return reach_targets(
-            self._drawn(_MANY_DRAWS, _MANY_FEATURES), distance, domain, starts, rng
-        )
+        inflation = sequential_inflation(self.fit.model.surrogate)
+        drawn = self._drawn(inflation, _MANY_DRAWS, _MANY_FEATURES)
+        return reach_targets(drawn, distance, domain, starts, rng)
 
     @property
     def probability(self) -> float:
@@ -177,7 +178,15 @@ def target_distance(statement: ProblemStatement, fit: TargetFit) -> TargetDistan
     spread = fit.fitted.outputs.values.std(0)
     units = _CONSTRAINT_UNIT * np.where(spread > 0.0, spread, 1.0)[columns]
     units[: target.entries.count] = fit.tolerances
-    return TargetDistance(
+    exact = TargetDistance(
         columns, region.lower.numpy()[None], region.upper.numpy()[None], region.avoided.numpy(),
         units, target.entries.count,
     )  # fmt: skip
+    return with_slack(exact, fit)
+
+
+def with_slack(distance: TargetDistance, fit: TargetFit) -> TargetDistance:
+    """Return the distance with amounts by which outputs may be nearer than drawn functions."""
+    steps = half_steps(fit.fitted.outputs.values)[distance.columns] / distance.units
+    misfit = misfit_near_targets(fit.model.surrogate, distance)
+    return replace(distance, slack=np.maximum(misfit, steps))

@@ -2,43 +2,91 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
+import torch
+from scipy.stats import chi2
 from torch import Tensor
 
-from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.inverse.target_distance import TargetDistance
+from bo_invert.models.inverse.target_region import TargetRegion
 from bo_invert.types import Array, Indices
 
-_LEVEL = 0.9
-"""Level of the quantile of errors that deviations cover, dimensionless. Engineering choice, as for
-``TargetModel.inflation``."""
-_RECENT = 30
-"""Number of latest errors that are also covered on their own. Engineering choice: late queries lie
-near the target, where errors count."""
+_HOPES = 24
+"""Largest number of observations that judge the model near a target. Engineering choice: the upper
+bound of a variance of 24 errors is at most twice their mean square."""
+_BOUND = 0.05
+"""Probability that a variance exceeds its upper bound, dimensionless. Engineering choice."""
+_PRIOR = 2
+"""Weight of the variance of the model beside those of errors, in errors. Engineering choice."""
 _LEAST_EXPLAINED = 0.5
 """Least share of the variance of an output that left-out predictions explain, dimensionless.
 Engineering choice: below, a model says little about designs that were not tried."""
 
 
-def sequential_inflation(gp: GPPosterior) -> Tensor:
-    """Return factors ``(k,)`` >= 1 of variances by which each observation covers the next ones.
+def _hopeful(region: TargetRegion, mean: Tensor, std: Tensor) -> Tensor:
+    """Return positions ``(h,)`` of the predictions that most probably meet a target.
 
-    With ``C = L L'`` in the order of the log, ``L^-1 (y - m)`` holds the errors of all predictions
-    from earlier observations, in standard deviations. The factor is the square of their 90 %
-    quantile, and of the largest error, over those of as many normal numbers. That of the latest
-    errors counts on its own.
+    Args:
+        region: Outputs that meet the target.
+        mean: Predicted outputs, shape ``(n, c)``.
+        std: Their standard deviations, shape ``(n, c)``.
     """
-    errors = (gp.inverse_cholesky @ (gp.values[..., :1] - gp.constant[:, None, None]))[..., 0].abs()
-    found = errors.new_ones(len(errors))
-    for part in (errors, errors[:, -_RECENT:]):
-        count = part.shape[1]
-        level = min(1.0, _LEVEL * (1.0 + 1.0 / count))
-        usual = part.quantile(level, dim=1) / _normal_quantile(_LEVEL)
-        largest = part.amax(1) / _normal_quantile(1.0 - 1.0 / (count + 1.0))
-        found = found.maximum(usual).maximum(largest)
-    return found.square()
+    return region.log_acceptance(mean, std).topk(min(_HOPES, len(mean))).indices
+
+
+def sequential_inflation(surrogate: Surrogate, region: TargetRegion | None = None) -> Tensor:
+    """Return factors ``(k,)`` of variances by which earlier observations predict later ones.
+
+    With ``C = L L'`` in the order of the log, ``z = L^-1 (y - m)`` holds the errors of all
+    predictions from earlier observations, in standard deviations. With a region, the h predictions
+    that most probably met it judge the model where it believes in a hit. The factor is the upper
+    bound of a variance, ``(w + sum z^2) / chi2_0.05(w + h)``, with the weight w of the model.
+
+    Args:
+        surrogate: Surrogate of the modelled outputs.
+        region: Outputs that meet a target; None for the errors of all predictions.
+    """
+    gp = surrogate.gp
+    errors = (gp.inverse_cholesky @ (gp.values[..., :1] - gp.constant[:, None, None]))[..., 0]
+    if region is not None:
+        spread = gp.cholesky.diagonal(dim1=-2, dim2=-1)
+        predicted = gp.values[..., 0] - spread * errors
+        mean, std = surrogate.warped_moments(predicted.mT, spread.square().mT)
+        errors = errors[:, _hopeful(region, mean, std)]
+    total = errors.shape[1] + _PRIOR
+    return (errors.square().sum(1) + _PRIOR) / float(chi2.ppf(_BOUND, total))
+
+
+def misfit_near_targets(surrogate: Surrogate, distance: TargetDistance) -> Array:
+    """Return how far outputs may be nearer to targets than drawn functions, in tolerances.
+
+    The misfit is noise of the oracle, or structure too fine for the model. The largest left-out
+    error towards a target counts, of the observations whose means are nearest to it, with the
+    share ``misfit / std`` of the misfit in the standard deviation of the prediction. Roughness or
+    noise elsewhere does not count.
+
+    Args:
+        surrogate: Surrogate of the modelled outputs.
+        distance: Distance from t targets.
+
+    Returns:
+        Amounts of all entries of each target, shape ``(t, e)``.
+    """
+    gp = surrogate.gp
+    mean, std = surrogate.warped_moments(*gp.leave_one_out())
+    none = torch.zeros_like(surrogate.misfit_variance)
+    misfit = surrogate.warped_moments(none, surrogate.misfit_variance)[1]
+    shares = (misfit / std).cpu().numpy()[:, distance.columns]  # (n, e)
+    observed = gp.values[..., 0].mT @ surrogate.weights + surrogate.offset
+    targets = np.arange(len(distance.lower))[:, None]
+    fitted, predicted, found = (
+        distance.excesses(values.cpu().numpy(), targets)[0].max(-1)  # (t, n)
+        for values in (surrogate.mean(gp.inputs), mean, observed)
+    )
+    near = np.argsort(fitted, axis=1, kind="stable")[:, :_HOPES]
+    gains = np.take_along_axis(predicted - found, near, 1)
+    return np.asarray((gains[..., None] * shares[near]).max(1).clip(min=0.0))
 
 
 def explained_shares(surrogate: Surrogate, columns: Indices) -> Array:
@@ -83,8 +131,3 @@ def half_steps(values: Array) -> Array:
         if 2 <= len(levels) <= len(own) - 2:
             found[column] = 0.5 * float(np.median(np.diff(levels)))
     return found
-
-
-def _normal_quantile(level: float) -> float:
-    """Return the quantile of the magnitude of a normal number."""
-    return NormalDist().inv_cdf(0.5 + 0.5 * level)

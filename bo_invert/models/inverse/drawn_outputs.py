@@ -27,9 +27,6 @@ converges to the edge only in the limit."""
 _SHARPNESS = 30.0
 """Sharpness of the smooth maximum, times its value. Engineering choice: the error of k equal
 entries is log(k) / 30 of the maximum."""
-_MISFIT = 2.0
-"""Standard deviations of noise, or of structure too fine for the model, by which drawn outputs may
-differ from the drawn function. Engineering choice: 95 % of normal differences."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +40,12 @@ class DrawnOutputs:
         paths: Functions of the scores.
         weights: Outputs of the scores, shape ``(k, c)``.
         offset: Outputs at scores 0, shape ``(c,)``.
-        slack: Differences of outputs and drawn functions that are allowed, shape ``(c,)``.
         log_feasible: Log probability that the oracle returns outputs; None for 0.
     """
 
     paths: PosteriorPaths[NDArray[Any]]
     weights: Array
     offset: Array
-    slack: Array
     log_feasible: DifferentiableScore | None
 
     @staticmethod
@@ -83,11 +78,9 @@ class DrawnOutputs:
             paths.log_lengthscales, paths.constant, paths.inputs, paths.frequencies, cosines,
             sines, update,
         )  # fmt: skip
-        none = torch.zeros_like(surrogate.misfit_variance)
-        _, misfit = surrogate.warped_moments(none, surrogate.misfit_variance)
         return DrawnOutputs(
             PosteriorPaths(paths.kernel, *map(as_array, arrays)),
-            as_array(surrogate.weights), as_array(surrogate.offset), _MISFIT * as_array(misfit),
+            as_array(surrogate.weights), as_array(surrogate.offset),
             None if log_feasible is None else differentiable(log_feasible),
         )  # fmt: skip
 
@@ -108,12 +101,6 @@ class DrawnOutputs:
         parts = [self.paths(inputs[i : i + chunk]) for i in range(0, len(inputs), chunk)]
         scores = np.concatenate(parts).swapaxes(1, 2)
         return np.asarray(scores @ self.weights + self.offset)
-
-    def slacks(self, distance: TargetDistance) -> Array:
-        """Return the allowed differences ``(q, e)`` in tolerances; 0 for the mean."""
-        drawn = np.arange(self.count) > 0
-        allowed = self.slack[distance.columns] / distance.units * distance.factors
-        return np.asarray(drawn[:, None] * allowed)
 
     def infeasibility(self, inputs: Array) -> Array:
         """Return excesses ``(b, q)`` of infeasible points, at most 0 for others."""
@@ -187,8 +174,7 @@ class DistanceScore(DifferentiableScore):
         """
         count = self.outputs.count
         excess, slopes = self.distance.excesses(values, functions // count)
-        slack = self.outputs.slacks(self.distance)
-        excess = excess - slack[functions % count]
+        excess = excess - self.distance.slacks(functions // count, functions % count > 0)
         if self.outputs.log_feasible is not None:
             every = self.outputs.infeasibility(inputs)
             own = self.distance.rigour * every[np.arange(len(inputs)), functions % count]

@@ -128,7 +128,8 @@ class _Search:
     ) -> None:
         self._outputs, self._distance, self._domain, self._rng = outputs, distance, domain, rng
         self._score = DistanceScore(outputs, distance)
-        self._slack = outputs.slacks(distance)
+        drawn = np.arange(outputs.count) > 0
+        self._slack = distance.slacks(np.zeros(outputs.count, dtype=np.intp), drawn)
         self._pool = np.empty((0, domain.dim))
         self._pool_aims = np.empty((0, outputs.count))
         self._pool_limits = np.empty((0, outputs.count))

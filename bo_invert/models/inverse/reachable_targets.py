@@ -92,7 +92,9 @@ def reach_targets(
     values = outputs(at).reshape(*points.shape[:2], outputs.count, -1)  # (t, p, q, c)
     excess, _ = distance.excesses(values, np.arange(count)[:, None, None])
     beyond = outputs.infeasibility(at).reshape(*points.shape[:2], -1)
-    largest = np.maximum((excess - outputs.slacks(distance)).max(-1), beyond)  # (t, p, q)
+    drawn = np.arange(outputs.count) > 0
+    slack = distance.slacks(np.arange(count)[:, None], drawn)[:, None]  # (t, 1, q, e)
+    largest = np.maximum((excess - slack).max(-1), beyond)  # (t, p, q)
     rows = np.arange(count)
     hard = np.maximum((excess[:, :, 0] * search.strict.factors).max(-1), _RIGOUR * beyond[:, :, 0])
     best = hard.argmin(1)
@@ -234,7 +236,6 @@ class _Newton:
         values: Array,
     ) -> None:
         self.outputs, self.distance, self.domain = outputs, distance, domain
-        self.slack = outputs.slacks(distance)
         self.inputs, self.values = to_unit(domain, points), values
         self.slopes = self._slopes()
 
@@ -289,7 +290,7 @@ class _Newton:
             values: Outputs there, shape ``(b, c)``.
         """
         slopes = self.slopes[targets, draws]  # (b, c, d)
-        slack = self.slack[draws]
+        slack = self.distance.slacks(targets, draws > 0)
         low = np.maximum(-_LONGEST, -self.inputs[targets])
         high = np.minimum(_LONGEST, 1.0 - self.inputs[targets])
         base, now = move, move

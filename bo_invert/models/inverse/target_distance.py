@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class TargetDistance:
         wanted: Number of entries of the target; outcome constraints follow.
         rigour: Factor of the excesses over outcome constraints and of failures. A large one keeps
             the nearest outputs feasible.
+        slack: Amounts by which outputs may be nearer to the targets than drawn functions, in
+            tolerances, shape ``(t, e)`` or broadcast to it.
     """
 
     columns: Indices
@@ -35,6 +37,7 @@ class TargetDistance:
     units: Array
     wanted: int
     rigour: float = 1.0
+    slack: Array = field(default_factory=lambda: np.zeros((1, 1)))
 
     def excesses(self, values: Array, targets: Indices) -> tuple[Array, Array]:
         """Return excesses ``(..., e)`` and their derivatives by the outputs, ``(..., e)``.
@@ -54,6 +57,17 @@ class TargetDistance:
         """Return the largest excess ``(...)`` of modelled outputs ``(..., c)``."""
         found: Array = self.excesses(values, np.asarray(target))[0].max(-1)
         return found
+
+    def slacks(self, targets: Indices, drawn: Mask) -> Array:
+        """Return the slack ``(..., e)`` of each row, 0 for the mean.
+
+        Args:
+            targets: Number of the target of each row, shape ``(...)``.
+            drawn: Mask of the rows of drawn functions, shape ``(...)``.
+        """
+        shape = (len(self.lower), len(self.units))
+        own = np.broadcast_to(self.slack, shape)[targets] * self.factors
+        return np.where(drawn[..., None], own, 0.0)
 
     @property
     def factors(self) -> Array:
