@@ -11,6 +11,7 @@ from bo_invert.history import History
 from bo_invert.models.base import to_unit
 from bo_invert.models.gp.kernels import RBF
 from bo_invert.models.gp.posterior import condition
+from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.inverse.attainability import Attainability
 from bo_invert.models.inverse.credibility import half_steps, sequential_inflation
 from bo_invert.models.inverse.drawn_outputs import DistanceScore, DrawnOutputs
@@ -135,18 +136,35 @@ def test_best_hope_is_new(estimate: Attainability) -> None:
 
 def test_surprising_observations_inflate_the_deviations() -> None:
     inputs = torch.rand(60, 1, generator=torch.Generator().manual_seed(0)).double()
-    values = torch.sin(12.0 * inputs)
-    fine, coarse = (
-        sequential_inflation(
-            condition(
-                RBF, torch.full((1, 1), size).double().log(),
-                torch.full((1,), 1e-6).double(), inputs, values,
-            )
-        )
-        for size in (0.12, 1.5)
-    )  # fmt: skip
-    assert float(fine) < 20.0
-    assert float(coarse) > 100.0
+    values, zero = torch.sin(12.0 * inputs), torch.zeros(1).double()
+
+    def inflation(size: float) -> float:
+        gp = condition(
+            RBF, torch.full((1, 1), size).double().log(), torch.full((1,), 1e-6).double(), inputs,
+            values,
+        )  # fmt: skip
+        one = Surrogate(gp, gp, torch.eye(1).double(), zero, zero, None, None)
+        return float(sequential_inflation(one))
+
+    assert inflation(0.12) < 20.0
+    assert inflation(1.5) > 100.0
+
+
+def half_rough(x: Array) -> Array:
+    """Return a slope that is smooth up to 0.5 and has fine structure beyond."""
+    rough = 0.1 * np.sin(5e3 * x[1] + 3e3 * x[0]) * (x[0] > 0.5)
+    return np.array([x[0] + 0.2 * x[1] + rough])
+
+
+def test_only_errors_near_the_target_count() -> None:
+    box = bi.Box([0.0] * 2, [1.0] * 2)
+    first = bi.Problem(box, half_rough, bi.Target({"y": 5.0}, tolerance=0.02), outputs=["y"])
+    study = bi.Study.create("rough", first, "sobol", seed=0).run(60)
+    others = [study.retarget({"y": value}) for value in (-0.1, 1.4)]
+    low, high = (Attainability.of(one.problem.statement, one.history, 0) for one in others)
+    assert low.distance.slack.max() < 0.5 * high.distance.slack.max()
+    assert float(low.inflation) < float(high.inflation)
+    assert low.probability < 0.05
 
 
 def test_steps_of_rounded_outputs_are_measured() -> None:
