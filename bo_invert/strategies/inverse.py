@@ -89,7 +89,10 @@ class Inverse(SurrogateStrategy):
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
         domain, rng = statement.domain, request.rng()
-        options = fits.TargetOptions(self.tolerance, (), self.noisy, self.kernel, self.device)
+        options = fits.TargetOptions(
+            self.tolerance, noisy=self.noisy, noise_model=True, kernel=self.kernel,
+            device=self.device,
+        )  # fmt: skip
         fit = fits.fit_target_model(statement, history, options, request.memo)
         distance = self.distance or COVERING * domain.separation
         verified = history.points[fit.hits]

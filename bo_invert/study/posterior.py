@@ -216,7 +216,7 @@ def sample_posterior(
     chosen = request.checked(target, "posterior")
     from bo_invert.models.inverse import fit as fits, solution_set
 
-    options = fits.TargetOptions(*chosen, noisy)
+    options = fits.TargetOptions(*chosen, noisy, noise_model=True)
     fit = fits.fit_target_model(statement, history, options)
     model, domain = fit.model, statement.domain
     # Branches are those of all particles, because few samples leave gaps.

@@ -13,6 +13,9 @@ from bo_invert.models.base import to_unit
 from bo_invert.models.data_subset import select_subset
 from bo_invert.models.fitted_model import FittedModel, fit_model
 from bo_invert.models.gp.mixed_kernel import column_structure
+from bo_invert.models.gp.posterior import GPPosterior
+from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.inverse.oracle_noise import OracleNoise, fit_oracle_noise
 from bo_invert.models.inverse.posterior_model import TargetModel
 from bo_invert.models.inverse.target_region import TargetRegion
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -55,6 +58,8 @@ class TargetOptions:
         noisy: The oracle is noisy.
         kernel: Key of ``base.KERNELS``.
         device: Torch device of the surrogate.
+        noise_model: Model scale and distribution of the noise of a noisy oracle. Otherwise it is
+            equal and independent normal noise.
     """
 
     tolerance: float | None = None
@@ -62,6 +67,7 @@ class TargetOptions:
     noisy: bool = False
     kernel: str = "auto"
     device: str = "cpu"
+    noise_model: bool = False
 
 
 def fit_target_model(
@@ -90,13 +96,23 @@ def fit_target_model(
     outputs = fitted.outputs
     width = options.tolerance or _default_tolerance(statement, history)
     region = TargetRegion.of(outputs, width, options.noise)
-    model = TargetModel(domain, fitted.surrogate, region, log_feasible)
+    gp: GPPosterior | None = None
+    noise: OracleNoise | None = None
+    if options.noisy and options.noise_model:
+        gp, noise = _oracle_noise(fitted.surrogate)
+    model = TargetModel(domain, fitted.surrogate, region, log_feasible, gp, noise)
     hits = region.contains(torch.as_tensor(history.y[:, outputs.columns])).numpy()
     note = {"outputs": fitted.surrogate.memo, "permission": labels}
     target = statement.objective
     assert isinstance(target, Target)
     tolerances = tuple(own or width for own in target.tolerances)
     return TargetFit(model, fitted, subset, hits, note, tolerances)
+
+
+def _oracle_noise(surrogate: Surrogate) -> tuple[GPPosterior | None, OracleNoise | None]:
+    """Return posterior and noise of the calls; None for principal components and few calls."""
+    k, c = surrogate.weights.shape
+    return fit_oracle_noise(surrogate.gp) if k == c else (None, None)
 
 
 def _default_tolerance(statement: ProblemStatement, history: History) -> float:

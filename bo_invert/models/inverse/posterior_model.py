@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,8 @@ from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import Z_90, to_unit
 from bo_invert.models.gp.posterior import GPPosterior
 from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.inverse.noisy_acceptance import NoisyAcceptance
+from bo_invert.models.inverse.oracle_noise import OracleNoise
 from bo_invert.models.inverse.target_region import TargetRegion
 from bo_invert.models.optim.score import Score
 from bo_invert.types import Array
@@ -36,6 +38,8 @@ class TargetModel:
         log_feasible: Log probability that the oracle returns outputs, at unit inputs; None for 1.
         gp: Posterior of the scores, given pending points if there are any; default that of the
             surrogate.
+        noise: Noise of one call; None for equal and independent normal noise, the misfit variance
+            of the surrogate.
     """
 
     domain: Domain
@@ -43,6 +47,7 @@ class TargetModel:
     region: TargetRegion
     log_feasible: Score | None = None
     gp: GPPosterior | None = None
+    noise: OracleNoise | None = None
 
     @torch.no_grad()
     def log_acceptance(self, points: Array) -> Array:
@@ -54,15 +59,27 @@ class TargetModel:
         return torch.as_tensor(to_unit(self.domain, points)).to(self.surrogate.offset)
 
     def log_acceptance_of(self, inputs: Tensor, widen: Tensor | None = None) -> Tensor:
-        """Return log a ``(n,)`` of unit inputs ``(n, d)``; see ``TargetRegion.log_acceptance``."""
-        mean, std = self.surrogate.warped_moments(*self.scores(inputs))
-        log = self.share * self.region.log_acceptance(mean, std, widen)
+        """Return log a ``(n,)`` of unit inputs ``(n, d)``; see ``TargetRegion.log_acceptance``.
+
+        Amounts ``widen`` are for models with equal noise.
+        """
+        if self._noisy is not None and widen is None:
+            log = self._noisy.log_probability(inputs, *self.process(inputs))
+        else:
+            mean, std = self.surrogate.warped_moments(*self.scores(inputs))
+            log = self.share * self.region.log_acceptance(mean, std, widen)
         return log if self.log_feasible is None else log + self.log_feasible(inputs)
 
     def scores(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and widened variance of the scores, ``(n, k)`` each, with the misfit."""
         mean, variance = self.process(inputs)
         return mean, variance * self.inflation + self.surrogate.misfit_variance
+
+    @cached_property
+    def _noisy(self) -> NoisyAcceptance | None:
+        if self.noise is None:
+            return None
+        return NoisyAcceptance(self.region, self.surrogate, self.noise)
 
     @property
     def process(self) -> GPPosterior:
@@ -105,7 +122,7 @@ class TargetModel:
         inputs = self.unit(pending)
         mean, _ = self.process(inputs)
         extended = self.process.extend(inputs, mean.mT[..., None])
-        return TargetModel(self.domain, self.surrogate, self.region, self.log_feasible, extended)
+        return replace(self, gp=extended)
 
     @torch.no_grad()
     def uncertainty(self, points: Array) -> Array:

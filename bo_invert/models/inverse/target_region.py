@@ -121,8 +121,7 @@ class TargetRegion:
         low = (self.lower - extra - centre) / spread
         high = (self.upper + extra - centre) / spread
         inside = log_probability(low, high)
-        outside = torch.log(-torch.expm1(inside.clamp(max=-_SMALLEST)))
-        terms = torch.where(self.avoided, outside, inside)
+        terms = torch.where(self.avoided, log_complement(inside), inside)
         if bool(self.noise.any()):
             variance = self.noise.square()
             both = variance + spread.square()
@@ -131,6 +130,11 @@ class TargetRegion:
             terms = torch.where(self.noise > 0.0, noisy, terms)
         total_log: Tensor = terms.sum(-1)
         return total_log
+
+
+def log_complement(log: Tensor) -> Tensor:
+    """Return log(1 - exp(log)) for log probabilities."""
+    return torch.log(-torch.expm1(log.clamp(max=-_SMALLEST)))
 
 
 def log_probability(low: Tensor, high: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def test_hopeless_acceptance_ends() -> None:
 
 
 def test_systematic_resampling_repeats_in_proportion() -> None:
-    rows = systematic(np.array([1.0, 2.0, 0.0, 5.0]), np.random.default_rng(0))
+    rows = systematic(np.array([1.0, 2.0, 0.0, 5.0]), 4, np.random.default_rng(0))
     assert len(rows) == 4
     assert 2 not in rows
     assert (rows == 3).sum() in (2, 3)
