@@ -16,6 +16,7 @@ _TYPES = {
     "page.js": "text/javascript",
     "charts.js": "text/javascript",
     "forms.js": "text/javascript",
+    "targets.js": "text/javascript",
     "page.css": "text/css",
 }
 """Media types of the files that are served; no other file can be requested."""

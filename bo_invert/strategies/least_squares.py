@@ -132,7 +132,8 @@ class LeastSquares(Strategy):
                 break
             else:
                 given = self._promising(statement, history, set(begun.values()))
-                if given is None and start > 0:
+                # The observations of another strategy replace the points of a first start.
+                if given is None and (start > 0 or _observed_by_others(history, self.name)):
                     break
             draws = (
                 [given.point]
@@ -166,8 +167,8 @@ class LeastSquares(Strategy):
         best = next(plausible, None)
         if best is None or best.number in used or _in_start(best, self.name):
             return None
-        # Points of the user or of another strategy, and stagnation, always justify a start.
-        if best.origin != self.name or self._stagnates(history):
+        # Points of the user and stagnation always justify a start.
+        if best.ask is None or self._stagnates(history):
             return best
         reached = min(
             (float(t.loss or 0.0) for t in history.completed if _in_start(t, self.name)),
@@ -232,6 +233,12 @@ class LeastSquares(Strategy):
             search = ResidualSearch(domain, model, history.points[best], history.failed_points)
             points = search.propose(count, pending, request.rng())
         return [Query(point, origin=self.name, meta={"model": completed}) for point in points], memo
+
+
+def _observed_by_others(history: History, name: str) -> bool:
+    """Return True if observations of other origin suffice for a linear model."""
+    others = sum(trial.origin != name for trial in history.completed)
+    return others > len(history.completed[0].point) if others else False
 
 
 def _in_start(trial: Trial, name: str) -> bool:

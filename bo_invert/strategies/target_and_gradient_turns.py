@@ -23,7 +23,8 @@ _TARGET_GAIN = 0.9
 # converge. Its Jacobian then costs d calls, and a few steps reach the rounding error.
 _NEAR = 1e-4
 # Engineering choices: calls without a gain after which a turn ends. Near the target, ``gp`` has a
-# quarter of a Jacobian's cost; a start of ``least_squares`` has a Jacobian and some steps.
+# quarter of a Jacobian's cost; a start of ``least_squares`` has a Jacobian and some steps, and its
+# surrogate of the residuals as many calls as ``gp``.
 _PATIENCE, _STEPS = 8, 6
 # Engineering choice: share of the distance between the median of all losses and the incumbent that
 # counts as a gain, and queries of ``gradient_gp`` without one.
@@ -34,9 +35,9 @@ _GAIN, _GRADIENT_QUERIES = 0.01, 10
 # last number is at least the number of parameters, which a Jacobian of finite differences costs.
 _RETARGET_GAIN, _EXCEEDING, _RETARGET_PATIENCE = 0.5, 2, 6
 
-Patience = Callable[[str, float, list[float]], float]
-"""Function from a strategy, the best loss and all losses to the queries without a gain that it
-may spend."""
+Patience = Callable[[Trial, float, list[float]], float]
+"""Function from a trial, the best loss and all losses to the number of such queries without a gain
+that its strategy may spend."""
 
 
 def target_turn(
@@ -63,19 +64,20 @@ def target_turn(
     if target_reached(statement.objective, history):
         return "least_squares"  # it finishes a running start and proposes nothing else
 
-    def patience(turn: str, best: float, losses: list[float]) -> int:
-        if turn == "least_squares":
+    def patience(trial: Trial, best: float, losses: list[float]) -> int:
+        if "start" in trial.query.meta:
             return dim + _STEPS
-        return max(1, dim // 4) if _near(losses, best) else max(_PATIENCE, dim // 2)
+        near = trial.origin == "gp" and _near(losses, best)
+        return max(1, dim // 4) if near else max(_PATIENCE, dim // 2)
 
-    turn, idle = _turn(
+    turn, spent = _turn(
         history, ("gp", "least_squares"), patience, lambda best, _: (1.0 - _TARGET_GAIN) * best
     )
     if turn == "gp" and batch > 1 and _near(history.losses.tolist()):
         turn = "least_squares"
     left = math.inf if budget is None else budget - history.committed
     # A start that has no calls for its Jacobian gains nothing.
-    return "gp" if turn == "least_squares" and not idle and left <= dim + 1 else turn
+    return "gp" if turn == "least_squares" and not spent and left <= dim + 1 else turn
 
 
 def data_predict(statement: ProblemStatement, history: History) -> bool:
@@ -133,7 +135,7 @@ def gradients_gain(history: History, dim: int) -> bool:
     """
     patience = {"gradient_gp": max(_GRADIENT_QUERIES, dim // 2), "gp": math.inf}
     turn, _ = _turn(
-        history, ("gradient_gp", "gp"), lambda turn, *_: patience[turn],
+        history, ("gradient_gp", "gp"), lambda trial, *_: patience[trial.origin],
         lambda best, losses: _GAIN * (float(np.median(losses)) - best),
     )  # fmt: skip
     return turn == "gradient_gp"
@@ -156,16 +158,16 @@ def _turn(
     pair: tuple[str, str],
     patience: Patience,
     least_gain: Callable[[float, list[float]], float],
-) -> tuple[str, int]:
-    """Return the strategy whose turn it is, and its queries without a gain.
+) -> tuple[str, float]:
+    """Return the strategy whose turn it is, and the share of its patience that is spent.
 
     Args:
         history: log.
         pair: names of the strategies; the first one begins.
-        patience: number of queries without a gain.
+        patience: number of queries without a gain, which depends on the kind of a query.
         least_gain: function from the best loss and all losses to the least difference that counts.
     """
-    turn, idle, best, level = pair[0], 0, math.inf, math.inf
+    turn, spent, best, level = pair[0], 0.0, math.inf, math.inf
     losses: list[float] = []
     for trial in history.completed:
         loss = math.inf if trial.loss is None else trial.loss
@@ -173,9 +175,10 @@ def _turn(
         best = min(best, loss if trial.feasible else math.inf)
         gains = best < level and (level == math.inf or best < level - least_gain(best, losses))
         if gains or level == math.inf:
-            level, idle = best, 0
+            level, spent = best, 0.0
         elif trial.origin == turn and "design" not in trial.query.meta:
-            idle += 1
-            if idle >= patience(turn, best, losses):
-                turn, idle, level = pair[1] if turn == pair[0] else pair[0], 0, best
-    return turn, idle
+            spent += 1.0 / patience(trial, best, losses)
+            # Sums of reciprocals, such as 8 / 8, are exact to rounding.
+            if spent >= 1.0 - 1e-9:
+                turn, spent, level = pair[1] if turn == pair[0] else pair[0], 0.0, best
+    return turn, spent

@@ -315,7 +315,30 @@ def test_the_verdict_on_a_target_is_shown_on_request(chromium: Any, served: Serv
     assert browser.complaints == []
     browser.open("/study/kettle")
     expect(page.locator("h1")).to_have_text("kettle")
-    expect(page.locator("#verdict")).to_be_hidden()
+    expect(page.locator("#questions")).to_be_hidden()
+    browser.open("/study/far")
+    page.click("text=How far may the best design move?")
+    expect(page.locator("#tolerances span")).to_contain_text("must meet", timeout=30_000)
+
+
+def test_another_target_is_searched_with_the_same_observations(
+    chromium: Any, served: Served
+) -> None:
+    browser = Browser(chromium, served)
+    page = browser.open("/study/far", served.token)
+    page.click("text=Search another target with these observations")
+    page.fill("#retarget [name=name]", "near")
+    page.fill("#retarget .fields input", "nine")
+    page.click("#retarget button")
+    expect(page.locator("#retarget [role=status]")).to_contain_text("must be a number, or a range")
+    page.fill("#retarget .fields input", "0.2 to 0.4")
+    page.click("#retarget button")
+    expect(page.locator("h1")).to_have_text("near")
+    expect(page.locator(".about")).to_contain_text("target 0.2 to 0.4")
+    page.click("text=How far may the best design move?")
+    expect(page.locator("#tolerances span")).to_contain_text("of the box meet", timeout=30_000)
+    assert page.locator("#moves tbody tr").count() == 1
+    assert browser.complaints == []
 
 
 def test_small_screens_scroll_in_one_direction(chromium: Any, served: Served) -> None:

@@ -1,9 +1,9 @@
 // Forms of a study: suggestions, results, corrections, observations and CSV files.
 // Text from studies is only ever set as textContent or as the value of an input.
 
-const $ = (selector, root) => root.querySelector(selector);
+export const $ = (selector, root) => root.querySelector(selector);
 
-function make(tag, text, className) {
+export function make(tag, text, className) {
   const node = document.createElement(tag);
   if (text !== undefined && text !== null) node.textContent = text;
   if (className) node.className = className;

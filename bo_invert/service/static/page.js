@@ -1,6 +1,7 @@
 // Page of a bo_invert server; forms.js changes studies. Text from studies is only ever set as textContent.
 
 import { constraintText, creation, Forms } from "/static/forms.js";
+import { targetQuestions } from "/static/targets.js";
 
 import { drawChart } from "./charts.js";
 
@@ -541,13 +542,8 @@ async function study(name, signal) {
   const facts = [about.problem_name, aim, `created ${new Date(about.created).toLocaleString()}`, bounds, inputs];
   $("#curve-title").textContent = pareto ? "Hypervolume by calls" : `Best value by calls: ${about.best_is === "off by" ? "loss" : about.best_is}`;
   $(".about").textContent = facts.filter(Boolean).join(" · ");
-  const verdict = $("#verdict"); // on request, because an estimate takes seconds
-  verdict.hidden = goal.type !== "target";
-  $("button", verdict).addEventListener("click", async () => {
-    const line = $("span", verdict);
-    line.textContent = "estimating …";
-    line.textContent = await get(`${path}/verdict`, signal).then((found) => found.text, (error) => error.message);
-  });
+  const ask = { get: (at) => get(at, signal), send, writes };
+  targetQuestions($("#questions"), path, about, ask, (made) => (location.hash = `#/study/${encodeURIComponent(made)}`));
   const curve = $("#curve");
   const log = $("#logscale");
   const compare = $("#compare");
