@@ -1,10 +1,11 @@
-"""Write the pictures of ``docs/plots.md``: plots and report of a made-up reactor.
+"""Write the pictures of the docs: a made-up reactor, and questions about targets.
 
-    python experiments/plots.py [--out docs/images] [--only page]
+    python experiments/plots.py [--out docs/images] [--only page|targets]
 
 The study has 8 past observations and 40 calls (seed 0). A mixture of four parts and a beam with two
-criteria have 24 calls each (seed 0). All take about a minute. Screenshots of the reports and of the
-web page need Playwright and Chromium. ``--only page`` writes the picture of the page only.
+criteria have 24 calls each (seed 0). ``sine`` has 200 calls of ``inverse`` and ``arm`` 100 of
+``sobol`` (seed 0). All take about two minutes. Screenshots of the reports and of the web page need
+Playwright and Chromium. ``--only`` writes the picture of the page or those of the targets only.
 """
 
 from __future__ import annotations
@@ -109,8 +110,12 @@ def beam_study() -> bi.Study:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
-    parser.add_argument("--only", choices=("page",))
+    parser.add_argument("--only", choices=("page", "targets"))
     given = parser.parse_args()
+    if given.only != "page":
+        target_pictures(given.out)
+    if given.only == "targets":
+        return
     with tempfile.TemporaryDirectory() as folder:
         storage = f"sqlite:///{folder}/runs.db"
         study = reactor_study(storage)
@@ -131,6 +136,16 @@ def pictures(study: bi.Study, out: Path) -> None:
         getattr(mixture.plot, name)().save(out / f"mixture_{name}.png", width=1100, scale=1.0)
     screenshots(study, out, "report", WIDTHS)
     screenshots(beam_study(), out, "front_report", WIDTHS[:1])
+
+
+def target_pictures(out: Path) -> None:
+    """Write the pictures of all solutions of a target, and of the targets within reach."""
+    sine = bi.ready_problem("sine", target=[0.5], tolerance=0.05)
+    study = bi.Study.create("sine", sine, "inverse", seed=0).run(200)
+    study.plot.posterior().save(out / "posterior.png", width=1100, scale=1.0)
+    arm = bi.ready_problem("arm", target=[1.2, 0.4], tolerance=0.02)
+    within = bi.Study.create("arm", arm, "sobol", seed=0).run(100, stop_when_hit=False).reachable()
+    within.plot().save(out / "reachable.png", width=1100, scale=1.0)
 
 
 def page_screenshot(storage: str, path: Path) -> None:
