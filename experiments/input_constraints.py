@@ -1,6 +1,6 @@
 """Measure input constraints: feasibility and ask times of all strategies, and regret on mixtures.
 
-    python experiments/input_constraints.py asks OUT.jsonl
+    python experiments/input_constraints.py asks OUT.jsonl [STRATEGY ...]
     python experiments/input_constraints.py mixtures OUT.jsonl [METHOD ...]
     python experiments/input_constraints.py tables OUT.jsonl ...
 
@@ -30,7 +30,7 @@ import bo_invert as bi
 from bo_invert import registry
 
 METHODS = ("gp", "auto", "ax", "baybe")
-_OBSERVED, _ASKS = 20, 8
+_OBSERVED, _ASKS = 20, 25
 EIGHT = [f"x{i}" for i in range(8)]
 
 
@@ -176,7 +176,7 @@ def main(action: str, *arguments: str) -> None:
     path = Path(arguments[0])
     known = _known(path)
     if action == "asks":
-        for name in registry.names("strategies"):
+        for name in arguments[1:] or registry.names("strategies"):
             for key in SETS:
                 if json.dumps(["asks", name, key]) not in known:
                     _record(path, ["asks", name, key], asks(name, key))

@@ -19,7 +19,7 @@ from bo_invert.domains.fixed_room import with_room
 from bo_invert.domains.input_constraints import Count, Feasible, InputConstraint, Linear
 from bo_invert.domains.named_points import decode_columns, parameter_columns, project_named
 from bo_invert.domains.parameters import Choice, Parameter
-from bo_invert.domains.polytope import EXACT, Polytope
+from bo_invert.domains.polytope import EXACT, Polytope, clipped
 from bo_invert.domains.value_axes import discrete_mask, value_axis
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array, Indices, Mask
@@ -194,7 +194,7 @@ class ConstraintSystem:
 
     def valid(self, points: Array) -> Array:
         """Clip and round points to values of the parameters, and set the fixed ones."""
-        points = np.clip(np.asarray(points, dtype=np.float64), 0.0, 1.0)
+        points = clipped(np.asarray(points, dtype=np.float64), 0.0, 1.0)
         if self.fixed:
             points = np.where(np.isnan(self.code), points, self.code)
         return points if self._continuous else project_named(self.parameters, points)

@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from bo_invert.domains.conditions import all_values
 from bo_invert.domains.constraint_system import ConstraintSystem
 from bo_invert.domains.input_constraints import InputConstraint
-from bo_invert.domains.polytope import EXACT, on_bounds
+from bo_invert.domains.polytope import EXACT, clipped, on_bounds
 from bo_invert.types import Array, Mask
 
 _ROUNDS = 24
@@ -66,12 +66,11 @@ class FeasibleSet(ConstraintSystem):
 
     def _settled(self, points: Array) -> Mask:
         """Return a mask of valid points that need no projection."""
-        mask = np.ones(len(points), dtype=bool)
-        if self.coupled:
-            scaled = self.read(points)
-            mask &= self.relaxed.excess(scaled) <= EXACT
+        if not self.coupled:
+            return self.accepts(points)
+        scaled = self.read(points)
+        mask = self.relaxed.excess(scaled) <= EXACT
         if self.counts and mask.any():
-            scaled = self.read(points)
             values = {
                 axis.name: axis.low + scaled[:, i] * axis.span for i, axis in enumerate(self.axes)
             }
@@ -140,8 +139,9 @@ class FeasibleSet(ConstraintSystem):
             Points, their scaled values ``(n, q)``, and a mask of success.
         """
         base = self.valid(points) if valid is None else valid
-        given = self.relaxed_values(np.clip(points, 0.0, 1.0))
-        given = np.where(self.low == self.high, self.low, given)
+        given = self.relaxed_values(clipped(points, 0.0, 1.0))
+        if self.fixed:
+            given = np.where(self.low == self.high, self.low, given)
         scaled, done = self.polytope(self.read(base)).project(given)
         if not done.all() and not self.free.all():
             lost = np.flatnonzero(~done)
@@ -155,6 +155,8 @@ class FeasibleSet(ConstraintSystem):
                 start = relaxed.copy()
                 start[:, ~self.free] = near
                 scaled[lost], done[lost] = self.polytope(start).project(given[lost])
+        if done.all():
+            return self.write(base, scaled), scaled, done
         points = base.copy()
         points[done] = self.write(base[done], scaled[done])
         return points, scaled, done
@@ -253,6 +255,8 @@ class FeasibleSet(ConstraintSystem):
         if not self.coupled:
             return points
         moved = on_bounds(points, np.zeros(1), np.ones(1))
+        if moved is points:
+            return points
         moved = np.where(self.columns_of_axes & self.real_columns, moved, points)
         rows = np.flatnonzero((moved != points).any(axis=1))
         if not len(rows):

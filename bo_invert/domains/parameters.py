@@ -75,11 +75,15 @@ class _Range:
 
     def decode(self, u: Array) -> list[Any]:
         """Decode unit coordinates ``(n, 1)`` to values."""
+        return [self._type(v) for v in self.numbers(u)]
+
+    def numbers(self, u: Array) -> Array:
+        """Decode unit coordinates ``(n, 1)`` to values as floats ``(n,)``."""
         low, high = self.edges()
         t = low + np.clip(u[:, 0], 0.0, 1.0) * (high - low)
         value = np.exp(t) if self.log else t
         rounded = np.rint(value) if self._half_cell else value
-        return [self._type(v) for v in np.clip(rounded, self.low, self.high)]
+        return np.asarray(np.clip(rounded, self.low, self.high), dtype=np.float64)
 
     def read(self, value: object) -> float:
         """Return a value of the user as a value of this parameter, without rounding.
@@ -114,7 +118,7 @@ class _Range:
         """Encode values of the user as unit coordinates ``(n, 1)``."""
         return self.coordinates(self.read_all(values))
 
-    def coordinates(self, values: Sequence[Any]) -> Array:
+    def coordinates(self, values: Sequence[Any] | Array) -> Array:
         """Return the unit coordinates ``(n, 1)`` of values that ``read`` has returned."""
         v = np.array(values, dtype=float)
         low, high = self.edges()
@@ -191,12 +195,13 @@ class Float(_Range):
     def _half_cell(self) -> float:  # type: ignore[override]  # a constant of the base class
         return 0 if self.grid is None else 0.5 * self.grid.step
 
-    def decode(self, u: Array) -> list[Any]:
+    def numbers(self, u: Array) -> Array:
         if self.grid is None:
-            return super().decode(u)
+            return super().numbers(u)
         low, high = self.edges()
         t = low + np.clip(u[:, 0], 0.0, 1.0) * (high - low)
-        return self.grid.values(self.grid.positions(np.exp(t) if self.log else t))
+        found = self.grid.values(self.grid.positions(np.exp(t) if self.log else t))
+        return np.array(found, dtype=np.float64)
 
     def measured(self, value: object) -> float:
         """Return a value of the user in the range; between the steps, it stays as it is.
@@ -228,7 +233,7 @@ class Float(_Range):
         return self.grid.values(self.grid.positions(np.array([value], dtype=float)))[0]
 
     def project(self, u: Array) -> Array:
-        return super().project(u) if self.grid is None else self.coordinates(self.decode(u))
+        return super().project(u) if self.grid is None else self.coordinates(self.numbers(u))
 
     def _options(self) -> dict[str, JSON]:
         given = {"step": self.step, "digits": self.digits}
@@ -267,7 +272,7 @@ class Int(_Range):
         return self.high - self.low + 1
 
     def project(self, u: Array) -> Array:
-        return self.coordinates(self.decode(u))
+        return self.coordinates(self.numbers(u))
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -325,12 +330,14 @@ class Choice:
         return len(self.values)
 
     def decode(self, u: Array) -> list[Any]:
+        return [self.values[i] for i in self.positions(u)]
+
+    def positions(self, u: Array) -> Indices:
+        """Return the positions ``(n,)`` of the values of unit coordinates ``(n, w)``."""
         if self.width > 1:
-            index = u.argmax(axis=1)
-        else:
-            cell = (np.clip(u[:, 0], 0.0, 1.0) * self.levels).astype(int)
-            index = np.minimum(cell, self.levels - 1)
-        return [self.values[i] for i in index]
+            return np.asarray(u.argmax(axis=1))
+        cell = (np.clip(u[:, 0], 0.0, 1.0) * self.levels).astype(int)
+        return np.asarray(np.minimum(cell, self.levels - 1))
 
     def read(self, value: object) -> Value:
         """Return the value of this parameter that equals a value of the user.
@@ -356,12 +363,16 @@ class Choice:
 
     def coordinates(self, values: Sequence[Any]) -> Array:
         """Return the unit coordinates of values that ``read`` has returned."""
-        index = np.array([self.values.index(value) for value in values], dtype=int)
-        one_hot = np.eye(self.levels)
-        return one_hot[index] if self.width > 1 else ((index + 0.5) / self.levels)[:, None]
+        return self.codes(np.array([self.values.index(value) for value in values], dtype=int))
+
+    def codes(self, positions: Indices) -> Array:
+        """Return the unit coordinates ``(n, w)`` of the values at positions ``(n,)``."""
+        if self.width > 1:
+            return np.eye(self.levels)[positions]
+        return np.asarray(((positions + 0.5) / self.levels)[:, None])
 
     def project(self, u: Array) -> Array:
-        return self.coordinates(self.decode(u))
+        return self.codes(self.positions(u))
 
     def to_json(self) -> JSON:
         return {

@@ -24,6 +24,9 @@ inset of projections, below their error."""
 _INSET = 1e-13
 """Distance of projected points from an inequality, in unit coordinates. Engineering choice: above
 rounding, so that ``a + b <= 1`` holds in double precision, too."""
+_TIED = 1.1 * _INSET
+"""Violation of a narrower inequality whose coordinates are all at bounds, in unit coordinates: the
+inequality itself holds up to rounding. Engineering choice."""
 _NEWTON = 15
 """Largest number of Newton steps of the dual. Engineering choice: most batches take 4 to 8; the
 exact method takes over the others."""
@@ -40,6 +43,9 @@ Engineering choice: above the rounding error of pseudoinverses."""
 _EXACT_ROWS = 64
 """Largest number of rows that the exact method projects in one call. Engineering choice: it takes
 0.2 ms a row; the caller replaces the other rows."""
+_FEW_ROWS = 16
+"""Largest number of rows that the exact method projects in place of Newton steps. Engineering
+choice: more rows take longer than 15 steps."""
 _LONGEST = 4.0
 """Longest Newton step of the multipliers in unit coordinates. Engineering choice: constraints that
 depend on the same free coordinates leave the length of a step open."""
@@ -95,10 +101,13 @@ class Polytope:
     def excess(self, x: Array) -> Array:
         """Return the largest violation of each point ``(n, q)``, shape ``(n,)``; 0 inside."""
         worst = np.maximum(self.lower - x, x - self.upper).max(axis=1, initial=0.0)
-        if len(self.a):
-            left = x @ self.a.T
-            worst = np.maximum(worst, np.maximum(self.least - left, left - self.most).max(axis=1))
-        return np.asarray(worst)
+        return np.asarray(np.maximum(worst, self._row_excess(x)))
+
+    def _row_excess(self, x: Array) -> Array:
+        """Return the largest violation of a constraint at each point ``(n, q)``, shape ``(n,)``."""
+        left = x @ self.a.T
+        over = np.maximum(self.least - left, left - self.most)
+        return np.asarray(over.max(axis=1, initial=0.0))
 
     def project(self, y: Array) -> tuple[Array, Mask]:
         """Return the nearest points of the polytopes to ``y`` ``(n, q)``, and a mask of success.
@@ -109,26 +118,49 @@ class Polytope:
         constraint is solved exactly between the breakpoints of its piecewise linear gradient,
         several by semismooth Newton steps with step halving (Qi & Sun 1993).
         """
-        x = _clipped(y, self.lower, self.upper)
+        x = clipped(y, self.lower, self.upper)
+        done = np.ones(len(y), dtype=bool) & self._ordered
         if not len(y) or not len(self.a):
-            return x, (self.lower <= self.upper).all(axis=1) & np.ones(len(y), dtype=bool)
-        aim = self._inside
-        bad = np.flatnonzero(aim.excess(x) > 0.1 * _INSET)
+            return x, done
+        bad = np.flatnonzero(self._inside._missed(x) & done)
         if not len(bad):
-            return x, np.ones(len(y), dtype=bool)
-        for which, part in aim._moved_by(bad):
+            return x, done
+        for which, part in self._inside._moved_by(bad):
             own = y[which]
             x[which] = part._one_row(own) if len(part.a) == 1 else part._newton(own)
-        missed = self.excess(x)
-        lost = bad[missed[bad] > EXACT]
-        if not len(lost):
-            return x, missed <= EXACT
-        possible = np.broadcast_to(self._possible, len(y))[lost]
-        for row in lost[possible][:_EXACT_ROWS]:
-            found = _nearest(self.rows(np.array([row])), y[row])
+        missed = bad[self.rows(bad).excess(x[bad]) > EXACT]
+        if not len(missed):
+            return x, done
+        done[missed] = False
+        possible = np.broadcast_to(self._possible, len(y))[missed]
+        for row in missed[possible][:_EXACT_ROWS]:
+            found = self._exact(row, y[row])
             if found is not None:
                 x[row] = found
-        return x, self.excess(x) <= EXACT
+                done[row] = bool(self.rows(np.array([row])).excess(found[None])[0] <= EXACT)
+        return x, done
+
+    def _exact(self, row: int, y: Array) -> Array | None:
+        """Project one point ``(q,)`` onto the polytope of a row; None if the row has no point."""
+        one = self.rows(np.array([row]))
+        found = _nearest(one, y)
+        if found is not None and one.excess(found[None])[0] > EXACT:
+            # Far from the polytope, rounding errors are large; they are small nearby.
+            found = _nearest(one, found)
+        return found
+
+    def _missed(self, x: Array) -> Mask:
+        """Return a mask of points ``(n, q)`` within the bounds that need a projection."""
+        left = x @ self.a.T
+        over = left - clipped(left, self.least, self.most)
+        if not over.any():
+            return np.zeros(len(x), dtype=bool)
+        return self._unsolved(over, (x > self.lower) & (x < self.upper))
+
+    @cached_property
+    def _ordered(self) -> Mask:
+        """Mask of rows whose lower bounds do not exceed the upper ones, ``(n,)`` or ``(1,)``."""
+        return np.asarray((self.lower <= self.upper).all(axis=1))
 
     @cached_property
     def _movers(self) -> Mask:
@@ -136,9 +168,7 @@ class Polytope:
 
         Constraints without a solution within the bounds have none.
         """
-        free = self.upper > self.lower
-        moved = (free[:, None, :] & (self.a != 0.0)).any(axis=2)
-        return np.asarray(moved & self._possible[:, None])
+        return self._enters(self.upper > self.lower) & self._possible[:, None]
 
     def _moved_by(self, rows: Indices) -> Iterator[tuple[Indices, Polytope]]:
         """Yield groups of the rows, with the constraints that their free coordinates enter.
@@ -147,55 +177,75 @@ class Polytope:
         which has an exact solution. Rows that no constraint moves, or that no point satisfies, are
         left out.
         """
-        some, moved = (
-            self.rows(rows),
-            self._movers if len(self._movers) == 1 else self._movers[rows],
-        )
+        if self._shared:
+            yield from ((rows, part) for part in self._shared_parts)
+            return
+        some = self.rows(rows)
+        moved = self._movers if len(self._movers) == 1 else self._movers[rows]
+        moved = np.broadcast_to(moved, (len(rows), len(self.a)))
+        if len(self.a) == 1 and moved.all():
+            yield rows, some
+            return
         count = moved.sum(axis=1)
-        for j in np.flatnonzero((moved & (count == 1)[:, None]).any(axis=0)):
-            which = np.flatnonzero((count == 1) & moved[:, j])
-            least, most = some.least[:, [j]], some.most[:, [j]]
-            one = Polytope(self.a[[j]], least, most, some.lower, some.upper)
-            yield (rows, one) if len(moved) == 1 else (rows[which], one.rows(which))
+        single = moved & (count == 1)[:, None]
+        for j in np.flatnonzero(single.any(axis=0)):
+            which = np.flatnonzero(single[:, j])
+            yield rows[which], some._one_constraint(int(j)).rows(which)
         which = np.flatnonzero(count > 1)
         if len(which):
-            yield (rows, some) if len(moved) == 1 else (rows[which], some.rows(which))
+            yield rows[which], some.rows(which)
+
+    @cached_property
+    def _shared_parts(self) -> list[Polytope]:
+        """Polytope of the constraints to project onto, if all rows have the same bounds."""
+        moved = np.flatnonzero(self._movers[0])
+        if not len(moved):
+            return []
+        return [self._one_constraint(int(moved[0])) if len(moved) == 1 else self]
+
+    def _one_constraint(self, j: int) -> Polytope:
+        """Return the polytope with constraint j only."""
+        least, most = self.least[:, [j]], self.most[:, [j]]
+        return Polytope(self.a[[j]], least, most, self.lower, self.upper)
 
     @cached_property
     def _possible(self) -> Mask:
         """Mask of rows whose bounds allow each constraint on its own, ``(n,)`` or ``(1,)``."""
-        lower, upper = self.lower[:, None], self.upper[:, None]
-        ends = self.a * lower, self.a * upper
-        low, high = np.minimum(*ends).sum(axis=2), np.maximum(*ends).sum(axis=2)
+        rising, falling = np.maximum(self.a.T, 0.0), np.minimum(self.a.T, 0.0)
+        low = self.lower @ rising + self.upper @ falling
+        high = self.upper @ rising + self.lower @ falling
         fine = (low <= self.most + EXACT) & (high >= self.least - EXACT)
-        return np.asarray(fine.all(axis=1) & (self.lower <= self.upper).all(axis=1))
+        return np.asarray(fine.all(axis=1) & self._ordered)
 
     def _one_row(self, y: Array) -> Array:
         """Project onto one constraint: the multiplier is a root of a piecewise linear function."""
-        a = self.a[0]
-        left = np.clip(y, self.lower, self.upper) @ a
-        b = np.clip(left, self.least[:, 0], self.most[:, 0])
+        a, lower, upper = self.a[0], self.lower, self.upper
+        b = clipped(clipped(y, lower, upper) @ a, self.least[:, 0], self.most[:, 0])
         used = a != 0.0
-        ends = np.concatenate([(y - self.lower)[:, used], (y - self.upper)[:, used]], axis=1)
-        breaks = np.sort(ends / np.tile(a[used], 2), axis=1)
-        at = np.clip(y[:, None] - breaks[..., None] * a, self.lower[:, None], self.upper[:, None])
+        ends = np.concatenate([y - lower, y - upper], axis=1)[:, np.concatenate([used, used])]
+        breaks = ends / np.concatenate([a[used], a[used]])
+        breaks.sort(axis=1)
+        at = clipped(y[:, None] - breaks[..., None] * a, lower[:, None], upper[:, None])
         value = at @ a - b[:, None]  # falls with the multiplier
-        after = np.clip((value > 0.0).sum(axis=1), 1, breaks.shape[1] - 1)
+        after = clipped((value > 0.0).sum(axis=1), 1, breaks.shape[1] - 1)
         rows = np.arange(len(y))
         v0, v1 = value[rows, after - 1], value[rows, after]
         t0, t1 = breaks[rows, after - 1], breaks[rows, after]
         share = v0 / np.where(v0 > v1, v0 - v1, np.inf)
-        multiplier = t0 + np.clip(share, 0.0, 1.0) * (t1 - t0)
-        x = np.clip(y - multiplier[:, None] * a, self.lower, self.upper)
+        multiplier = t0 + clipped(share, 0.0, 1.0) * (t1 - t0)
+        x = clipped(y - multiplier[:, None] * a, lower, upper)
         # The rounding error is removed along the free coordinates.
-        free = np.where((x > self.lower) & (x < self.upper), a, 0.0)
+        free = np.where((x > lower) & (x < upper), a, 0.0)
         size = np.maximum((free**2).sum(axis=1), 1e-6)
-        return np.asarray(np.clip(x - ((x @ a - b) / size)[:, None] * free, self.lower, self.upper))
+        return clipped(x - ((x @ a - b) / size)[:, None] * free, lower, upper)
 
     def _newton(self, y: Array) -> Array:
         """Project onto several constraints by Newton steps of the dual."""
         x, lost = self._active_set(y)
-        if not len(lost):
+        if len(lost) <= _FEW_ROWS:
+            for row in lost:
+                found = self._exact(row, y[row])
+                x[row] = x[row] if found is None else found
             return x
         n, m = len(lost), len(self.a)
         some = self.rows(lost)
@@ -220,24 +270,53 @@ class Polytope:
         residual is its distance from the bound; that of the others is their multiplier.
 
         Returns:
-            Points ``(n, q)``, residuals ``(n, m)``, and masks ``(n, m)`` of active rows and
-            ``(n, q)`` of coordinates between their bounds.
+            Points ``(n, q)``, residuals ``(n, m)``, a mask ``(n, m)`` of active rows, and the
+            distances ``(n, q)`` of coordinates beyond their bounds.
         """
         shifted = y - v @ self.a
-        x = _clipped(shifted, self.lower, self.upper)
+        x = clipped(shifted, self.lower, self.upper)
         left = x @ self.a.T
         raised = v + left
-        bound = _clipped(raised, self.least, self.most)
+        bound = clipped(raised, self.least, self.most)
         moving = raised != bound
-        return x, np.where(moving, left - bound, v), moving, x == shifted
+        return x, np.where(moving, left - bound, v), moving, shifted - x
 
-    def _step(self, residual: Array, moving: Mask, free: Mask) -> Array:
-        """Return the Newton step of the multipliers ``(n, m)``, ``-v`` for inactive rows."""
-        weighted = self.a * (free[:, None, :] & moving[:, :, None])
+    def _unsolved(self, residual: Array, free: Mask) -> Mask:
+        """Return a mask ``(n,)`` of residuals ``(n, m)`` above rounding.
+
+        A row without free coordinates ``(n, q)`` may lie between an inequality and the narrower
+        one.
+        """
+        size = np.abs(residual)
+        missed = size > 0.1 * _INSET
+        tied = missed & (size <= _TIED)
+        if tied.any():
+            missed &= ~tied | self._enters(free)
+        return np.asarray(missed.any(axis=1))
+
+    def _enters(self, free: Mask) -> Mask:
+        """Return a mask ``(n, m)`` of the constraints that coordinates of a mask enter."""
+        return np.asarray(free.astype(np.float64) @ (self.a.T != 0.0) > 0.0)
+
+    def _step(self, residual: Array, moving: Mask, beyond: Array) -> Array:
+        """Return the Newton step of the multipliers ``(n, m)``, ``-v`` for inactive rows.
+
+        A row whose coordinates are all beyond their bounds has no slope. Its multiplier moves to
+        where the first of them comes back.
+        """
+        weighted = self.a * ((beyond == 0.0)[:, None, :] & moving[:, :, None])
         hessian = weighted @ weighted.swapaxes(1, 2)
-        each = np.arange(len(self.a))
-        hessian[:, each, each] += np.where(moving, _RIDGE, 1.0)
+        diagonal = hessian.reshape(len(moving), -1)[:, :: len(self.a) + 1]
+        flat = moving & (diagonal == 0.0) & (np.abs(residual) > _TIED)
+        diagonal += np.where(moving, _RIDGE, 1.0)
         solved = np.linalg.solve(hessian, residual[..., None])[..., 0]
+        if flat.any():
+            each, row = np.nonzero(flat)
+            slope = self.a[row] * np.sign(residual[each, row])[:, None]
+            back = beyond[each] * slope > 0.0
+            ways = np.where(back, beyond[each] / np.where(back, slope, 1.0), np.inf).min(axis=1)
+            ways = np.where(np.isfinite(ways), ways, 0.0)
+            solved[each, row] = np.sign(residual[each, row]) * ways + residual[each, row]
         return np.asarray(np.where(moving, solved, -residual), dtype=np.float64)
 
     def _active_set(self, y: Array) -> tuple[Array, Indices]:
@@ -252,16 +331,18 @@ class Polytope:
         found, live, some = np.empty_like(y), np.arange(len(y)), self
         v = np.zeros((len(y), len(self.a)))
         for _ in range(_FULL_STEPS):
-            x, residual, moving, free = some._residual(y, v)
+            x, residual, moving, beyond = some._residual(y, v)
             found[live] = x
-            left = np.abs(residual).max(axis=1) > 0.1 * _INSET
-            if not left.any():
-                return found, live[left]
-            if not left.all():
+            left = np.flatnonzero(some._unsolved(residual, beyond == 0.0))
+            if not len(left):
+                break
+            # Further steps leave solutions as they are; a few of them cost less than a selection.
+            if 2 * len(left) <= len(live):
                 some, live = some.rows(left), live[left]
-                y, v, residual, moving, free = (p[left] for p in (y, v, residual, moving, free))
-            v = v + some._step(residual, moving, free)
-        return found, live
+                y, v, residual, moving, beyond = (p[left] for p in (y, v, residual, moving, beyond))
+                left = np.arange(len(live))
+            v = v + some._step(residual, moving, beyond)
+        return found, live[left]
 
     def _dual_step(self, y: Array, v: Array) -> tuple[Array, Array, Mask]:
         """Take one Newton step of the dual that does not reduce it.
@@ -275,11 +356,11 @@ class Polytope:
             before it.
         """
         a, lower, upper, least, most = self.a, self.lower, self.upper, self.least, self.most
-        x, residual, moving, free = self._residual(y, v)
-        done = np.abs(residual).max(axis=1) <= 0.1 * _INSET
+        x, residual, moving, beyond = self._residual(y, v)
+        done = ~self._unsolved(residual, beyond == 0.0)
         if done.all():
             return v, x, done
-        step = self._step(residual, moving, free)
+        step = self._step(residual, moving, beyond)
         length = np.linalg.norm(np.where(moving, step, 0.0), axis=1, keepdims=True)
         step = np.where(moving, step * np.minimum(1.0, _LONGEST / np.maximum(length, _RIDGE)), -v)
         # A multiplier without a bound on its side would have a dual of -inf.
@@ -349,15 +430,17 @@ class Polytope:
         return normal[which.ravel()], np.asarray(inverse[which.ravel()])
 
 
-def _clipped(x: Array, lower: Array, upper: Array) -> Array:
+def clipped(x: Array, lower: Array | float, upper: Array | float) -> Array:
     """Return values between bounds; ``np.clip`` takes three times as long for few values."""
     return np.asarray(np.minimum(np.maximum(x, lower), upper))
 
 
 def on_bounds(x: Array, lower: Array, upper: Array) -> Array:
     """Return values with those within rounding, 3e-12, of a bound at the bound."""
-    x = np.where(np.abs(x - lower) <= _BOUND, lower, x)
-    return np.asarray(np.where(np.abs(x - upper) <= _BOUND, upper, x))
+    low, high = np.abs(x - lower) <= _BOUND, np.abs(x - upper) <= _BOUND
+    if not (low.any() or high.any()):
+        return x
+    return np.asarray(np.where(high, upper, np.where(low, lower, x)))
 
 
 def _nearest(one: Polytope, y: Array) -> Array | None:

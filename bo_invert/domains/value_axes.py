@@ -44,7 +44,12 @@ class ValueAxis:
         p = self.parameter
         return float(max(p.values) - self.low if isinstance(p, Choice) else p.high - p.low)
 
-    @property
+    @cached_property
+    def _values(self) -> Array:
+        """Values of a choice, in its order."""
+        return np.array(getattr(self.parameter, "values", ()), dtype=np.float64)
+
+    @cached_property
     def discrete(self) -> bool:
         """True if the parameter has finitely many values."""
         return bool(np.isfinite(self.parameter.levels))
@@ -69,7 +74,10 @@ class ValueAxis:
             ratio = np.log(p.high / p.low)
             with np.errstate(over="ignore"):
                 return np.asarray(np.expm1(coordinates[:, 0] * ratio) / np.expm1(ratio))
-        values = np.array(p.decode(coordinates), dtype=float)
+        if isinstance(p, Choice):
+            values = self._values[p.positions(coordinates)]
+        else:
+            values = p.numbers(coordinates)
         return np.asarray((values - self.low) / self.span)
 
     def relaxed(self, coordinates: Array) -> Array:
@@ -88,9 +96,8 @@ class ValueAxis:
             return scaled[:, None]
         p = self.parameter
         if isinstance(p, Choice):
-            values = np.array(p.values, dtype=float)
-            near = np.abs(self.low + scaled[:, None] * self.span - values).argmin(axis=1)
-            return p.coordinates([p.values[i] for i in near])
+            near = np.abs(self.low + scaled[:, None] * self.span - self._values).argmin(axis=1)
+            return p.codes(near)
         if isinstance(p, Float) and not self.discrete:
             ratio = np.log(p.high / p.low)
             unit = np.clip(np.log1p(scaled * np.expm1(ratio)) / ratio, 0.0, 1.0)
@@ -100,7 +107,7 @@ class ValueAxis:
             low, high = p.edges()
             unit = ((np.log(value) if p.log else value) - low) / (high - low)
             return p.project(unit[:, None])
-        return p.coordinates(np.rint(value).tolist())
+        return p.coordinates(np.rint(value))
 
     def slope(self, coordinates: Array) -> Array:
         """Return the derivatives ``du/dw`` ``(n,)`` at unit coordinates ``(n,)`` of a float."""
@@ -119,7 +126,7 @@ class ValueAxis:
         """
         p = self.parameter
         if isinstance(p, Choice):
-            values = (np.sort(np.array(p.values, dtype=float)) - self.low) / self.span
+            values = (np.sort(self._values) - self.low) / self.span
             near = np.abs(scaled[:, None] - values).argmin(axis=1)
             return np.asarray(values[np.clip(near + step, 0, len(values) - 1)])
         gap = 1.0 / (p.levels - 1)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bo_invert.domains.constrained_box import ConstrainedBox
 from bo_invert.domains.feasible_set import FeasibleSet
@@ -25,11 +26,14 @@ _RIDGE = 1e-10
 
 
 class Face(NamedTuple):
-    """Active set of n points: coordinates off their bounds, and active rows with their inverse."""
+    """Active set of n points: coordinates off their bounds, and active rows with their inverse.
+
+    Without active rows, the last two are None.
+    """
 
     free: Mask
-    rows: Array
-    inverse: Array
+    rows: Array | None = None
+    inverse: Array | None = None
 
 
 class FeasiblePolytope:
@@ -47,37 +51,44 @@ class FeasiblePolytope:
     def __init__(self, polytope: Polytope) -> None:
         self.polytope = polytope
 
+    @cached_property
+    def _edges(self) -> tuple[Array, Array, Array, Array]:
+        """Values from which bounds and constraints are tight."""
+        one = self.polytope
+        return one.lower + _TIGHT, one.upper - _TIGHT, one.least + _TIGHT, one.most - _TIGHT
+
     def project(self, points: Array) -> Array:
         return self.polytope.project(points)[0]
 
     def active(self, points: Array, gradients: Array, scale: Array) -> ActiveSet[Any]:
         del scale
         one, left = self.polytope, points @ self.polytope.a.T
-        at_low, at_high = points <= one.lower + _TIGHT, points >= one.upper - _TIGHT
-        at_least, at_most = left <= one.least + _TIGHT, left >= one.most - _TIGHT
+        lower, upper, least, most = self._edges
+        at_low, at_high = points <= lower, points >= upper
+        at_least, at_most = left <= least, left >= most
         pinned, equal = at_low & at_high, at_least & at_most
         # Outward steps: a descent along -g leaves through a bound if g points inward.
         bound = pinned | (at_low & (gradients > 0.0)) | (at_high & (gradients < 0.0))
         rows = at_least | at_most
-        if not len(one.a):
-            return ActiveSet(Face(~bound, one.a, one.a))
-        face = _face(one.a, rows, ~bound)
+        if not rows.any():
+            return ActiveSet(Face(~bound))
+        normals, inverse = _face(one.a, rows, ~bound)
         for _ in range(2):
             # The multipliers v of g + A' v = 0 on the face, and the reduced gradient.
-            v = -(face.inverse @ (face.rows @ gradients[..., None]))[..., 0]
+            v = -(inverse @ (normals @ gradients[..., None]))[..., 0]
             reduced = gradients + v @ one.a
             signed = equal | (at_most & (v > 0.0)) | (at_least & (v < 0.0))
             held = pinned | (at_low & (reduced > 0.0)) | (at_high & (reduced < 0.0))
             if (signed == rows).all() and (held == bound).all():
                 break
             rows, bound = signed, held
-            face = _face(one.a, rows, ~bound)
-        return ActiveSet(face)
+            normals, inverse = _face(one.a, rows, ~bound)
+        return ActiveSet(Face(~bound, normals, inverse))
 
     def restrict(self, vectors: Array, active: ActiveSet[Any]) -> Array:
         face: Face = active.at
         vectors = np.where(face.free, vectors, 0.0)
-        if not len(self.polytope.a):
+        if face.rows is None or face.inverse is None:
             return vectors
         along = face.inverse @ (face.rows @ vectors[..., None])
         return np.asarray(vectors - (face.rows.swapaxes(1, 2) @ along)[..., 0])
@@ -86,14 +97,18 @@ class FeasiblePolytope:
         return FeasiblePolytope(self.polytope.rows(rows.astype(int)))
 
 
-def _face(a: Array, rows: Mask, free: Mask) -> Face:
-    """Return the face of active rows ``(n, m)`` and free coordinates ``(n, q)``."""
+def _face(a: Array, rows: Mask, free: Mask) -> tuple[Array, Array]:
+    """Return the normals of active rows ``(n, m)`` in free coordinates ``(n, q)``, ``(n, m, q)``.
+
+    Rows that are not active are 0. The second array is the inverse of their Gram matrix.
+    """
     normals = a * (rows[:, :, None] & free[:, None, :])
     gram = normals @ normals.swapaxes(1, 2)
-    each = np.arange(len(a))
+    diagonal = gram.reshape(len(rows), -1)[:, :: len(a) + 1]
     # A row without free coordinates does not restrict directions.
-    gram[:, each, each] += np.where(gram[:, each, each] > _RIDGE, _RIDGE, 1.0)
-    return Face(free, normals, np.asarray(np.linalg.inv(gram), dtype=np.float64))
+    diagonal += np.where(diagonal > _RIDGE, _RIDGE, 1.0)
+    inverse = 1.0 / gram if len(a) == 1 else np.linalg.inv(gram)
+    return normals, np.asarray(inverse, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,32 +165,39 @@ class ConstrainedCoordinates:
             gradients[:, column] *= axis.slope(units[:, column])
         return gradients
 
-    def region(self, starts: Array, low: Array, high: Array) -> FeasiblePolytope:
+    def region(
+        self, starts: Array, low: ArrayLike = 0.0, high: ArrayLike = 1.0
+    ) -> FeasiblePolytope:
         """Return the region of an ascent from valid unit inputs ``(n, d)``.
 
         Discrete parameters, fixed values and parameters that a count sets to 0 stay as they are.
 
         Args:
             starts: unit inputs that satisfy the constraints.
-            low: lower bounds of the unit inputs, shape ``(n, d)``.
-            high: upper bounds of the unit inputs, shape ``(n, d)``.
+            low: lower bounds of the unit inputs, broadcast to ``(n, d)``.
+            high: upper bounds of the unit inputs, broadcast to ``(n, d)``.
         """
         one = self._within
         moving = one.real_columns & np.isnan(one.code)
-        lower, upper = np.where(moving, low, starts), np.where(moving, high, starts)
+        # All starts share one row of bounds if they can; its projections need less arithmetic.
+        shape = np.broadcast_shapes(np.shape(low), np.shape(high), (1, starts.shape[1]))
+        if not moving.all() or one.counts:
+            shape = starts.shape
+        own = starts[: shape[0]]
+        lower, upper = np.where(moving, low, own), np.where(moving, high, own)
         lower, upper = self.straight(lower), self.straight(upper)
         a = np.zeros((len(one.a), starts.shape[1]))
         least, most = one.least, one.most
         if one.coupled:
-            scaled = one.read(starts)
+            scaled = one.read(own)
             box = one.polytope(scaled)
-            shift = np.where(one.free, 0.0, scaled) @ one.a.T
-            least, most = least - shift, most - shift
-            for i in np.flatnonzero(one.free):
-                column = one.axes[i].columns.start
-                a[:, column] = one.a[:, i]
-                lower[:, column] = np.maximum(lower[:, column], box.lower[:, i])
-                upper[:, column] = np.minimum(upper[:, column], box.upper[:, i])
+            if not one.free.all():
+                shift = np.where(one.free, 0.0, scaled) @ one.a.T
+                least, most = least - shift, most - shift
+            columns = [one.axes[i].columns.start for i in np.flatnonzero(one.free)]
+            a[:, columns] = one.a[:, one.free]
+            lower[:, columns] = np.maximum(lower[:, columns], box.lower[:, one.free])
+            upper[:, columns] = np.minimum(upper[:, columns], box.upper[:, one.free])
         return FeasiblePolytope(Polytope(a, least, most, lower, np.maximum(lower, upper)))
 
 
@@ -183,7 +205,7 @@ def constrained_minimum(
     function: Callable[[Array, Indices], tuple[Array, Array]],
     domain: ConstrainedBox,
     starts: Array,
-    bounds: tuple[Array, Array],
+    bounds: tuple[ArrayLike, ArrayLike],
     steps: int,
 ) -> Array:
     """Minimise functions of unit inputs from valid starts ``(n, d)`` under input constraints.
@@ -195,7 +217,7 @@ def constrained_minimum(
         function: as in ``minimise_batched``.
         domain: the box.
         starts: unit inputs that satisfy the constraints, shape ``(n, d)``.
-        bounds: lower and upper bounds of the unit inputs, both ``(n, d)``.
+        bounds: lower and upper bounds of the unit inputs, broadcast to ``(n, d)``.
         steps: largest number of evaluations of each start.
 
     Returns:

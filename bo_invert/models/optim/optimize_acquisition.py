@@ -267,11 +267,11 @@ def gradient_ascent(
         value, slope = score.gradient(inputs, numbers[rows])
         return -value, -slope
 
-    lower, upper = (np.broadcast_to(bound, points.shape) for bound in (low, high))
     starts = to_unit(domain, points)
     if isinstance(domain, ConstrainedBox):
-        found = constrained_minimum(function, domain, starts, (lower, upper), steps)
+        found = constrained_minimum(function, domain, starts, (low, high), steps)
     else:
+        lower, upper = (np.broadcast_to(bound, points.shape) for bound in (low, high))
         found, _ = minimise_batched(function, starts, lower, upper, steps=steps, tolerance=1e-6)
     arrived = from_unit(domain, found)
     return np.where(np.isfinite(arrived).all(1, keepdims=True), arrived, points)
