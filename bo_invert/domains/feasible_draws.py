@@ -20,7 +20,7 @@ from bo_invert.domains.feasible_set import FeasibleSet
 from bo_invert.domains.input_constraints import InputConstraint
 from bo_invert.domains.named_points import parameter_quantiles
 from bo_invert.domains.parameters import Parameter
-from bo_invert.domains.polytope import Polytope
+from bo_invert.domains.polytope import Polytope, clipped
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array, Mask
 
@@ -204,14 +204,17 @@ class FeasibleDraws:
         least, most = (np.where(np.isfinite(end), end, 0.0) for end in box.chord(scaled, toward))
         length = most - least
         # A point on a face is the end of its chord, where the position would be -inf or inf.
-        place = np.clip(-least / np.where(length > 0.0, length, np.inf), _END, 1.0 - _END)
+        place = clipped(-least / np.where(length > 0.0, length, np.inf), _END, 1.0 - _END)
         b = sizes[:, 0]
-        moved = ndtr(np.sqrt(1.0 - b**2) * ndtri(place) + b * rng.standard_normal(len(points)))
-        t = np.where(length > 0.0, least + moved * length, 0.0)
+        share = ndtr(np.sqrt(1.0 - b**2) * ndtri(place) + b * rng.standard_normal(len(points)))
+        t = np.where(length > 0.0, least + share * length, 0.0)
+        moved = scaled + t[:, None] * toward
+        if self.within.free.all():
+            return self.within.write(points, moved)
         found = points.copy()
         for i in np.flatnonzero(self.within.free):
             axis = self.within.axes[i]
-            found[:, axis.columns] = axis.write(scaled[:, i] + t * toward[:, i])
+            found[:, axis.columns] = axis.write(moved[:, i])
         return found
 
     def _chains(self, rng: np.random.Generator, points: Array, steps: int) -> Array:

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -14,7 +15,7 @@ from scipy.spatial.distance import cdist
 from bo_invert.domains.conditions import all_values
 from bo_invert.domains.constraint_system import ConstraintSystem
 from bo_invert.domains.input_constraints import InputConstraint
-from bo_invert.domains.polytope import EXACT, clipped, on_bounds
+from bo_invert.domains.polytope import EXACT, Polytope, clipped, on_bounds
 from bo_invert.types import Array, Mask
 
 _ROUNDS = 24
@@ -28,6 +29,20 @@ _TIGHT = 0.1
 _BISECTIONS = 30
 """Number of bisections between a point and a feasible one. Engineering choice: an error of 1e-9 of
 their distance."""
+
+
+class _Configurations(NamedTuple):
+    """Configurations of n points.
+
+    Attributes:
+        scaled: Scaled values ``(n, q)`` with the discrete ones.
+        box: Polytopes of the real values.
+        possible: Mask ``(n,)`` of those that no single constraint makes empty.
+    """
+
+    scaled: Array
+    box: Polytope
+    possible: Mask
 
 
 class FeasibleSet(ConstraintSystem):
@@ -64,11 +79,11 @@ class FeasibleSet(ConstraintSystem):
         broken = (one for one in self.constraints if not one.holds(values, self.widths)[0])
         return next(broken, None)
 
-    def _settled(self, points: Array) -> Mask:
-        """Return a mask of valid points that need no projection."""
+    def _settled(self, points: Array, scaled: Array | None = None) -> Mask:
+        """Return a mask of valid points, of given scaled values, that need no projection."""
         if not self.coupled:
             return self.accepts(points)
-        scaled = self.read(points)
+        scaled = self.read(points) if scaled is None else scaled
         mask = self.relaxed.excess(scaled) <= EXACT
         if self.counts and mask.any():
             values = {
@@ -76,7 +91,7 @@ class FeasibleSet(ConstraintSystem):
             }
             for count in self.counts:
                 mask &= count.holds(values, self.widths)
-        return mask & self.accepts(points, mask)
+        return self.accepts(points, mask)
 
     def accepts(self, points: Array, among: Mask | None = None) -> Mask:
         """Return a mask of the points that the functions of the user accept."""
@@ -124,7 +139,9 @@ class FeasibleSet(ConstraintSystem):
 
     # --- projection ----------------------------------------------------------------------------
 
-    def repair(self, points: Array, valid: Array | None = None) -> tuple[Array, Array, Mask]:
+    def repair(
+        self, points: Array, valid: Array | None = None, scaled: Array | None = None
+    ) -> tuple[Array, Array, Mask]:
         """Move points onto the linear constraints and counts.
 
         The nearest configuration comes first. Where it is empty, real and discrete parameters are
@@ -134,6 +151,7 @@ class FeasibleSet(ConstraintSystem):
         Args:
             points: points, shape ``(n, d)``.
             valid: the same points with values of the parameters; None computes them.
+            scaled: scaled values ``(n, q)`` of these; None computes them.
 
         Returns:
             Points, their scaled values ``(n, q)``, and a mask of success.
@@ -142,24 +160,72 @@ class FeasibleSet(ConstraintSystem):
         given = self.relaxed_values(clipped(points, 0.0, 1.0))
         if self.fixed:
             given = np.where(self.low == self.high, self.low, given)
-        scaled, done = self.polytope(self.read(base)).project(given)
-        if not done.all() and not self.free.all():
+        own = self.read(base) if scaled is None else scaled
+        if self.free.all():
+            scaled, done = self.polytope(own).project(given)
+        elif self._configurations is not None:
+            scaled, done = self._in_nearest_configuration(own, given)
+        else:
+            scaled, done = self.polytope(own).project(given)
             lost = np.flatnonzero(~done)
-            relaxed, _ = self.polytope(given[lost], rounded=False).project(given[lost])
-            known = self._configurations
-            if known is None:
+            if len(lost):
+                relaxed, _ = self.polytope(given[lost], rounded=False).project(given[lost])
                 start = self._rounded(base[lost], relaxed)
                 scaled[lost], done[lost] = self._moved(start, relaxed)
-            elif len(known):
-                near = known[cdist(relaxed[:, ~self.free], known).argmin(axis=1)]
-                start = relaxed.copy()
-                start[:, ~self.free] = near
-                scaled[lost], done[lost] = self.polytope(start).project(given[lost])
         if done.all():
             return self.write(base, scaled), scaled, done
         points = base.copy()
         points[done] = self.write(base[done], scaled[done])
         return points, scaled, done
+
+    def _in_nearest_configuration(self, start: Array, given: Array) -> tuple[Array, Mask]:
+        """Project scaled values onto the configurations of others, both ``(n, q)``.
+
+        Rows whose configuration has no point take the one with points that is nearest to the
+        projection of all values as real numbers.
+        """
+        start = start.copy()
+        empty = np.flatnonzero(~self._configuration(start).possible)
+        start[empty] = self._nearest_configurations(given[empty])
+        scaled, done = self._in_configuration(start, given)
+        empty = np.setdiff1d(np.flatnonzero(~done), empty)
+        if len(empty):
+            start[empty] = self._nearest_configurations(given[empty])
+            scaled[empty], done[empty] = self._in_configuration(start[empty], given[empty])
+        return scaled, done
+
+    def _nearest_configurations(self, given: Array) -> Array:
+        """Return scaled values ``(n, q)`` whose discrete ones are those of a configuration."""
+        known = self._configurations
+        if not len(given) or known is None or not len(known):
+            return given
+        found, _ = self.relaxed.project(given)
+        found[:, ~self.free] = known[cdist(found[:, ~self.free], known).argmin(axis=1)]
+        return found
+
+    def _in_configuration(self, start: Array, given: Array) -> tuple[Array, Mask]:
+        """Project scaled values onto the configurations of others, both ``(n, q)``."""
+        one = self._configuration(start)
+        scaled = one.scaled.copy()
+        scaled[:, self.free], done = one.box.project(given[:, self.free])
+        return scaled, done & one.possible
+
+    def _configuration(self, scaled: Array) -> _Configurations:
+        """Return the configurations of scaled values ``(n, q)`` without counts.
+
+        All have the same real parameters, and constraints that these enter.
+        """
+        scaled = np.where(self.low == self.high, self.low, scaled)
+        held = ~self.free
+        left = scaled[:, held] @ self.a[:, held].T
+        least, most = self.least - left, self.most - left
+        normals = self.a[:, self.free]
+        moved = normals.any(axis=1)
+        low, high = self.low[None, self.free], self.high[None, self.free]
+        box = Polytope(normals[moved], least[:, moved], most[:, moved], low, high)
+        fine = (moved | ((least <= EXACT) & (most >= -EXACT))).all(axis=1)
+        inside = (scaled >= self.low - EXACT) & (scaled <= self.high + EXACT)
+        return _Configurations(scaled, box, fine & inside[:, held].all(axis=1) & box.possible)
 
     @cached_property
     def _configurations(self) -> Array | None:
@@ -174,7 +240,7 @@ class FeasibleSet(ConstraintSystem):
         combined = np.array(list(itertools.product(*values)))
         scaled = np.full((len(combined), len(self.axes)), 0.5)
         scaled[:, ~self.free] = combined
-        return combined[self.polytope(scaled).project(scaled)[1]]
+        return combined[self._in_configuration(scaled, scaled)[1]]
 
     def _rounded(self, base: Array, scaled: Array) -> Array:
         """Return the scaled values ``(n, q)`` of the discrete values nearest to scaled ones."""
@@ -230,12 +296,13 @@ class FeasibleSet(ConstraintSystem):
                 near one.
         """
         valid = self.on_bounds(self.valid(points))
-        lost = np.flatnonzero(~self._settled(valid))
+        scaled = self.read(valid) if self.coupled else None
+        lost = np.flatnonzero(~self._settled(valid, scaled))
         if not len(lost):
             return valid
         found, done = valid[lost], np.ones(len(lost), dtype=bool)
-        if self.coupled:
-            found, _, done = self.repair(points[lost], valid[lost])
+        if scaled is not None:
+            found, _, done = self.repair(points[lost], valid[lost], scaled[lost])
         if not done.all():
             known = pool()
             found[~done] = self._into(found[~done], _closest(found[~done], known))

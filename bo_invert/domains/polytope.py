@@ -80,7 +80,12 @@ class Polytope:
     @cached_property
     def _shared(self) -> bool:
         """True if all rows of a batch have the same bounds."""
-        return all(len(part) == 1 for part in (self.least, self.most, self.lower, self.upper))
+        return self._count == 1
+
+    @cached_property
+    def _count(self) -> int:
+        """Number of rows; 1 if all have the same bounds."""
+        return max(len(part) for part in (self.least, self.most, self.lower, self.upper))
 
     @cached_property
     def _inside(self) -> Polytope:
@@ -89,8 +94,8 @@ class Polytope:
         return Polytope(self.a, self.least + inset, self.most - inset, self.lower, self.upper)
 
     def rows(self, which: Indices | Mask) -> Polytope:
-        """Return the polytope of some rows."""
-        if self._shared:
+        """Return the polytope of some rows, which are a mask or rising numbers."""
+        if self._shared or (len(which) == self._count and which.dtype != bool):
             return self
         least, most, lower, upper = (
             part if len(part) == 1 else part[which]
@@ -132,7 +137,7 @@ class Polytope:
         if not len(missed):
             return x, done
         done[missed] = False
-        possible = np.broadcast_to(self._possible, len(y))[missed]
+        possible = np.broadcast_to(self.possible, len(y))[missed]
         for row in missed[possible][:_EXACT_ROWS]:
             found = self._exact(row, y[row])
             if found is not None:
@@ -164,11 +169,11 @@ class Polytope:
 
     @cached_property
     def _movers(self) -> Mask:
-        """Mask of the constraints that free coordinates enter, ``(n, m)`` or ``(1, m)``.
+        """Mask of the constraints that free coordinates enter, ``(n, m)``, or ``(1, m)`` if shared.
 
         Constraints without a solution within the bounds have none.
         """
-        return self._enters(self.upper > self.lower) & self._possible[:, None]
+        return self._enters(self.upper > self.lower) & self.possible[:, None]
 
     def _moved_by(self, rows: Indices) -> Iterator[tuple[Indices, Polytope]]:
         """Yield groups of the rows, with the constraints that their free coordinates enter.
@@ -181,12 +186,13 @@ class Polytope:
             yield from ((rows, part) for part in self._shared_parts)
             return
         some = self.rows(rows)
-        moved = self._movers if len(self._movers) == 1 else self._movers[rows]
-        moved = np.broadcast_to(moved, (len(rows), len(self.a)))
-        if len(self.a) == 1 and moved.all():
-            yield rows, some
-            return
+        moved = self._movers[rows]
         count = moved.sum(axis=1)
+        if (moved == moved[0]).all():
+            # Integers of all configurations often leave the same single constraint.
+            if count[0]:
+                yield rows, some._one_constraint(int(moved[0].argmax())) if count[0] == 1 else some
+            return
         single = moved & (count == 1)[:, None]
         for j in np.flatnonzero(single.any(axis=0)):
             which = np.flatnonzero(single[:, j])
@@ -209,7 +215,7 @@ class Polytope:
         return Polytope(self.a[[j]], least, most, self.lower, self.upper)
 
     @cached_property
-    def _possible(self) -> Mask:
+    def possible(self) -> Mask:
         """Mask of rows whose bounds allow each constraint on its own, ``(n,)`` or ``(1,)``."""
         rising, falling = np.maximum(self.a.T, 0.0), np.minimum(self.a.T, 0.0)
         low = self.lower @ rising + self.upper @ falling
@@ -388,22 +394,28 @@ class Polytope:
 
     def chord(self, x: Array, direction: Array) -> tuple[Array, Array]:
         """Return the ends ``t`` of the chords ``x + t direction`` inside, two arrays ``(n,)``."""
-        slope, left = direction, x
-        lower, upper = np.broadcast_to(self.lower, x.shape), np.broadcast_to(self.upper, x.shape)
-        if len(self.a) and not self.equal.all():
-            part, count = self.a[~self.equal], (len(x), int((~self.equal).sum()))
-            slope = np.concatenate([direction, direction @ part.T], axis=1)
-            left = np.concatenate([x, x @ part.T], axis=1)
-            lower, upper = (
-                np.concatenate([bound, np.broadcast_to(more[:, ~self.equal], count)], axis=1)
-                for bound, more in ((lower, self.least), (upper, self.most))
-            )
+        sides, lower, upper = self._sides
+        slope, left = direction @ sides, x @ sides
         still = np.abs(slope) < _STILL
         safe = np.where(still, 1.0, slope)
         low, high = np.minimum(lower - left, 0.0) / safe, np.maximum(upper - left, 0.0) / safe
         first = np.where(still, -np.inf, np.minimum(low, high)).max(axis=1)
         last = np.where(still, np.inf, np.maximum(low, high)).min(axis=1)
         return np.minimum(first, 0.0), np.maximum(last, 0.0)
+
+    @cached_property
+    def _sides(self) -> tuple[Array, Array, Array]:
+        """Normals ``(q, k)`` of bounds and inequalities, and their bounds, ``(n or 1, k)``."""
+        loose, q = ~self.equal, self.a.shape[1]
+        sides = np.concatenate([np.eye(q), self.a[loose].T], axis=1)
+        if not loose.any():
+            return sides, self.lower, self.upper
+        bounds = []
+        for bound, more in ((self.lower, self.least), (self.upper, self.most)):
+            count = max(len(bound), len(more))
+            both = np.broadcast_to(bound, (count, q)), np.broadcast_to(more, (count, len(self.a)))
+            bounds.append(np.concatenate([both[0], both[1][:, loose]], axis=1))
+        return sides, bounds[0], bounds[1]
 
     def along(self, direction: Array) -> Array:
         """Remove from directions ``(n, q)`` the normals of the equalities and fixed coordinates.
@@ -424,7 +436,11 @@ class Polytope:
     def _normals(self) -> tuple[Array, Array]:
         """Normals of the equalities in the free coordinates, and their pseudoinverses."""
         # Few masks of free coordinates occur. Fixed coordinates may leave dependent normals.
-        free, which = np.unique(self.upper > self.lower, axis=0, return_inverse=True)
+        free = self.upper > self.lower
+        if (free == free[0]).all():
+            free, which = free[:1], np.zeros(len(free), dtype=np.intp)
+        else:
+            free, which = np.unique(free, axis=0, return_inverse=True)
         normal = np.where(free[:, None, :], self.a[self.equal], 0.0)
         inverse = np.linalg.pinv(normal, rcond=RANK)
         return normal[which.ravel()], np.asarray(inverse[which.ravel()])

@@ -196,6 +196,9 @@ class ConstrainedCoordinates:
                 least, most = least - shift, most - shift
             columns = [one.axes[i].columns.start for i in np.flatnonzero(one.free)]
             a[:, columns] = one.a[:, one.free]
+            # Rows of discrete parameters alone hold all the way.
+            moved = a.any(axis=1)
+            a, least, most = a[moved], least[:, moved], most[:, moved]
             lower[:, columns] = np.maximum(lower[:, columns], box.lower[:, one.free])
             upper[:, columns] = np.minimum(upper[:, columns], box.upper[:, one.free])
         return FeasiblePolytope(Polytope(a, least, most, lower, np.maximum(lower, upper)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -151,16 +152,20 @@ class _RoundedScore(DifferentiableScore):
         return value, np.where(self._real(inputs), slope, 0.0)
 
     def _round(self, inputs: Array) -> Array:
-        # Input constraints would move real coordinates, too.
-        constrained = isinstance(self.domain, ConstrainedBox)
-        nearest = self.domain.rounded if constrained else self.domain.project
-        return np.where(self._real(inputs), inputs, nearest(inputs))
+        if isinstance(self.domain, ConstrainedBox):
+            # Searches under input constraints evaluate valid points only.
+            return inputs
+        return np.where(self._real(inputs), inputs, self.domain.project(inputs))
 
     def _real(self, inputs: Array) -> NDArray[np.bool_]:
         """Return a mask of real coordinates of active parameters, ``(d,)`` or ``(b, d)``."""
-        parameters = self.domain.parameters.values()
-        real = np.array([p.continuous for p in parameters for _ in range(p.width)])
+        real = self._continuous
         return real & ~self.domain.inactive(inputs) if self.domain.conditional else real
+
+    @cached_property
+    def _continuous(self) -> NDArray[np.bool_]:
+        parameters = self.domain.parameters.values()
+        return np.array([p.continuous for p in parameters for _ in range(p.width)])
 
 
 def differentiable(score: Score) -> DifferentiableScore:
