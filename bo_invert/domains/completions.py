@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from bo_invert.domains.constrained_box import ConstrainedBox
+from bo_invert.domains.dual_projection import EXACT
 from bo_invert.domains.feasible_set import FeasibleSet
-from bo_invert.domains.polytope import EXACT, Polytope
+from bo_invert.domains.polytope import Polytope
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array, Indices, Mask

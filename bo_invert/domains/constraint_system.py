@@ -14,12 +14,13 @@ from bo_invert.domains.conditions import (
     has_conditions,
     inactive_coordinates,
 )
+from bo_invert.domains.dual_projection import EXACT, clipped
 from bo_invert.domains.fixed import Fixed
 from bo_invert.domains.fixed_room import with_room
 from bo_invert.domains.input_constraints import Count, Feasible, InputConstraint, Linear
 from bo_invert.domains.named_points import decode_columns, parameter_columns, project_named
 from bo_invert.domains.parameters import Choice, Parameter
-from bo_invert.domains.polytope import EXACT, Polytope, clipped
+from bo_invert.domains.polytope import Polytope
 from bo_invert.domains.value_axes import discrete_mask, value_axis
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array, Indices, Mask

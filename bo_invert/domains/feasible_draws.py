@@ -15,12 +15,13 @@ from scipy.spatial.distance import cdist
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
+from bo_invert.domains.dual_projection import clipped
 from bo_invert.domains.feasible_check import empty_message, integer_points, require_points
 from bo_invert.domains.feasible_set import FeasibleSet
 from bo_invert.domains.input_constraints import InputConstraint
 from bo_invert.domains.named_points import parameter_quantiles
 from bo_invert.domains.parameters import Parameter
-from bo_invert.domains.polytope import Polytope, clipped
+from bo_invert.domains.polytope import Polytope
 from bo_invert.errors import InvalidInputError
 from bo_invert.types import Array, Mask
 

@@ -14,8 +14,9 @@ from scipy.spatial.distance import cdist
 
 from bo_invert.domains.conditions import all_values
 from bo_invert.domains.constraint_system import ConstraintSystem
+from bo_invert.domains.dual_projection import EXACT, clipped
 from bo_invert.domains.input_constraints import InputConstraint
-from bo_invert.domains.polytope import EXACT, Polytope, clipped, on_bounds
+from bo_invert.domains.polytope import Polytope, on_bounds
 from bo_invert.types import Array, Mask
 
 _ROUNDS = 24

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linprog
 
-from bo_invert.domains.polytope import RANK, Polytope
+from bo_invert.domains.dual_projection import RANK
+from bo_invert.domains.polytope import Polytope
 from bo_invert.types import Array
 
 

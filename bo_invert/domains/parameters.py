@@ -19,7 +19,7 @@ from bo_invert.domains.parameter_conditions import (
 from bo_invert.domains.rounding import Value as Value, equal_value, roundoff, snapped
 from bo_invert.domains.value_grid import ValueGrid, digits_of, step_of, value_grid
 from bo_invert.errors import InvalidInputError
-from bo_invert.types import JSON, Array
+from bo_invert.types import JSON, Array, Indices
 from bo_invert.user_data import number, plain_options, real, scalar
 
 # Distance of a value of the user from a grid that is rounding, in steps. Engineering choice.
@@ -48,7 +48,9 @@ class _Range:
     def __post_init__(self) -> None:
         where = f"{type(self).__name__}({self.low!r}, {self.high!r})"
         for name in ("low", "high"):  # the class is frozen
-            vars(self)[name] = _bound(where, name, getattr(self, name))
+            given = getattr(self, name)
+            exact, found = scalar(given), real(where, f"the bound {name}", given)
+            vars(self)[name] = exact if type(exact) is int else found
         vars(self)["log"] = bool(self.log)
         if not self.low < self.high:
             raise InvalidInputError(f"{where}: the lower bound must lie below the upper one")
@@ -79,11 +81,14 @@ class _Range:
 
     def numbers(self, u: Array) -> Array:
         """Decode unit coordinates ``(n, 1)`` to values as floats ``(n,)``."""
+        value = np.rint(self._real_values(u)) if self._half_cell else self._real_values(u)
+        return np.asarray(np.clip(value, self.low, self.high), dtype=np.float64)
+
+    def _real_values(self, u: Array) -> Array:
+        """Return the values ``(n,)`` of unit coordinates ``(n, 1)``, without rounding."""
         low, high = self.edges()
         t = low + np.clip(u[:, 0], 0.0, 1.0) * (high - low)
-        value = np.exp(t) if self.log else t
-        rounded = np.rint(value) if self._half_cell else value
-        return np.asarray(np.clip(rounded, self.low, self.high), dtype=np.float64)
+        return np.asarray(np.exp(t) if self.log else t)
 
     def read(self, value: object) -> float:
         """Return a value of the user as a value of this parameter, without rounding.
@@ -198,10 +203,7 @@ class Float(_Range):
     def numbers(self, u: Array) -> Array:
         if self.grid is None:
             return super().numbers(u)
-        low, high = self.edges()
-        t = low + np.clip(u[:, 0], 0.0, 1.0) * (high - low)
-        found = self.grid.values(self.grid.positions(np.exp(t) if self.log else t))
-        return np.array(found, dtype=np.float64)
+        return np.array(self.grid.values(self.grid.positions(self._real_values(u))))
 
     def measured(self, value: object) -> float:
         """Return a value of the user in the range; between the steps, it stays as it is.
@@ -334,10 +336,8 @@ class Choice:
 
     def positions(self, u: Array) -> Indices:
         """Return the positions ``(n,)`` of the values of unit coordinates ``(n, w)``."""
-        if self.width > 1:
-            return np.asarray(u.argmax(axis=1))
-        cell = (np.clip(u[:, 0], 0.0, 1.0) * self.levels).astype(int)
-        return np.asarray(np.minimum(cell, self.levels - 1))
+        cells = np.minimum(np.clip(u[:, 0], 0.0, 1.0) * self.levels, self.levels - 1)
+        return u.argmax(axis=1) if self.width > 1 else cells.astype(np.intp)
 
     def read(self, value: object) -> Value:
         """Return the value of this parameter that equals a value of the user.
@@ -367,9 +367,8 @@ class Choice:
 
     def codes(self, positions: Indices) -> Array:
         """Return the unit coordinates ``(n, w)`` of the values at positions ``(n,)``."""
-        if self.width > 1:
-            return np.eye(self.levels)[positions]
-        return np.asarray(((positions + 0.5) / self.levels)[:, None])
+        cells = ((positions + 0.5) / self.levels)[:, None]
+        return np.eye(self.levels)[positions] if self.width > 1 else np.asarray(cells)
 
     def project(self, u: Array) -> Array:
         return self.codes(self.positions(u))
@@ -397,12 +396,5 @@ def parameter_from_json(data: JSON) -> Parameter:
         return Choice(*data["values"], ordered=data.get("ordered", False), when=when)
     if data["type"] == "int":
         return Int(data["low"], data["high"], data.get("log", False), when=when)
-    step, digits = data.get("step"), data.get("digits")
-    log = data.get("log", False)
+    log, step, digits = data.get("log", False), data.get("step"), data.get("digits")
     return Float(data["low"], data["high"], log, step=step, digits=digits, when=when)
-
-
-def _bound(where: str, name: str, value: object) -> float:
-    """Return a bound as a Python number; whole numbers stay integers."""
-    exact, found = scalar(value), real(where, f"the bound {name}", value)
-    return exact if isinstance(exact, int) and not isinstance(exact, bool) else found

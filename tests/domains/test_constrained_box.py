@@ -10,7 +10,8 @@ from scipy.optimize import minimize
 
 import bo_invert as bi
 from bo_invert.domains.constrained_box import fix_values, read_fixed, stored_domain
-from bo_invert.domains.polytope import Polytope, _nearest
+from bo_invert.domains.dual_projection import _nearest
+from bo_invert.domains.polytope import Polytope
 from bo_invert.types import Array
 
 EIGHT = [f"x{i}" for i in range(8)]
