@@ -30,6 +30,7 @@ import bo_invert as bi
 from bo_invert import registry
 
 METHODS = ("gp", "auto", "ax", "baybe")
+MODEL_BASED = ("gp", "auto", "turbo", "polish", "forest", "spherical", "pcn")
 _OBSERVED, _ASKS = 20, 25
 EIGHT = [f"x{i}" for i in range(8)]
 
@@ -143,15 +144,26 @@ def _known(path: Path) -> dict[str, Any]:
 
 def _tables(rows: dict[str, Any]) -> None:
     found = [(json.loads(key), value) for key, value in rows.items()]
-    print("| strategy | set | feasible | ask, free (ms) | ask, constrained (ms) | ratio |")
-    print("|---|---|---|---|---|---|")
-    for (kind, *key), value in found:
-        if kind == "asks" and value is not None:
-            # The first ask also prepares the sampler of the set, once per process.
-            free, held = (1e3 * float(np.mean(value[one][1:])) for one in ("free", "constrained"))
-            share = 100 * value["feasible"] / max(1, value["count"])
-            print(f"| {key[0]} | {key[1]} | {share:.0f} % | {free:.1f} | {held:.1f} "
-                  f"| {held / free:.2f} |")  # fmt: skip
+    times = {tuple(key): value for (kind, *key), value in found if kind == "asks" and value}
+    print("| strategy | set | feasible | ask, free (ms) | ask, constrained (ms) | ratio "
+          "| median of ratios |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|")
+    for (strategy, name), value in times.items():
+        # The first ask also prepares the sampler of the set, once per process.
+        free, held = (1e3 * np.array(value[one][1:]) for one in ("free", "constrained"))
+        share = 100 * value["feasible"] / max(1, value["count"])
+        print(f"| {strategy} | {name} | {share:.0f} % | {free.mean():.1f} | {held.mean():.1f} "
+              f"| {held.mean() / free.mean():.2f} | {np.median(held / free):.2f} |")  # fmt: skip
+    strategies = [one for one in MODEL_BASED if any(key[0] == one for key in times)]
+    print("\n| set |", " | ".join(f"`{one}`" for one in strategies), "|")
+    print("|---|" + "---|" * len(strategies))
+    for name in SETS:
+        cells = []
+        for strategy in strategies:
+            value = times[strategy, name]
+            ratio = np.mean(value["constrained"][1:]) / np.mean(value["free"][1:])
+            cells.append(f"{ratio:.2f}")
+        print("|", " | ".join([name, *cells]), "|")
     print("\n| mixture | method | seeds | median regret after 20 | after 40 | worst after 40 |")
     print("|---|---|---|---|---|---|")
     for name in MIXTURES:

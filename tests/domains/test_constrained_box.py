@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import isotonic_regression, minimize
 
 import bo_invert as bi
 from bo_invert.domains.constrained_box import fix_values, read_fixed, stored_domain
@@ -173,6 +173,45 @@ def test_projections_are_the_nearest_points(seed: int) -> None:
         method="SLSQP", tol=1e-12,
     )  # fmt: skip
     np.testing.assert_allclose(found[0], other.x, atol=1e-5)
+
+
+def order_chain(q: int) -> Polytope:
+    """Return ``x0 <= x1 <= ...`` in the unit cube."""
+    a = (np.eye(q) - np.eye(q, k=1))[:-1] / np.sqrt(2.0)
+    bounds = np.full((1, q - 1), -np.inf), np.zeros((1, q - 1))
+    return Polytope(a, *bounds, np.zeros((1, q)), np.ones((1, q)))
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0, 30.0])
+def test_points_far_from_an_order_are_projected(size: float) -> None:
+    # The isotonic regression is the projection onto the order, and its clipped values are those
+    # onto the order in the cube (Barlow & Brunk 1972).
+    points = np.random.default_rng(0).normal(0.5, size, (40, 6))
+    found, done = order_chain(6).project(points)
+    assert done.all()
+    expected = np.array([isotonic_regression(point).x.clip(0.0, 1.0) for point in points])
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_ties_at_bounds_stay_as_they_are() -> None:
+    chain = order_chain(5)
+    points = np.array([[0, 0, 0, 0.4, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]], dtype=float)
+    found, done = chain.project(points)
+    assert done.all()
+    assert (found == points).all()
+    # A tie at a bound next to a violated order needs no other method.
+    found, done = chain.project(points - [0, 0, 0, 0, 0.7])
+    assert done.all()
+    assert chain.excess(found).max() < 1e-11
+
+
+def test_mixed_points_take_the_nearest_configuration() -> None:
+    parameters = {"a": bi.Float(0, 1), "n": bi.Int(0, 6), "o": bi.Choice(1, 2, 4, ordered=True)}
+    domain = bi.Box(parameters, constraints=["a + n == 5", "o + n >= 6"]).domain
+    points = domain.project(np.random.default_rng(0).random((200, domain.dim)))
+    assert domain.satisfied(points).all()
+    designs = {(d["n"], d["o"]) for d in bi.Box(parameters).decode(points)}
+    assert designs == {(4, 2), (4, 4), (5, 1), (5, 2), (5, 4)}
 
 
 @pytest.mark.parametrize(
