@@ -10,7 +10,6 @@ from bo_invert.errors import UnsuitableStrategyError
 from bo_invert.history import History
 from bo_invert.models.base import KERNELS
 from bo_invert.models.inverse import fit as fits, likely_points as likely
-from bo_invert.models.inverse.acceptance import Acceptance
 from bo_invert.models.optim.duplicates import duplicate_filter
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
@@ -61,12 +60,14 @@ class Retarget(SurrogateStrategy):
             )
 
     def _propose(self, statement: ProblemStatement, history: History, request: Request) -> Proposal:
-        options = fits.TargetOptions(self.tolerance, kernel=self.kernel, device=self.device)
+        options = fits.TargetOptions(
+            self.tolerance, kernel=self.kernel, device=self.device, averaged=True
+        )
         fit = fits.fit_target_model(statement, history, options, request.memo)
         duplicates = duplicate_filter(statement, history, fit.subset)
         search = likely.likely_points(fit, self._queried(history), history, duplicates)
         points = search.choose(request.count, request.rng())
-        hits = Acceptance(search.model)(points)
+        hits = search.probabilities(points)
         queries = self._queries(statement, history, fit.fitted, points)
         return Proposal(with_hits(queries, hits), fit.memo)
 

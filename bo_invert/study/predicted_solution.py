@@ -11,7 +11,6 @@ from bo_invert.errors import InvalidInputError, printable
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.models.inverse import fit as fits, likely_points as likely
-from bo_invert.models.inverse.acceptance import Acceptance
 from bo_invert.models.optim.duplicates import duplicate_filter
 from bo_invert.models.prediction_intervals import predict_intervals
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -79,7 +78,7 @@ def predict_solution(
     fit = fits.fit_target_model(
         statement,
         history,
-        fits.TargetOptions(*request.checked(target, "predicted_solution"), noisy),
+        fits.TargetOptions(*request.checked(target, "predicted_solution"), noisy, averaged=True),
     )
     duplicates = duplicate_filter(statement, history, fit.subset)
     none = np.empty((0, statement.domain.dim))
@@ -91,5 +90,5 @@ def predict_solution(
         search.model.unit(points).cpu().numpy(),
     )  # fmt: skip
     spans = {name: (low, middle, high) for name, (low, middle, high) in interval[INTERVALS].items()}
-    hit = float(Acceptance(search.model)(points)[0])
+    hit = float(search.probabilities(points)[0])
     return PredictedSolution(points[0], None, spans, min(1.0, hit))

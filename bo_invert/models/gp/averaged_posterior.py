@@ -131,6 +131,20 @@ class AveragedPosterior(GPPosterior):
         mean, variance = self.components.leave_one_out()  # (n, M k)
         mean = mean.reshape(-1, *self.shares.shape) * self.scales[:, None]
         variance = variance.reshape(-1, *self.shares.shape) * self.scales[:, None] ** 2
+        return self._mixture(mean, variance)
+
+    def leave_twins_out(self, correlation: float, most: int) -> tuple[Tensor, Tensor]:
+        errors, variances = self.components.leave_twins_out(correlation, most)
+        errors = errors.reshape(-1, *self.shares.shape) * self.scales[:, None]
+        variances = variances.reshape(-1, *self.shares.shape) * self.scales[:, None] ** 2
+        return self._mixture(errors, variances)
+
+    def with_noise(self, most: Tensor) -> Self:
+        scaled = (most / self.scales[:, None, None].square()).flatten(0, 1)
+        return replace(super().with_noise(most), components=self.components.with_noise(scaled))
+
+    def _mixture(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the moments ``(n, k)`` of components with moments ``(n, M, k)``."""
         centre = (self.shares * mean).sum(-2)
         spread = (mean - centre.unsqueeze(-2)).square()
         return centre, (self.shares * (variance + spread)).sum(-2)

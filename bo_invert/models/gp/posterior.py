@@ -209,6 +209,44 @@ class GPPosterior:
         mean = self.values[..., 0] - self.weights[..., 0] / precision
         return mean.T, (1.0 / precision).T
 
+    def with_noise(self, most: Tensor) -> Self:
+        """Return the posterior with noise variances of at most ``most`` ``(k, n)``."""
+        noise, values = torch.minimum(self.noise, most), self.values[..., 0].mT
+        own = condition(
+            self.kernel, self.log_lengthscales, noise, self.inputs, values, self.constant
+        )
+        return replace(self, **vars(own))
+
+    def leave_twins_out(self, correlation: float, most: int) -> tuple[Tensor, Tensor]:
+        """Return errors and variances of observations left out with their twins, ``(n, k)`` each.
+
+        With the precision P = C^-1, w = P (y - m) and the left-out rows N, the errors are
+        ``P_NN^-1 w_N`` with the covariance ``P_NN^-1`` (Rasmussen & Williams 2006, eq. 5.12, for
+        several rows).
+
+        Args:
+            correlation: Prior correlation above which observations are twins.
+            most: Largest number of observations that are left out at once.
+        """
+        pairs = [self._left_out(k, correlation, most) for k in range(len(self.log_lengthscales))]
+        errors, variances = (torch.stack(some, -1) for some in zip(*pairs, strict=True))
+        return errors, variances
+
+    def _left_out(self, k: int, correlation: float, most: int) -> tuple[Tensor, Tensor]:
+        """Return ``leave_twins_out`` of one process, ``(n,)`` each."""
+        inverse, own = self.inverse_cholesky[k], slice(k, k + 1)
+        precision = inverse.mT @ inverse
+        prior = self.kernel.gram(self.log_lengthscales[own], self.inputs)[0][0].clone()
+        prior.diagonal().fill_(torch.inf)  # first among its twins
+        near, rows = prior.topk(min(most, len(prior)), dim=-1)
+        twin = near > correlation
+        block = precision[rows[:, :, None], rows[:, None]]
+        both = twin[:, :, None] & twin[:, None]
+        block = torch.where(both, block, torch.eye(rows.shape[1]).to(block))
+        covariance = torch.linalg.inv(block)
+        weights = torch.where(twin, self.weights[k, :, 0][rows], torch.zeros_like(near))
+        return (covariance[:, 0] * weights).sum(-1), covariance[:, 0, 0]
+
 
 def draw_normals(mean: Tensor, covariance: Tensor, normals: Tensor) -> Tensor:
     """Return samples ``(k, p, F)`` of N(mean, covariance) from normals ``(F, k, p)``."""

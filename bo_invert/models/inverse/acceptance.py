@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from bo_invert.models.acquisition.log_ei import sobol_normals
@@ -18,6 +19,9 @@ from bo_invert.types import Array
 _SCORES = 16
 """Number of normal samples of the scores of principal components. Engineering choice: bounds the
 time with hundreds of outputs."""
+_QUANTILES = 16
+"""Number of factors of the variances behind a Student t distribution. Engineering choice: errors of
+a probability stay below 0.01."""
 _PATHS = 64
 """Number of posterior paths behind an interval. Engineering choice: quantiles of 5 % need some
 dozens."""
@@ -40,10 +44,14 @@ class Acceptance:
         model: Model of the target.
         softness: Least standard deviation of an output, as a share of the half-width of its
             interval; 0 for none. It gives gradients at sharp limits.
+        degrees: Degrees of freedom of a multivariate Student t distribution with the moments of the
+            model as location and scale; infinite for the normal one. It is the mixture of normal
+            distributions with variances times ``degrees / w``, w ~ chi-squared.
     """
 
     model: TargetModel
     softness: float = 0.0
+    degrees: float = math.inf
 
     def __call__(self, points: Array) -> Array:
         """Return a ``(n,)`` of points ``(n, d)``; 0 at points that the domain does not allow."""
@@ -59,18 +67,22 @@ class Acceptance:
     def of(self, inputs: Tensor) -> Tensor:
         """Return a ``(n,)`` of unit inputs ``(n, d)``, with gradients."""
         mean, variance = self.model.scores(inputs)
+        parts = [self._normal(mean, variance * factor) for factor in self._factors]
+        accepted = torch.stack(parts).mean(0)
+        feasible = self.model.log_feasible
+        return accepted if feasible is None else accepted * feasible(inputs).exp()
+
+    def _normal(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return a ``(n,)`` of normal scores with these moments ``(n, k)``, if all are feasible."""
         region, surrogate = self.model.region, self.model.surrogate
         if self.model.share < 1.0:
             scores = mean + variance.sqrt() * self._normals[:, None]  # (s, n, k)
             outputs = surrogate.values(scores)
             std = (surrogate.residual_variance + self._least.square()).sqrt().expand_as(outputs)
-            accepted = region.log_acceptance(outputs, std.clamp(min=1e-12)).exp().mean(0)
-        else:
-            outputs, std = surrogate.warped_moments(mean, variance)
-            std = (std.square() + self._least.square()).sqrt()
-            accepted = region.log_acceptance(outputs, std).exp()
-        feasible = self.model.log_feasible
-        return accepted if feasible is None else accepted * feasible(inputs).exp()
+            return region.log_acceptance(outputs, std.clamp(min=1e-12)).exp().mean(0)
+        outputs, std = surrogate.warped_moments(mean, variance)
+        std = (std.square() + self._least.square()).sqrt()
+        return region.log_acceptance(outputs, std).exp()
 
     @torch.no_grad()
     def shares(self, points: Array, weights: Array, seed: int = 0) -> Array:
@@ -107,6 +119,16 @@ class Acceptance:
         """Number of outputs that are computed for a point."""
         c = len(self.model.surrogate.offset)
         return c * _SCORES if self.model.share < 1.0 else c + len(self.model.surrogate.gp.inputs)
+
+    @cached_property
+    def _factors(self) -> list[float]:
+        """Quantiles of the factor of the variances of a Student t distribution; [1.0] if normal."""
+        if math.isinf(self.degrees):
+            return [1.0]
+        levels = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+        # Quantiles of chi-squared are twice those of a gamma distribution of half the degrees.
+        chi_squared = 2.0 * gammaincinv(0.5 * self.degrees, levels)
+        return [float(factor) for factor in self.degrees / chi_squared]
 
     @cached_property
     def _normals(self) -> Tensor:

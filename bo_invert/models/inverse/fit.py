@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -60,6 +60,8 @@ class TargetOptions:
         device: Torch device of the surrogate.
         noise_model: Model scale and distribution of the noise of a noisy oracle. Otherwise it is
             equal and independent normal noise.
+        averaged: Use the posterior for predictions, which for few observations is an average over
+            hyperparameters.
     """
 
     tolerance: float | None = None
@@ -68,6 +70,7 @@ class TargetOptions:
     kernel: str = "auto"
     device: str = "cpu"
     noise_model: bool = False
+    averaged: bool = False
 
 
 def fit_target_model(
@@ -96,11 +99,14 @@ def fit_target_model(
     outputs = fitted.outputs
     width = options.tolerance or _default_tolerance(statement, history)
     region = TargetRegion.of(outputs, width, options.noise)
+    surrogate = fitted.surrogate
+    if options.averaged:
+        surrogate = replace(surrogate, gp=surrogate.predictive)
     gp: GPPosterior | None = None
     noise: OracleNoise | None = None
     if options.noisy and options.noise_model:
-        gp, noise = _oracle_noise(fitted.surrogate)
-    model = TargetModel(domain, fitted.surrogate, region, log_feasible, gp, noise)
+        gp, noise = _oracle_noise(surrogate)
+    model = TargetModel(domain, surrogate, region, log_feasible, gp, noise)
     hits = region.contains(torch.as_tensor(history.y[:, outputs.columns])).numpy()
     note = {"outputs": fitted.surrogate.memo, "permission": labels}
     target = statement.objective

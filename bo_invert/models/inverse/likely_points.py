@@ -9,7 +9,7 @@ import torch
 
 from bo_invert.history import History
 from bo_invert.models.base import from_unit, to_unit
-from bo_invert.models.gp.posterior import condition
+from bo_invert.models.inverse.acceptance import Acceptance
 from bo_invert.models.inverse.fit import TargetFit
 from bo_invert.models.inverse.posterior_model import TargetModel
 from bo_invert.models.optim.duplicates import DuplicateFilter
@@ -42,25 +42,23 @@ def with_exact_observations(fit: TargetFit, points: Array) -> TargetModel:
     observed difference from the prediction. For linear functions this is Broyden's secant update
     of the Jacobian (Broyden 1965); the next point aims at y* + (predicted - observed).
     """
-    model, gp = fit.model, fit.fitted.surrogate.gp
+    model, gp = fit.model, fit.model.surrogate.gp
     inputs = gp.inputs.cpu().numpy()
     exact = np.zeros(len(inputs), dtype=bool)
     for point in to_unit(model.domain, points):
         exact |= np.abs(inputs - point).max(1) < 1e-12
     if not exact.any():
         return model
-    region, weights = model.region, fit.fitted.surrogate.weights.abs()
+    region, weights = model.region, model.surrogate.weights.abs()
     half = torch.where(region.avoided, torch.inf, 0.5 * (region.upper - region.lower))
     # A score with weight w moves an output by w.
     reach = (half / weights[:, region.columns].clamp(min=1e-300)).amin(1)
     finite = reach.isfinite() & (reach > 0.0)
     least = torch.where(finite, (_EXACT_SHARE * reach).square(), torch.zeros_like(reach))
-    noise = gp.noise.clone()
-    rows = torch.as_tensor(exact, device=noise.device)
-    noise[:, rows] = torch.minimum(noise[:, rows], least.clamp(min=_LEAST_NOISE)[:, None])
-    values = gp.values[..., 0].mT
-    own = condition(gp.kernel, gp.log_lengthscales, noise, gp.inputs, values, gp.constant)
-    return replace(model, gp=own)
+    most = torch.full_like(gp.noise, torch.inf)
+    rows = torch.as_tensor(exact, device=most.device)
+    most[:, rows] = least.clamp(min=_LEAST_NOISE)[:, None]
+    return replace(model, gp=gp.with_noise(most))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +105,17 @@ class LikelyPoints:
             known = np.concatenate([self.history.all_points, chosen])
             chosen = np.concatenate([chosen, self.duplicates.select_new(ranked, known, 1)])
         return chosen
+
+    def probabilities(self, points: Array) -> Array:
+        """Return the probabilities ``(n,)`` that points ``(n, d)`` meet the target.
+
+        Fitted hyperparameters understate errors of few observations, and the likeliest point is
+        often one whose error is understated. So the distribution is a Student t distribution with
+        as many degrees of freedom as observations per parameter.
+        """
+        observed = len(self.model.surrogate.gp.inputs)
+        degrees = observed / max(1, self.model.domain.parameter_count)
+        return Acceptance(self.model, degrees=degrees)(points)
 
     def _candidates(self, rng: np.random.Generator) -> Array:
         domain, score = self.model.domain, at_valid(self._score, self.model.domain)

@@ -100,13 +100,10 @@ class TargetModel:
         distribution (split conformal prediction). An observation is left out together with its
         near twins, as secant steps leave them; beside a twin, every prediction is good.
         """
-        errors = torch.stack([_left_out(self.surrogate.gp, k) for k in range(self._processes)])
-        level = min(1.0, 0.9 * (1.0 + 1.0 / errors.shape[1]))
-        return (errors.quantile(level, dim=1) / Z_90).clamp(min=1.0).square()
-
-    @property
-    def _processes(self) -> int:
-        return len(self.surrogate.weights)
+        errors, variances = self.surrogate.gp.leave_twins_out(_TWINS, _MOST_TWINS)
+        scaled = errors.abs() / variances.clamp(min=1e-18).sqrt()
+        level = min(1.0, 0.9 * (1.0 + 1.0 / len(scaled)))
+        return (scaled.quantile(level, dim=0) / Z_90).clamp(min=1.0).square()
 
     def widening(self, inputs: Tensor) -> Tensor:
         """Return amounts ``(e,)`` by which intervals grow, so that calls inform about them."""
@@ -133,26 +130,3 @@ class TargetModel:
         """Return the means ``(n, c)`` of the modelled outputs at points ``(n, d)``."""
         with torch.no_grad():
             return np.asarray(self.surrogate.mean(self.unit(points)).cpu().numpy())
-
-
-def _left_out(gp: GPPosterior, k: int) -> Tensor:
-    """Return absolute left-out errors ``(n,)`` of process k in predicted standard deviations.
-
-    With the precision P = C^-1, w = P (y - m) and the left-out rows N, the errors are
-    ``P_NN^-1 w_N`` with the covariance ``P_NN^-1`` (Rasmussen & Williams 2006, eq. 5.12, for
-    several rows).
-    """
-    inverse, own = gp.inverse_cholesky[k], slice(k, k + 1)
-    precision = inverse.mT @ inverse
-    correlation = gp.kernel.gram(gp.log_lengthscales[own], gp.inputs)[0][0].clone()
-    correlation.diagonal().fill_(torch.inf)  # first among its twins
-    near, rows = correlation.topk(min(_MOST_TWINS, len(correlation)), dim=-1)
-    twin = near > _TWINS
-    block = precision[rows[:, :, None], rows[:, None]]
-    both = twin[:, :, None] & twin[:, None]
-    block = torch.where(both, block, torch.eye(rows.shape[1]).to(block))
-    covariance = torch.linalg.inv(block)
-    weights = torch.where(twin, gp.weights[k, :, 0][rows], torch.zeros_like(near))
-    errors = (covariance[:, 0] * weights).sum(-1)
-    scaled: Tensor = errors.abs() / covariance[:, 0, 0].clamp(min=1e-18).sqrt()
-    return scaled
