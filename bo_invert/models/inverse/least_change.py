@@ -13,10 +13,12 @@ from torch import Tensor
 
 from bo_invert.domains.change import Change
 from bo_invert.domains.constrained_box import fix_values, read_fixed
+from bo_invert.domains.parameters import Choice
 from bo_invert.domains.search_domain import Domain
 from bo_invert.errors import InvalidInputError
 from bo_invert.models.array_module import as_array
 from bo_invert.models.inverse.posterior_model import TargetModel
+from bo_invert.models.inverse.step_cells import StepCells
 from bo_invert.models.optim.optimize_acquisition import optimize_acquisition
 from bo_invert.models.optim.score import TorchScore
 from bo_invert.types import Array
@@ -28,6 +30,10 @@ _STEEP = -30.0
 """Argument below which log softplus(x) is x, dimensionless. Engineering choice: to 1e-13."""
 _SEGMENT = 24
 """Number of points between x0 and a hit. Engineering choice."""
+_SHRUNK = 300
+"""Number of hits with changes of different shares. Engineering choice."""
+_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.0, 1.0)
+"""Shares of the change of a parameter, of equal probability. Engineering choice: a third stays."""
 _SUBSETS, _DRAWS, _REFINED = 80, 48, 4
 """Numbers of subsets of parameters that change, of draws of each, and of refined subsets.
 Engineering choice: they bound the time of an ask to about a second."""
@@ -42,17 +48,20 @@ class LeastChange:
 
         ``EI(x) = a(x) max(L* - L(x), 0)``.
 
-    Its logarithm is maximised, with a smooth positive part.
+    Its logarithm is maximised, with a smooth positive part. Outputs with steps are constant in the
+    cells of the observations.
 
     Args:
         model: Model of the target.
         change: Measure of the change.
         best: Change L* of the best hit; the largest change of the domain without one.
+        cells: Cells of the observations.
     """
 
     model: TargetModel
     change: Change
     best: float
+    cells: StepCells
 
     def score(self, inputs: Tensor) -> Tensor:
         """Return log EI ``(b,)`` at unit inputs ``(b, d)``."""
@@ -68,12 +77,17 @@ class LeastChange:
         gain = (self.best - loss) / (_SMOOTH * self.best)
         log = torch.nn.functional.softplus(gain.clamp(min=_STEEP)).log()
         log = log + (gain - _STEEP).clamp(max=0.0)
-        return self.model.log_acceptance_of(inputs.to(self.model.surrogate.offset)).to(log) + log
+        return self._log_acceptance(inputs.to(self.model.surrogate.offset)).to(log) + log
 
+    @torch.no_grad()
     def gain(self, points: Array) -> Array:
         """Return the expected improvement ``(n,)`` of points as a share of L*."""
         ahead = np.maximum(self.best - self.change(points), 0.0) / self.best
-        return np.asarray(np.exp(self.model.log_acceptance(points)) * ahead)
+        log = self._log_acceptance(self.model.unit(points))
+        return np.asarray(np.exp(log.cpu().numpy()) * ahead)
+
+    def _log_acceptance(self, inputs: Tensor) -> Tensor:
+        return self.cells.log_mixture(inputs, self.model.log_acceptance_of(inputs))
 
     def candidates(self, hits: Array, known: Array, rng: np.random.Generator) -> Array:
         """Return points ``(c, d)``, those with the largest expected improvement first.
@@ -89,6 +103,7 @@ class LeastChange:
         found += list(self._between(hits[:3]))
         if domain.parameters and domain.parameter_count > 1:
             found += list(self._reverted(hits[:3]))
+            found += list(self._shrunk(hits[:3], rng))
             if self.change.few:
                 found += list(self._subsets(known, rng))
         points = np.concatenate(found)
@@ -118,6 +133,23 @@ class LeastChange:
                 self._restore(point, group)
             if groups:
                 yield self.model.domain.project(points)
+
+    def _shrunk(self, hits: Array, rng: np.random.Generator) -> Iterator[Array]:
+        """Yield hits whose parameters are moved towards x0 by different shares of their changes.
+
+        A choice moves completely or not at all.
+        """
+        domain, origin = self.model.domain, self.change.origin
+        kinds = list(domain.parameters.values())
+        for hit in hits:
+            shares = rng.choice(_SHARES, size=(_SHRUNK, len(self.change.columns)))
+            points = np.repeat(hit[None], _SHRUNK, axis=0)
+            for share, own, kind in zip(
+                shares.T[:, :, None], self.change.columns, kinds, strict=True
+            ):
+                moved = np.round(share) if isinstance(kind, Choice) else share
+                points[:, own] = origin[own] + moved * (hit[own] - origin[own])
+            yield domain.project(points)
 
     def _restore(self, point: Array, group: tuple[int, ...]) -> None:
         for j in group:
