@@ -479,7 +479,7 @@ def table(rows: list[dict[str, Any]], many: list[dict[str, Any]]) -> str:
     cases = len({row["problem"] for row in rows})
     inside_runs = sum(row["excess"] <= 0.0 for row in rows)
     lead = (
-        f"Measured so far: {len(rows)} of {len(CASES) * TARGETS} targets, up to "
+        f"Runs so far: {len(rows)} of {len(CASES) * TARGETS} targets, up to "
         f"{len(numbers)} of each of {cases} problems; {inside_runs} are reachable. "
         "Noise can meet targets that are outside: these count as errors of the AUROC."
     )

@@ -1,8 +1,8 @@
 """Asks of a run with the rule ``verdict``: estimates that a target can be reached, best hopes.
 
 An estimate is made after some observations, and then whenever their number has grown. Its ask is
-spent on the best hope: the untried design that most probably meets the target. So designs that the
-model still believes in are tried, also where the strategy does not look. The log holds the
+spent on the best hope: the untried design that most probably meets the target. So hits that
+the model predicts are tried, also far from the points of the strategy. The log holds the
 estimate, ``query.meta["reach"]``, and the probability that the best hope meets the target,
 ``query.meta["hope"]``. Estimate and schedule are functions of the log. A target is unreachable
 after several estimates in a row of at most alpha, each with a best hope that missed it.

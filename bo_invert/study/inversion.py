@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bo_invert.history import History
 from bo_invert.objectives.problem_statement import ProblemStatement
+from bo_invert.study.estimate_cache import EstimateCache
 from bo_invert.study.logged_study import LoggedStudy
 from bo_invert.study.posterior import (
     Posterior,
@@ -16,7 +17,8 @@ from bo_invert.study.posterior import (
     sample_posterior,
 )
 from bo_invert.study.reachable import ReachableTargets, reachable, require_observations
-from bo_invert.study.verdict import EstimateCache, Verdict, VerdictRequest, verdict
+from bo_invert.study.verdict import VerdictRequest, verdict
+from bo_invert.study.verdict_result import Verdict
 from bo_invert.user_code import own_settings
 from bo_invert.user_data import whole_number
 

@@ -15,7 +15,7 @@ from bo_invert.user_code import UserFunction
 
 if TYPE_CHECKING:
     from bo_invert.study.outlook import Outlook
-    from bo_invert.study.verdict import Verdict
+    from bo_invert.study.verdict_result import Verdict
 
 Reader = Callable[[str, list[str]], "StopRule"]
 """Function from the first word after the colon, empty without one, and further words to a rule."""

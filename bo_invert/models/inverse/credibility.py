@@ -40,7 +40,7 @@ def sequential_inflation(surrogate: Surrogate, region: TargetRegion | None = Non
 
     With ``C = L L'`` in the order of the log, ``z = L^-1 (y - m)`` holds the errors of all
     predictions from earlier observations, in standard deviations. With a region, the h predictions
-    that most probably met it judge the model where it believes in a hit. The factor is the upper
+    that most probably met it judge the model where it predicts hits. The factor is the upper
     bound of a variance, ``(w + sum z^2) / chi2_0.05(w + h)``, with the weight w of the model.
 
     Args:
