@@ -465,7 +465,7 @@ def draw(groups: dict[str, Estimates]) -> None:
             shares.append(hits / count)
             errors.append(np.sqrt((hits + 0.5) * (count - hits + 0.5) / (count + 1) ** 3))
         axes.errorbar(means, shares, errors, marker=marker, linestyle="none", label=name)
-    axes.set(xlabel="probability of a hit", ylabel="share of reachable targets")
+    axes.set(xlabel="probability of a hit", ylabel="share of reachable targets", ylim=(-0.03, 1.03))
     axes.legend(frameon=False)
     figure.savefig(FIGURE, dpi=110)
 
