@@ -12,13 +12,13 @@ standardised outputs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from bo_invert.models.gp.compression import compress
-from bo_invert.models.gp.hyperparameter_fit import EXACT, fit_hyperparameters
+from bo_invert.models.gp.hyperparameter_fit import EXACT, MEASURED, NOISY, fit_hyperparameters
 from bo_invert.models.gp.posterior import GPPosterior, condition
 from bo_invert.models.inverse.noise_mixture import NoiseMixture, fit_noise_mixture
 
@@ -28,6 +28,9 @@ the noise by less than its standard error."""
 _ACCURACY = 0.01
 """Error of the variance of a mean in variances of the noise, up to which inputs are omitted.
 Engineering choice: a hundred observations at a design have the same effect."""
+_QUIET = 0.1
+"""Quantile of the noise variances to which the accuracy refers, dimensionless. Engineering choice:
+the posterior prefers designs with little noise."""
 _LOG_CHI2_MEAN = -1.2703628454614782
 """Mean of the logarithm of the square of a standard normal number, dimensionless: minus Euler's
 constant minus log 2 (Harvey, Ruiz & Shephard 1994)."""
@@ -105,19 +108,36 @@ def fit_oracle_noise(gp: GPPosterior) -> tuple[GPPosterior, OracleNoise | None]:
     if len(observed) < _LEAST_OBSERVATIONS:
         return gp, None
     residual, own = _left_out(gp, observed)
-    scale = _fit_scale(gp, residual)
-    deviation = scale(gp.inputs)
-    for _ in range(_ROUNDS):
+    squares = residual.square()
+    scale = _fit_scale(gp, squares)
+    for done in range(_ROUNDS):
+        if done and not scale.equal:
+            scale = _fit_scale(gp, squares)
+        deviation = scale(gp.inputs)
         unit = residual / deviation, own / deviation.square()
         mixture = fit_noise_mixture(*unit)
         if scale.equal and len(mixture.means) == 1:
             break  # the posterior has this noise already
         precision, shift = mixture.expected_precision(*unit)
         noise, centred = deviation.square() / precision, observed - deviation * shift
-        gp = condition(gp.kernel, gp.log_lengthscales, noise.mT, gp.inputs, centred)
+        logs = gp.log_lengthscales if scale.equal else _lengthscales(gp, noise, centred)
+        gp = condition(gp.kernel, logs, noise.mT, gp.inputs, centred)
         residual, own = _left_out(gp, observed)
-    gp = compress(gp, _ACCURACY * gp.noise.median(1).values)
+        # The share of the noise in the square of a residual.
+        squares = residual.square() * noise / (noise + own)
+    gp = compress(gp, _ACCURACY * gp.noise.quantile(_QUIET, dim=1))
     return gp, OracleNoise(scale, mixture)
+
+
+def _lengthscales(gp: GPPosterior, noise: Tensor, values: Tensor) -> Tensor:
+    """Return log lengthscales ``(k, d)`` for noise variances and values ``(n, k)``.
+
+    Under equal noise, a fit explains the largest deviations by short lengthscales. Some equal noise
+    is added, because the variances are estimates.
+    """
+    prior = replace(NOISY, min_lengthscale=MEASURED.min_lengthscale)
+    logs, _ = fit_hyperparameters(gp.inputs, values, prior, gp.kernel, known_noise=noise)
+    return logs[:, :-1]
 
 
 def _left_out(gp: GPPosterior, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,13 +146,12 @@ def _left_out(gp: GPPosterior, observed: Tensor) -> tuple[Tensor, Tensor]:
     return observed - mean, (variance - gp.noise.mT).clamp(min=0.0)
 
 
-def _fit_scale(gp: GPPosterior, residual: Tensor) -> NoiseScale:
-    """Fit Gaussian processes to the log squared residuals ``(n, k)``.
+def _fit_scale(gp: GPPosterior, squares: Tensor) -> NoiseScale:
+    """Fit Gaussian processes to the logarithms of squared residuals ``(n, k)``.
 
     The noise of a score is equal everywhere if they predict left-out ones no better than a
     constant.
     """
-    squares = residual.square()
     squares = torch.maximum(squares, _SMALLEST * squares.mean(0))
     logs = squares.log() - _LOG_CHI2_MEAN
     centre, spread = logs.mean(0), logs.std(0, correction=0)
