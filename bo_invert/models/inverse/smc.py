@@ -23,8 +23,7 @@ _LEAST_SIZE = 0.6
 between 0.5 and 0.9 in the literature."""
 _DRAWS = 8
 """Draws of the reference measure for each particle, among which the first tempering step chooses.
-Engineering choice: they cost as much as the moves after one step, and save steps. The masses of 16
-branches of sine waves then vary less than half as much."""
+Engineering choice: they cost as much as the moves after one step, and save several steps."""
 _MOVES = 8
 """Moves of each particle after a tempering step. Engineering choice."""
 _MAX_LEVELS = 80
