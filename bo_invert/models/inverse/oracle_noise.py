@@ -25,9 +25,9 @@ from bo_invert.models.inverse.noise_mixture import NoiseMixture, fit_noise_mixtu
 _ROUNDS = 2
 """Number of times that mean and noise are estimated in turn. Engineering choice: the second changes
 the noise by less than its standard error."""
-_ACCURACY = 0.01
+_ACCURACY = 0.1
 """Error of the variance of a mean in variances of the noise, up to which inputs are omitted.
-Engineering choice: a hundred observations at a design have the same effect."""
+Engineering choice: ten observations at a design have the same effect."""
 _QUIET = 0.1
 """Quantile of the noise variances to which the accuracy refers, dimensionless. Engineering choice:
 the posterior prefers designs with little noise."""
