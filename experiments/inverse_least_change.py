@@ -2,7 +2,7 @@
 
     pip install -c constraints.txt -e ".[counterfactuals]"   # DiCE, for its methods only
     python experiments/inverse_least_change.py run --queries 10   # resumes
-    python experiments/inverse_least_change.py table   # writes docs/inverse.md
+    python experiments/inverse_least_change.py table   # writes docs/least_change.md
 
 Three regressors on tables: a support vector machine on Friedman's function (5 numbers), gradient
 boosting on a synthetic price list (numbers, integers and choices), and a random forest on the
@@ -286,7 +286,7 @@ def table() -> None:
                 f"({ratio.max():.2f}) | {near} | {hits.changed.median():.0f} | "
                 f"{own.calls.median():.0f} |"
             )
-    replace_marked(ROOT / "docs" / "inverse.md", "least change", "\n".join(lines))
+    replace_marked(ROOT / "docs" / "least_change.md", "least change", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Calls to new targets after logs of old ones; input of docs/inverse.md.
+"""Calls to new targets after logs of old ones; input of docs/retargeting.md.
 
     python experiments/inverse_retarget.py run --problems sine,arm --targets 50
     python experiments/inverse_retarget.py table
@@ -220,7 +220,7 @@ def main() -> None:
         run(given.problems.split(","), numbers, olds)
         return
     found = "\n\n".join(one.markdown().strip() for one in tables())
-    replace_marked(ROOT / "docs" / "inverse.md", "further targets", found)
+    replace_marked(ROOT / "docs" / "retargeting.md", "further targets", found)
     print(found)
 
 

@@ -1,7 +1,7 @@
 """Yield of robust designs beside that of nominal ones, with equal numbers of calls.
 
     python experiments/inverse_robust.py run --seeds 10   # resumes
-    python experiments/inverse_robust.py table            # writes docs/inverse.md
+    python experiments/inverse_robust.py table            # writes docs/tolerances.md
 
 Problems: the shells of a nanosphere, whose thicknesses deviate, with the spectrum of a random
 design as the target; a wave whose frequency changes; a narrow peak beside a broad one. The last
@@ -163,7 +163,7 @@ def table() -> None:
         "not reach their target are left out."
     )
     text = Table(columns, tuple(cells), notes=(note,)).markdown()
-    replace_marked(ROOT / "docs" / "inverse.md", "robust", text)
+    replace_marked(ROOT / "docs" / "tolerances.md", "robust", text)
     print(text)
 
 

@@ -1,7 +1,7 @@
 """Tolerances of a design: true share of the stated box that meets the target.
 
     python experiments/inverse_tolerances.py run --seeds 10   # resumes
-    python experiments/inverse_tolerances.py table            # writes docs/inverse.md
+    python experiments/inverse_tolerances.py table            # writes docs/tolerances.md
 
 Each of eight problems, chosen before any run, has the outputs of a random design as its target, one
 for each seed, and a tolerance of 10 % of the standard deviation of each output. ``auto`` searches
@@ -210,7 +210,7 @@ def table() -> None:
         f"The search missed {missing} targets of {len(rows())}."
     )
     text = Table(columns, tuple(cells), notes=(note,)).markdown()
-    replace_marked(ROOT / "docs" / "inverse.md", "tolerances", text)
+    replace_marked(ROOT / "docs" / "tolerances.md", "tolerances", text)
     print(text)
 
 

@@ -3,7 +3,7 @@
     python experiments/inverse_verdict.py run                     # resumes
     python experiments/inverse_verdict.py run --problems branin,forest --targets 6
     python experiments/inverse_verdict.py reachable               # many targets, one log
-    python experiments/inverse_verdict.py table                   # writes docs/inverse.md
+    python experiments/inverse_verdict.py table                   # writes docs/reachability.md
 
 Thirteen functions, chosen before any run, with one or two outputs, whose attainable outputs are
 known from 100,000 draws and local optimisation. Five are stepwise, two noisy, two have a latent,
@@ -510,7 +510,7 @@ def main() -> None:
         reachable(names, targets, options.rows or MANY_ROWS)
     else:
         text = table(read(options.rows or ROWS), read(MANY_ROWS))
-        replace_marked(ROOT / "docs" / "inverse.md", "verdicts", text)
+        replace_marked(ROOT / "docs" / "reachability.md", "verdicts", text)
 
 
 if __name__ == "__main__":
