@@ -16,18 +16,25 @@ from bo_invert.strategies.target_and_gradient_turns import (
     gradients_gain,
     target_turn,
 )
-from bo_invert.types import Descent, Outcome, Query, State, Trial
+from bo_invert.types import Array, Descent, Outcome, Query, State, Trial
 
 
 def log(losses: Sequence[float], origins: Sequence[str]) -> History:
     points = np.random.default_rng(0).random((len(losses), 3))
     return History([
         Trial(
-            i, Query(point, origin=origin), State.COMPLETED,
+            i, query(point, origin), State.COMPLETED,
             outcome=Outcome(State.COMPLETED, [loss], loss),
         )
         for i, (point, loss, origin) in enumerate(zip(points, losses, origins, strict=True))
     ])  # fmt: skip
+
+
+def query(point: Array, origin: str) -> Query:
+    """A query of a strategy; ``"start"`` is a start of ``least_squares``."""
+    if origin == "start":
+        return Query(point, origin="least_squares", meta={"start": 0})
+    return Query(point, origin=origin)
 
 
 def statement(outputs: int = 1, target: bool = True) -> ProblemStatement:
@@ -56,11 +63,12 @@ def test_near_the_target_they_follow_at_once() -> None:
     assert turn([1.0, 1.0, 1.0, 1e-5, 1e-5], "gp") == "least_squares"
 
 
-def test_a_jacobian_without_gain_returns_the_turn() -> None:
-    before = ["gp"] * 9
-    steps = ["least_squares"] * 9
-    assert turn([1.0] * 17, [*before, *steps[:8]]) == "least_squares"
-    assert turn([1.0] * 18, [*before, *steps]) == "gp"
+@pytest.mark.parametrize(("kind", "patience"), [("start", 9), ("least_squares", 8)])
+def test_queries_without_gain_return_the_turn(kind: str, patience: int) -> None:
+    """A start has its Jacobian and six steps, the surrogate of the residuals as many as ``gp``."""
+    before, steps = ["gp"] * 9, [kind] * patience
+    assert turn([1.0] * (8 + patience), [*before, *steps[:-1]]) == "least_squares"
+    assert turn([1.0] * (9 + patience), [*before, *steps]) == "gp"
 
 
 def test_no_start_without_calls_for_its_jacobian() -> None:

@@ -45,7 +45,6 @@ class Ribs(Strategy):
             from ribs import archives, emitters
 
         domain = statement.domain
-        bounds = None if domain.latent else [domain.limits] * domain.dim
 
         def run(number: int, given: Array | None, losses: Losses) -> None:
             rng = request.stream(number)
@@ -58,13 +57,14 @@ class Ribs(Strategy):
             )  # fmt: skip
             searches = [
                 emitters.EvolutionStrategyEmitter(
-                    archive, x0=start, sigma0=_STEP * domain.step, bounds=bounds,
-                    batch_size=self.popsize, seed=draw_seed(rng),
+                    archive, x0=start, sigma0=_STEP * domain.step, batch_size=self.popsize,
+                    seed=draw_seed(rng),
                 )
                 for start in starts
             ]  # fmt: skip
             while True:
                 raw = [search.ask() for search in searches]
+                # Bounds of an emitter would resample, without end in the worst case.
                 points = domain.project(np.concatenate(raw))
                 # The archive maximises.
                 gains = -np.array(losses(list(points)))
