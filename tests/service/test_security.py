@@ -354,10 +354,11 @@ def test_health_and_tells_are_answered_while_a_strategy_thinks(served: Served) -
     thread.start()
     answered = 0
     while not done.is_set():
-        assert httpx.get(f"{served.url}/healthz", timeout=5.0).status_code == 200
+        assert httpx.get(f"{served.url}/healthz", timeout=60.0).status_code == 200
         tell = f"{served.url}/v1/studies/heavy/trials/{waiting.number}/tell"
         assert (
-            httpx.post(tell, json={"outputs": 1.0}, headers=headers, timeout=5.0).status_code == 200
+            httpx.post(tell, json={"outputs": 1.0}, headers=headers, timeout=60.0).status_code
+            == 200
         )
         answered += not done.is_set()
     thread.join()
