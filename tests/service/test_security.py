@@ -362,7 +362,8 @@ def test_health_and_tells_are_answered_while_a_strategy_thinks(served: Served) -
         )
         answered += not done.is_set()
     thread.join()
-    assert answered >= 3
+    # A server that waits for the strategy answers at most the request that was already sent.
+    assert answered >= 2
 
 
 def test_internal_errors_are_not_disclosed(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
