@@ -38,7 +38,8 @@ class LeastSquares(Strategy):
         ``J + (dr - J dx) dx' / |dx|^2``.
 
     A start ends when its steps no longer pay for a new Jacobian. The first start is the best
-    observation of the log, or else the best of some Sobol points. Smooth problems end here.
+    observation of the user, or else the best of some Sobol points. Smooth problems end here. After
+    more than d observations of another strategy, a start needs a point of small loss.
 
     *Surrogate.* After an unsuccessful start, a GP with a learned metric models the residuals of
     all observations. Levenberg-Marquardt steps on its mean lead to a minimum of the residuals,
@@ -237,8 +238,8 @@ class LeastSquares(Strategy):
 
 def _observed_by_others(history: History, name: str) -> bool:
     """Return True if observations of other origin suffice for a linear model."""
-    others = sum(trial.origin != name for trial in history.completed)
-    return others > len(history.completed[0].point) if others else False
+    others = [trial for trial in history.completed if trial.origin != name]
+    return bool(others) and len(others) > len(others[0].point)
 
 
 def _in_start(trial: Trial, name: str) -> bool:

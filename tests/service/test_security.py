@@ -342,12 +342,12 @@ def test_health_and_tells_are_answered_while_a_strategy_thinks(served: Served) -
     done = threading.Event()
 
     def ask() -> None:
-        body = {"count": 16}
+        body = {"count": 32}
         answer = httpx.post(
             f"{served.url}/v1/studies/heavy/ask", json=body, headers=headers, timeout=120.0
         )
         assert answer.status_code == 200
-        assert len(answer.json()["trials"]) == 16
+        assert len(answer.json()["trials"]) == 32
         done.set()
 
     thread = threading.Thread(target=ask)
@@ -362,8 +362,7 @@ def test_health_and_tells_are_answered_while_a_strategy_thinks(served: Served) -
         )
         answered += not done.is_set()
     thread.join()
-    # A server that waits for the strategy answers at most the request that was already sent.
-    assert answered >= 2
+    assert answered >= 3
 
 
 def test_internal_errors_are_not_disclosed(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
