@@ -11,7 +11,6 @@ from torch import Tensor
 from bo_invert.history import History
 from bo_invert.models.inverse.credibility import (
     distrust,
-    half_steps,
     misfit_near_targets,
     sequential_inflation,
 )
@@ -20,6 +19,7 @@ from bo_invert.models.inverse.fit import TargetFit, TargetOptions, fit_target_mo
 from bo_invert.models.inverse.limiting_factors import Limit, limiting_factors
 from bo_invert.models.inverse.reachability import Reach, nearest_outputs, starting_points
 from bo_invert.models.inverse.reachable_targets import TargetReach, reach_targets
+from bo_invert.models.inverse.rounded_outputs import RoundedOutputs
 from bo_invert.models.inverse.target_distance import TargetDistance
 from bo_invert.models.optim.duplicates import duplicate_filter
 from bo_invert.objectives.problem_statement import ProblemStatement
@@ -186,7 +186,13 @@ def target_distance(statement: ProblemStatement, fit: TargetFit) -> TargetDistan
 
 
 def with_slack(distance: TargetDistance, fit: TargetFit) -> TargetDistance:
-    """Return the distance with amounts by which outputs may be nearer than drawn functions."""
-    steps = half_steps(fit.fitted.outputs.values)[distance.columns] / distance.units
-    misfit = misfit_near_targets(fit.model.surrogate, distance)
+    """Return the distance with amounts by which outputs may be nearer than drawn functions.
+
+    The intervals of rounded outputs become those of the numbers before rounding.
+    """
+    rounded = RoundedOutputs.of(fit.fitted.outputs.values)
+    lower, upper = rounded.widen(distance.lower, distance.upper, distance.columns, distance.avoided)
+    distance = replace(distance, lower=lower, upper=upper)
+    misfit = misfit_near_targets(fit.model.surrogate, distance, rounded)
+    steps = rounded.half[distance.columns] / distance.units
     return replace(distance, slack=np.maximum(misfit, steps))

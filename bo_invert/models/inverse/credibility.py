@@ -8,6 +8,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from bo_invert.models.gp.surrogate import Surrogate
+from bo_invert.models.inverse.rounded_outputs import RoundedOutputs
 from bo_invert.models.inverse.target_distance import TargetDistance
 from bo_invert.models.inverse.target_region import TargetRegion
 from bo_invert.types import Array, Indices
@@ -58,17 +59,20 @@ def sequential_inflation(surrogate: Surrogate, region: TargetRegion | None = Non
     return (errors.square().sum(1) + _PRIOR) / float(chi2.ppf(_BOUND, total))
 
 
-def misfit_near_targets(surrogate: Surrogate, distance: TargetDistance) -> Array:
+def misfit_near_targets(
+    surrogate: Surrogate, distance: TargetDistance, rounded: RoundedOutputs
+) -> Array:
     """Return how far outputs may be nearer to targets than drawn functions, in tolerances.
 
     The misfit is noise of the oracle, or structure too fine for the model. The largest left-out
     error towards a target counts, of the observations whose means are nearest to it, with the
     share ``misfit / std`` of the misfit in the standard deviation of the prediction. Roughness or
-    noise elsewhere does not count.
+    noise elsewhere does not count, and errors of rounding do not.
 
     Args:
         surrogate: Surrogate of the modelled outputs.
         distance: Distance from t targets.
+        rounded: Steps of the modelled outputs.
 
     Returns:
         Amounts of all entries of each target, shape ``(t, e)``.
@@ -78,11 +82,13 @@ def misfit_near_targets(surrogate: Surrogate, distance: TargetDistance) -> Array
     none = torch.zeros_like(surrogate.misfit_variance)
     misfit = surrogate.warped_moments(none, surrogate.misfit_variance)[1]
     shares = (misfit / std).cpu().numpy()[:, distance.columns]  # (n, e)
-    observed = gp.values[..., 0].mT @ surrogate.weights + surrogate.offset
+    observed = (gp.values[..., 0].mT @ surrogate.weights + surrogate.offset).cpu().numpy()
+    predictions = mean.cpu().numpy()
+    unrounded = rounded.unrounded(observed, predictions)
     targets = np.arange(len(distance.lower))[:, None]
     fitted, predicted, found = (
-        distance.excesses(values.cpu().numpy(), targets)[0].max(-1)  # (t, n)
-        for values in (surrogate.mean(gp.inputs), mean, observed)
+        distance.excesses(values, targets)[0].max(-1)  # (t, n)
+        for values in (surrogate.mean(gp.inputs).cpu().numpy(), predictions, unrounded)
     )
     near = np.argsort(fitted, axis=1, kind="stable")[:, :_HOPES]
     gains = np.take_along_axis(predicted - found, near, 1)
@@ -117,17 +123,3 @@ def distrust(surrogate: Surrogate, names: list[str], columns: Indices) -> str:
         f"left-out predictions explain {max(0.0, float(shares[worst])):.0%} of the variance of "
         f"{name}, at least {_LEAST_EXPLAINED:.0%} are needed"
     )
-
-
-def half_steps(values: Array) -> Array:
-    """Return half the usual step of each output of ``(n, c)``; 0 without repeated values.
-
-    Rounding, clipping and trees repeat values at different designs. Outputs between two values
-    cannot be distinguished from either.
-    """
-    found = np.zeros(values.shape[1])
-    for column, own in enumerate(values.T):
-        levels = np.unique(own)
-        if 2 <= len(levels) <= len(own) - 2:
-            found[column] = 0.5 * float(np.median(np.diff(levels)))
-    return found

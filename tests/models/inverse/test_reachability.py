@@ -13,11 +13,12 @@ from bo_invert.models.gp.kernels import RBF
 from bo_invert.models.gp.posterior import condition
 from bo_invert.models.gp.surrogate import Surrogate
 from bo_invert.models.inverse.attainability import Attainability
-from bo_invert.models.inverse.credibility import half_steps, sequential_inflation
+from bo_invert.models.inverse.credibility import sequential_inflation
 from bo_invert.models.inverse.drawn_outputs import DistanceScore, DrawnOutputs
 from bo_invert.models.inverse.limiting_factors import limiting_factors
 from bo_invert.models.inverse.reachability import nearest_outputs, starting_points
 from bo_invert.models.inverse.reachable_targets import reach_targets
+from bo_invert.models.inverse.rounded_outputs import RoundedOutputs
 from bo_invert.models.inverse.target_distance import TargetDistance
 from bo_invert.types import Array
 
@@ -168,6 +169,35 @@ def test_only_errors_near_the_target_count() -> None:
 
 
 def test_steps_of_rounded_outputs_are_measured() -> None:
-    values = np.random.default_rng(0).random((40, 2))
-    values[:, 1] = np.round(values[:, 1], 1)
-    assert half_steps(values) == pytest.approx([0.0, 0.05])
+    values = np.random.default_rng(0).random((40, 3))
+    values[:, 1] = np.round(values[:, 1], 1) + 0.03
+    values[:, 2] = values[np.arange(40) // 2 * 2, 2]  # repeats without a step, as trees
+    found = RoundedOutputs.of(values)
+    assert found.step == pytest.approx([0.0, 0.1, 0.0])
+    assert found.half[:2] == pytest.approx([0.0, 0.0])
+    assert found.half[2] > 0.0
+
+
+def test_intervals_of_rounded_outputs_become_those_before_rounding() -> None:
+    rounded = RoundedOutputs.of(np.array([[4.0, 8.0, 8.0, 20.0, 4.0, 28.0]]).T)
+    lower, upper = np.array([[9.0], [5.0], [-np.inf]]), np.array([[17.0], [7.0], [6.5]])
+    column, wanted = np.zeros(1, dtype=np.intp), np.zeros(1, dtype=bool)
+    low, high = rounded.widen(lower, upper, column, wanted)
+    assert low[:, 0].tolist() == [9.0, 5.0, -np.inf]  # multiples of 4: 12 to 16, none, up to 4
+    assert high[:, 0].tolist() == [18.0, 7.0, 6.5]
+    assert rounded.widen(lower, upper, column, ~wanted)[0].tolist() == lower.tolist()
+    found = rounded.unrounded(np.array([[8.0], [8.0]]), np.array([[9.5], [11.0]]))
+    assert found[:, 0].tolist() == [9.5, 10.0]
+
+
+def test_a_target_beyond_the_last_step_of_a_rounded_output_is_out_of_reach() -> None:
+    def steps(x: Array) -> Array:
+        return np.array([0.2 * np.round((x[0] + 0.4 * np.sin(2.0 * x[1])) / 0.2)])  # at most 1.4
+
+    box = bi.Box([0.0] * 2, [1.0] * 2)
+    first = bi.Problem(box, steps, bi.Target({"y": 5.0}, tolerance=0.03), outputs=["y"])
+    study = bi.Study.create("steps", first, "sobol", seed=0).run(60)
+    near, far = (study.retarget({"y": value}) for value in (1.39, 1.55))
+    inside, outside = (Attainability.of(s.problem.statement, s.history, 0) for s in (near, far))
+    assert inside.probability > 0.9
+    assert outside.probability < 0.05
