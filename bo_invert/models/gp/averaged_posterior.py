@@ -99,6 +99,14 @@ class AveragedPosterior(GPPosterior):
             shares=as_array(self.shares), scales=as_array(self.scales),
         )  # fmt: skip
 
+    def linearised(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        shape = len(inputs), *self.shares.shape
+        mean, variance, slopes = self.components.linearised(inputs)
+        mean = mean.reshape(shape) * self.scales[:, None]
+        moments = self._mixture(mean, variance.reshape(shape) * self.scales[:, None] ** 2)
+        weights = (self.shares * self.scales[:, None])[..., None]
+        return *moments, (weights * slopes.reshape(*shape, -1)).sum(1)
+
     def joint(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         mean, covariance = self.components.joint(inputs)
         mean = mean.reshape(*self.shares.shape, *mean.shape[1:]) * self.scales[:, None, None, None]

@@ -120,6 +120,16 @@ class GPPosterior:
         lead = inputs.shape[:-1]
         return mean.reshape(*lead, *mean.shape[1:]), variance.reshape(*lead, -1)
 
+    def linearised(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance ``(m, k)`` and slopes of the mean ``(m, k, d)`` at ``(m, d)``.
+
+        They are those without fantasies. One pass, unlike k passes of automatic differentiation.
+        """
+        mean, variance, cache = self.moments(inputs)
+        pull = (0.0 * cache.white) + self.weights[:, None, :, 0]
+        slopes = self.kernel.gradient_in_inputs(cache.kernel, pull)  # (k, m, d)
+        return mean[..., 0], variance, slopes.transpose(0, 1)
+
     @property
     def moments(self) -> Moments[Tensor]:
         """Mean and variance as functions of tensors."""

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from bo_invert.models.gp.mixed_kernel import column_structure
+from bo_invert.models.inverse.least_norm import least_norm_steps
 from bo_invert.models.inverse.posterior_model import TargetModel
 from bo_invert.types import Array, Indices, Mask
 
@@ -128,10 +129,18 @@ def _connected(model: TargetModel, inputs: Tensor, edges: Indices) -> Mask:
         chosen = slice(start, start + _CHUNK)
         first, second = (inputs[torch.as_tensor(edges[chosen, side])] for side in (0, 1))
         length = torch.linalg.vector_norm(first - second, dim=1)
+        rows = np.arange(start, min(start + _CHUNK, len(edges)))
         for place in _PLACES:
             at = first + place * (second - first)
             limit = _BEND * min(place, 1.0 - place) * length
-            joined[chosen] &= (_step_back(model, at) <= limit).cpu().numpy()
+            near = _step_back(model, at) <= limit
+            joined[rows] = near.cpu().numpy()
+            rows, first, second, length = (
+                rows[joined[rows]],
+                first[near],
+                second[near],
+                length[near],
+            )
     return joined
 
 
@@ -141,20 +150,12 @@ def _step_back(model: TargetModel, inputs: Tensor) -> Tensor:
     Lengths are in unit coordinates. Residuals count in half widths of the intervals plus one
     standard deviation of the model. A residual of at most 1 beyond an interval needs no step.
     """
-    at = inputs.detach().requires_grad_(True)
-    with torch.enable_grad():
-        mean, std = model.surrogate.warped_moments(*model.scores(at))
-        residual = model.region.excess(mean, std.detach())
-        rows = [
-            torch.autograd.grad(column.sum(), at, retain_graph=True)[0] for column in residual.mT
-        ]
-    residual, slopes = residual.detach(), torch.stack(rows, dim=1)  # (n, e), (n, e, d)
+    mean, std, score_slopes = model.linearised(inputs)
+    residual, factors = model.region.excess(mean, std)
     # Residuals inside an interval are 0 and constant, so their slopes are 0.
-    gram = slopes @ slopes.mT
-    ridge = 1e-9 * gram.diagonal(dim1=-2, dim2=-1).sum(-1) + 1e-12
-    gram = gram + ridge[:, None, None] * torch.eye(gram.shape[-1]).to(gram)
-    weights = torch.linalg.solve(gram, residual[..., None])
-    step = (slopes.mT @ weights)[..., 0]
+    weights = model.surrogate.weights[:, model.region.columns]  # (k, e)
+    slopes = factors[..., None] * (weights.mT @ score_slopes)  # (n, e, d)
+    step = least_norm_steps(slopes, residual, 1e-9 * slopes.square().sum((1, 2)) + 1e-12)
     left = residual - (slopes @ step[..., None])[..., 0]
     length = torch.linalg.vector_norm(step, dim=1)
     length = torch.where(left.abs().amax(1) <= 1.0, length, torch.inf)

@@ -85,9 +85,9 @@ def misfit_near_targets(
     observed = (gp.values[..., 0].mT @ surrogate.weights + surrogate.offset).cpu().numpy()
     predictions = mean.cpu().numpy()
     unrounded = rounded.unrounded(observed, predictions)
-    targets = np.arange(len(distance.lower))[:, None]
+    targets = range(len(distance.lower))
     fitted, predicted, found = (
-        distance.excesses(values, targets)[0].max(-1)  # (t, n)
+        np.stack([distance.largest(values, target) for target in targets])  # (t, n)
         for values in (surrogate.mean(gp.inputs).cpu().numpy(), predictions, unrounded)
     )
     near = np.argsort(fitted, axis=1, kind="stable")[:, :_HOPES]

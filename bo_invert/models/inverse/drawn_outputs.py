@@ -152,11 +152,19 @@ class DistanceScore(DifferentiableScore):
 
     def worst(self, inputs: Array) -> Array:
         """Return the largest excesses ``(t q, b)`` of all functions at unit inputs ``(b, d)``."""
-        targets = len(self.distance.lower)
-        drawn = np.tile(self.outputs(inputs).swapaxes(0, 1), (targets, 1, 1))
-        functions = np.arange(targets * self.outputs.count)[:, None]
-        numbers = np.broadcast_to(functions, drawn.shape[:2])
-        return np.asarray(self._excesses(drawn, numbers, inputs)[0].max(-1))
+        drawn = self.outputs(inputs).swapaxes(0, 1)  # (q, b, c)
+        count, targets = self.outputs.count, len(self.distance.lower)
+        slacks = self.distance.slacks(
+            np.arange(targets)[:, None], np.arange(count) > 0
+        )  # (t, q, e)
+        found = np.stack([
+            self.distance.largest(drawn[draw], target, slacks[target, draw])
+            for target in range(targets) for draw in range(count)
+        ])  # fmt: skip
+        if self.outputs.log_feasible is None:
+            return found
+        beyond = self.distance.rigour * self.outputs.infeasibility(inputs).T
+        return np.maximum(found, np.tile(beyond, (targets, 1)))
 
     def largest(self, inputs: Array, functions: Indices) -> tuple[Array, Array]:
         """Return the largest excess ``(b,)``, and outputs ``(b, c)``, of one function each."""

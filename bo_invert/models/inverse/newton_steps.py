@@ -7,6 +7,7 @@ import numpy as np
 from bo_invert.domains.search_domain import Domain
 from bo_invert.models.base import from_unit, to_unit
 from bo_invert.models.inverse.drawn_outputs import DistanceScore, DrawnOutputs
+from bo_invert.models.inverse.least_norm import least_norm_steps
 from bo_invert.models.inverse.target_distance import TargetDistance
 from bo_invert.types import Array, Indices, Mask
 
@@ -36,7 +37,6 @@ class NewtonSteps:
         distance: Distance from t targets.
         domain: Search domain.
         points: Nearest points of the mean, shape ``(t, d)``.
-        values: Outputs there, shape ``(t, q, c)``.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class NewtonSteps:
         distance: TargetDistance,
         domain: Domain,
         points: Array,
-        values: Array,
     ) -> None:
         self.outputs, self.distance, self.domain = outputs, distance, domain
-        self.inputs, self.values = to_unit(domain, points), values
+        self.inputs = to_unit(domain, points)
+        self.values = outputs(self.inputs)  # (t, q, c)
         self.slopes = self._slopes()
 
     def _slopes(self) -> Array:
@@ -117,7 +117,9 @@ class NewtonSteps:
             gradients = signs[..., None] * slopes[:, self.distance.columns]  # (b, e, d)
             gradients = gradients * (beyond > 0.0)[..., None]
             free = self._free(now, low, high, -(beyond[:, None] @ gradients)[:, 0])
-            now = np.clip(now - _least_norm(gradients * free[:, None], beyond), low, high)
+            gradients = gradients * free[:, None]
+            ridge = _RIDGE * (gradients * gradients).sum((1, 2)) + 1e-300
+            now = np.clip(now - least_norm_steps(gradients, beyond, ridge), low, high)
         linear = values + (slopes @ (now - base)[..., None])[..., 0]
         excess, _ = self.distance.excesses(linear, targets)
         return now, (excess - slack).max(-1)
@@ -125,18 +127,6 @@ class NewtonSteps:
     def _free(self, now: Array, low: Array, high: Array, descent: Array) -> Mask:
         """Return a mask ``(b, d)`` of the coordinates that a descent may move."""
         return ~(((now <= low) & (descent < 0.0)) | ((now >= high) & (descent > 0.0)))
-
-
-def _least_norm(gradients: Array, beyond: Array) -> Array:
-    """Return the shortest steps ``(b, d)`` with ``gradients @ step = beyond``, if there are any."""
-    gram = gradients @ gradients.swapaxes(1, 2)
-    each = np.arange(gram.shape[1])
-    trace = gram[:, each, each].sum(1)
-    gram[:, each, each] += (_RIDGE * trace + 1e-300)[:, None]
-    # Entries inside the target have no slope; a unit diagonal keeps the equations solvable.
-    gram[:, each, each] += (gram[:, each, each] <= 2.0 * _RIDGE * trace[:, None] + 1e-290) * 1.0
-    solved = np.linalg.solve(gram, beyond[..., None])
-    return np.asarray((gradients.swapaxes(1, 2) @ solved)[..., 0])
 
 
 def _real(domain: Domain, dim: int) -> Array:

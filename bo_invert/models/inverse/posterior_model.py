@@ -73,7 +73,19 @@ class TargetModel:
     def scores(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and widened variance of the scores, ``(n, k)`` each, with the misfit."""
         mean, variance = self.process(inputs)
-        return mean, variance * self.inflation + self.surrogate.misfit_variance
+        return mean, self._widened(variance)
+
+    @torch.no_grad()
+    def linearised(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and standard deviation of the outputs, and slopes of the mean of the scores.
+
+        Shapes ``(n, c)``, ``(n, c)`` and ``(n, k, d)`` at unit inputs ``(n, d)``.
+        """
+        mean, variance, slopes = self.process.linearised(inputs)
+        return *self.surrogate.warped_moments(mean, self._widened(variance)), slopes
+
+    def _widened(self, variance: Tensor) -> Tensor:
+        return variance * self.inflation + self.surrogate.misfit_variance
 
     @cached_property
     def _noisy(self) -> NoisyAcceptance | None:

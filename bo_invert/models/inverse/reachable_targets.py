@@ -7,7 +7,7 @@ of them to its own nearest point.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,26 +55,33 @@ def reach_targets(
     """
     search = MeanSearch(outputs, distance, domain, starts, rng)
     points = search.ends()  # (t, p, d)
-    count = len(points)
-    at = to_unit(domain, points.reshape(-1, domain.dim))
-    values = outputs(at).reshape(*points.shape[:2], outputs.count, -1)  # (t, p, q, c)
-    excess, _ = distance.excesses(values, np.arange(count)[:, None, None])
-    beyond = outputs.infeasibility(at).reshape(*points.shape[:2], -1)
-    drawn = np.arange(outputs.count) > 0
-    slack = distance.slacks(np.arange(count)[:, None], drawn)[:, None]  # (t, 1, q, e)
-    largest = np.maximum((excess - slack).max(-1), beyond)  # (t, p, q)
-    rows = np.arange(count)
-    hard = np.maximum((excess[:, :, 0] * search.strict.factors).max(-1), RIGOUR * beyond[:, :, 0])
-    best = hard.argmin(1)
+    found = [_at_ends(outputs, distance, to_unit(domain, own), t) for t, own in enumerate(points)]
+    largest, hard = (np.stack(parts) for parts in zip(*found, strict=True))  # (t, p, q), (t, p)
+    rows, best = np.arange(len(points)), hard.argmin(1)
     least = largest.min(1)
     if domain.has_real:
         for base in (best, _second_base(largest, least, best)):
-            newton = NewtonSteps(outputs, distance, domain, points[rows, base], values[rows, base])
-            least = newton.improve(least)
-    return TargetReach(
-        (least[:, 1:] <= 0.0).mean(1), largest[rows, best, 0], points[rows, best],
-        values[rows, best, 0],
-    )  # fmt: skip
+            least = NewtonSteps(outputs, distance, domain, points[rows, base]).improve(least)
+    nearest = points[rows, best]
+    values = outputs.only_mean()(to_unit(domain, nearest))[:, 0]
+    return TargetReach((least[:, 1:] <= 0.0).mean(1), largest[rows, best, 0], nearest, values)
+
+
+def _at_ends(
+    outputs: DrawnOutputs, distance: TargetDistance, inputs: Array, target: int
+) -> tuple[Array, Array]:
+    """Return largest excesses ``(p, q)`` of all draws over one target, and strict ones of the mean.
+
+    The strict ones ``(p,)`` weigh constraints and failures, so that the nearest outputs are
+    feasible. Targets are evaluated one by one, because hundreds of outputs of all draws need
+    gigabytes.
+    """
+    values, beyond = outputs(inputs), outputs.infeasibility(inputs)  # (p, q, c), (p, q)
+    slack = distance.slacks(np.asarray(target), np.array(True))
+    mean = distance.largest(values[:, :1], target)
+    largest = np.concatenate([mean, distance.largest(values[:, 1:], target, slack)], axis=1)
+    strict = replace(distance, rigour=RIGOUR).largest(values[:, 0], target)
+    return np.maximum(largest, beyond), np.maximum(strict, RIGOUR * beyond[:, 0])
 
 
 def _second_base(largest: Array, least: Array, first: Indices) -> Indices:

@@ -225,12 +225,14 @@ class _Moves:
         picked = self.rng.integers(count, size=len(points))
         step = factors[picked] @ self.rng.standard_normal((len(points), d, 1))
         proposed = chosen[picked] + step[..., 0]
-        inverse = np.linalg.inv(factors)
+        inverse = np.linalg.inv(factors)  # (c, d, d)
+        centres = (inverse @ chosen[..., None])[..., 0]
+        flat = inverse.reshape(-1, d).T
         sizes = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
 
         def log_density(at: Array) -> Array:
-            white = np.einsum("cij,ncj->nci", inverse, at[:, None] - chosen)
-            logs = -0.5 * (white**2).sum(2) - sizes
+            white = (at @ flat).reshape(len(at), count, d) - centres
+            logs = -0.5 * np.einsum("nci,nci->nc", white, white) - sizes
             return np.asarray(np.logaddexp.reduce(logs, axis=1))
 
         correction = np.zeros(len(points))

@@ -8,6 +8,9 @@ import numpy as np
 
 from bo_invert.types import Array, Indices, Mask
 
+_BLOCK = 2**16
+"""Number of excesses that are computed at once. Engineering choice: half a megabyte."""
+
 
 @dataclass(frozen=True, eq=False)
 class TargetDistance:
@@ -53,10 +56,27 @@ class TargetDistance:
         excess = np.where(upwards, above, below) * signs
         return excess, np.where(upwards, signs, -signs)
 
-    def largest(self, values: Array, target: int = 0) -> Array:
-        """Return the largest excess ``(...)`` of modelled outputs ``(..., c)``."""
-        found: Array = self.excesses(values, np.asarray(target))[0].max(-1)
-        return found
+    def largest(self, values: Array, target: int = 0, slack: Array | float = 0.0) -> Array:
+        """Return the largest excess ``(...)`` of modelled outputs ``(..., c)`` over one target.
+
+        Args:
+            values: Modelled outputs, shape ``(..., c)``.
+            target: Number of the target.
+            slack: Amounts that excesses are reduced by, shape ``(e,)``.
+        """
+        rows = values.reshape(-1, values.shape[-1])
+        found = np.full(len(rows), -np.inf)
+        signs = np.where(self.avoided, -1.0, 1.0) / self.units * self.factors
+        # Blocks that fit into the cache; hundreds of outputs would be limited by memory.
+        size = max(1, _BLOCK // max(1, len(self.columns)))
+        for start in range(0, len(rows), size):
+            block = slice(start, start + size)
+            own = rows[block][:, self.columns]
+            excess = np.maximum(self.lower[target] - own, own - self.upper[target])
+            excess *= signs
+            excess -= slack
+            found[block] = excess.max(-1)
+        return found.reshape(values.shape[:-1])
 
     def slacks(self, targets: Indices, drawn: Mask) -> Array:
         """Return the slack ``(..., e)`` of each row, 0 for the mean.

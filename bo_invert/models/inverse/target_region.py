@@ -81,15 +81,15 @@ class TargetRegion:
         inside = (own >= self.lower) & (own <= self.upper)
         return (inside ^ self.avoided).all(-1)
 
-    def excess(self, mean: Tensor, std: Tensor) -> Tensor:
-        """Return how far outputs are outside the region, shape ``(..., e)``; 0 inside.
+    def excess(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far outputs are outside the region, and the slopes by them, ``(..., e)`` each.
 
         The unit of an entry is the half width of its interval plus a standard deviation. Values
         above an interval are positive, those below it negative. In an interval to avoid, it is the
-        distance from the nearer end in standard deviations.
+        distance from the nearer end. Inside the region, excess and slope are 0.
 
         Args:
-            mean: Modelled outputs, shape ``(..., c)``; gradients pass through.
+            mean: Modelled outputs, shape ``(..., c)``.
             std: Their standard deviations, shape ``(..., c)``.
         """
         own, half = mean[..., self.columns], 0.5 * (self.upper - self.lower)
@@ -100,8 +100,10 @@ class TargetRegion:
         nearer = torch.where(
             own - self.lower < self.upper - own, own - self.lower, own - self.upper
         )
-        avoided = torch.where(inside, nearer, torch.zeros_like(own))
-        return torch.where(self.avoided, avoided, above - below) / scale
+        outside = torch.where(self.avoided, inside, (above > 0.0) | (below > 0.0))
+        excess = torch.where(self.avoided, nearer, above - below)
+        none = torch.zeros_like(scale)
+        return torch.where(outside, excess / scale, none), torch.where(outside, 1.0 / scale, none)
 
     def log_acceptance(self, mean: Tensor, std: Tensor, widen: Tensor | None = None) -> Tensor:
         """Return log probabilities ``(...)`` that normal outputs lie in the region.

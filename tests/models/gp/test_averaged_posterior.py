@@ -171,3 +171,16 @@ def test_expected_improvement_uses_the_average() -> None:
     std, best = variance[:, 0].sqrt(), model.gp.values[0, :, 0].min()
     expected = std.log() + log_h((best - mean[:, 0]) / std)
     torch.testing.assert_close(score(torch.tensor(at)), expected)
+
+
+def test_slopes_of_means_agree_with_autograd() -> None:
+    gp = averaged(SHARES)
+    normals = torch.tensor(np.random.default_rng(1).normal(size=(1, 2, 2)))
+    extended, _ = gp.fantasize(gp.inputs[:2] * 0.8, normals)
+    for posterior in (gp, gp.components, extended):
+        at = torch.tensor(data(4)[0] * 0.95)
+        mean, variance, slopes = posterior.linearised(at)
+        torch.testing.assert_close((mean, variance), posterior(at))
+        full = torch.autograd.functional.jacobian(lambda x, gp=posterior: gp(x)[0], at)
+        own = torch.stack([full[row, :, row] for row in range(len(at))])
+        torch.testing.assert_close(slopes, own)

@@ -55,6 +55,11 @@ def test_excess_counts_tolerances_beyond_points_ranges_and_avoided_intervals() -
     assert excess[1] == pytest.approx([-1.0, 2.0, -6.0])
     assert slopes[0] == pytest.approx([10.0, 2.0, 4.0])
     assert distance.largest(np.array([[1.3, 2.2]])) == pytest.approx([2.0])
+    slack = np.array([1.5, 0.0, 0.0])
+    assert distance.largest(np.array([[1.3, 2.2]]), slack=slack) == pytest.approx([0.8])
+    many = np.random.default_rng(0).uniform(0.0, 4.0, (7, 9_000, 2))
+    expected = distance.excesses(many, np.asarray(0))[0].max(-1)
+    np.testing.assert_array_equal(distance.largest(many), expected)
 
 
 @pytest.mark.parametrize("smooth_maximum", [False, True])
