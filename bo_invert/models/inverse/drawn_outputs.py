@@ -98,9 +98,12 @@ class DrawnOutputs:
 
     def __call__(self, inputs: Array, chunk: int = 512) -> Array:
         """Return outputs ``(b, q, c)`` of all functions at unit inputs ``(b, d)``."""
+        return np.asarray(self.scores(inputs, chunk) @ self.weights + self.offset)
+
+    def scores(self, inputs: Array, chunk: int = 512) -> Array:
+        """Return scores ``(b, q, k)`` of all functions at unit inputs ``(b, d)``."""
         parts = [self.paths(inputs[i : i + chunk]) for i in range(0, len(inputs), chunk)]
-        scores = np.concatenate(parts).swapaxes(1, 2)
-        return np.asarray(scores @ self.weights + self.offset)
+        return np.concatenate(parts).swapaxes(1, 2)
 
     def infeasibility(self, inputs: Array) -> Array:
         """Return excesses ``(b, q)`` of infeasible points, at most 0 for others."""

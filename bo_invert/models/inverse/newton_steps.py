@@ -48,16 +48,17 @@ class NewtonSteps:
     ) -> None:
         self.outputs, self.distance, self.domain = outputs, distance, domain
         self.inputs = to_unit(domain, points)
-        self.values = outputs(self.inputs)  # (t, q, c)
+        self.scores = outputs.scores(self.inputs)  # (t, q, k)
         self.slopes = self._slopes()
 
     def _slopes(self) -> Array:
-        """Return the slopes ``(t, q, c, d)`` of all draws by difference quotients."""
+        """Return the slopes ``(t, q, k, d)`` of all drawn scores by difference quotients."""
         count, dim = self.inputs.shape
         steps = np.where(self.inputs > 0.5, -_DIFFERENCE, _DIFFERENCE)
         moved = self.inputs[:, None] + steps[:, :, None] * np.eye(dim)
-        values = self.outputs(moved.reshape(-1, dim)).reshape(count, dim, *self.values.shape[1:])
-        slopes = (values - self.values[:, None]) / steps[:, :, None, None]
+        scores = self.outputs.scores(moved.reshape(-1, dim))
+        scores = scores.reshape(count, dim, *self.scores.shape[1:])
+        slopes = (scores - self.scores[:, None]) / steps[:, :, None, None]
         if self.domain.parameters:
             slopes = slopes * _real(self.domain, dim)[:, None, None]
         return np.moveaxis(slopes, 1, -1)
@@ -73,7 +74,7 @@ class NewtonSteps:
         keep = draws > 0
         targets, draws = targets[keep], draws[keep]
         move = np.zeros((len(targets), self.inputs.shape[1]))
-        values = self.values[targets, draws]
+        values = self.scores[targets, draws] @ self.outputs.weights + self.outputs.offset
         for _ in range(_NEWTON):
             if not len(targets):
                 break
@@ -105,7 +106,7 @@ class NewtonSteps:
             move: Present move, shape ``(b, d)``.
             values: Outputs there, shape ``(b, c)``.
         """
-        slopes = self.slopes[targets, draws]  # (b, c, d)
+        slopes = self.outputs.weights.T @ self.slopes[targets, draws]  # (b, c, d)
         slack = self.distance.slacks(targets, draws > 0)
         low = np.maximum(-_LONGEST, -self.inputs[targets])
         high = np.minimum(_LONGEST, 1.0 - self.inputs[targets])
