@@ -105,7 +105,7 @@ class AveragedPosterior(GPPosterior):
         mean = mean.reshape(shape) * self.scales[:, None]
         moments = self._mixture(mean, variance.reshape(shape) * self.scales[:, None] ** 2)
         weights = (self.shares * self.scales[:, None])[..., None]
-        return *moments, (weights * slopes.reshape(*shape, -1)).sum(1)
+        return *moments, (weights * slopes.reshape(*shape, inputs.shape[1])).sum(1)
 
     def joint(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         mean, covariance = self.components.joint(inputs)

@@ -25,8 +25,8 @@ a probability stay below 0.01."""
 _PATHS = 64
 """Number of posterior paths behind an interval. Engineering choice: quantiles of 5 % need some
 dozens."""
-_CELLS = 2_000_000
-"""Largest number of outputs computed at once. Engineering choice: some 16 MB."""
+_CELLS = 250_000
+"""Largest number of outputs computed at once. Engineering choice: 2 MB, the size of a cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,15 @@ class Acceptance:
         """Return a ``(n,)`` of points ``(n, d)``; 0 at points that the domain does not allow."""
         found = np.zeros(len(points))
         rows = np.flatnonzero(self.model.domain.admits(points))
-        cells = max(1, self._model_cells)
-        with torch.no_grad():
-            for part in np.array_split(rows, max(1, math.ceil(len(rows) * cells / _CELLS))):
-                if len(part):
-                    found[part] = self.of(self.model.unit(points[part])).cpu().numpy()
+        found[rows] = self.anywhere(points[rows])
         return found
+
+    @torch.no_grad()
+    def anywhere(self, points: Array) -> Array:
+        """Return a ``(n,)`` of points ``(n, d)``, also of those that the domain does not allow."""
+        count = max(1, math.ceil(len(points) * self._cells / _CELLS))
+        parts = np.array_split(points, count)
+        return np.concatenate([self.of(self.model.unit(part)).cpu().numpy() for part in parts])
 
     def of(self, inputs: Tensor) -> Tensor:
         """Return a ``(n,)`` of unit inputs ``(n, d)``, with gradients."""
@@ -78,11 +81,11 @@ class Acceptance:
         if self.model.share < 1.0:
             scores = mean + variance.sqrt() * self._normals[:, None]  # (s, n, k)
             outputs = surrogate.values(scores)
-            std = (surrogate.residual_variance + self._least.square()).sqrt().expand_as(outputs)
-            return region.log_acceptance(outputs, std.clamp(min=1e-12)).exp().mean(0)
+            std = (surrogate.residual_variance + self._least.square()).sqrt().clamp(min=1e-12)
+            return region.acceptance(outputs, std).mean(0)
         outputs, std = surrogate.warped_moments(mean, variance)
         std = (std.square() + self._least.square()).sqrt()
-        return region.log_acceptance(outputs, std).exp()
+        return region.acceptance(outputs, std)
 
     @torch.no_grad()
     def shares(self, points: Array, weights: Array, seed: int = 0) -> Array:
@@ -115,7 +118,7 @@ class Acceptance:
         return np.asarray(weights @ usable.T)
 
     @property
-    def _model_cells(self) -> int:
+    def _cells(self) -> int:
         """Number of outputs that are computed for a point."""
         c = len(self.model.surrogate.offset)
         return c * _SCORES if self.model.share < 1.0 else c + len(self.model.surrogate.gp.inputs)

@@ -122,8 +122,9 @@ class TargetRegion:
         extra = torch.where(self.avoided, -extra, extra)
         low = (self.lower - extra - centre) / spread
         high = (self.upper + extra - centre) / spread
-        inside = log_probability(low, high)
-        terms = torch.where(self.avoided, log_complement(inside), inside)
+        terms = log_probability(low, high)
+        if bool(self.avoided.any()):
+            terms = torch.where(self.avoided, log_complement(terms), terms)
         if bool(self.noise.any()):
             variance = self.noise.square()
             both = variance + spread.square()
@@ -132,6 +133,26 @@ class TargetRegion:
             terms = torch.where(self.noise > 0.0, noisy, terms)
         total_log: Tensor = terms.sum(-1)
         return total_log
+
+    def acceptance(self, mean: Tensor, std: Tensor) -> Tensor:
+        """Return probabilities ``(...)`` that normal outputs lie in the region.
+
+        They are the exponentials of ``log_acceptance``, without its accuracy below 1e-16, at a
+        fraction of its cost.
+
+        Args:
+            mean: Means of the modelled outputs, shape ``(..., c)``.
+            std: Standard deviations, shape ``(..., c)`` or broadcast to it.
+        """
+        if bool(self.noise.any()):
+            return self.log_acceptance(mean, std).exp()
+        centre, spread = mean[..., self.columns], std[..., self.columns]
+        low, high = (self.lower - centre) / spread, (self.upper - centre) / spread
+        inside = torch.special.ndtr(high) - torch.special.ndtr(low)
+        if bool(self.avoided.any()):
+            inside = torch.where(self.avoided, 1.0 - inside, inside)
+        found: Tensor = inside.prod(-1)
+        return found
 
 
 def log_complement(log: Tensor) -> Tensor:

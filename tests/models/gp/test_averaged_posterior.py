@@ -184,3 +184,4 @@ def test_slopes_of_means_agree_with_autograd() -> None:
         full = torch.autograd.functional.jacobian(lambda x, gp=posterior: gp(x)[0], at)
         own = torch.stack([full[row, :, row] for row in range(len(at))])
         torch.testing.assert_close(slopes, own)
+        assert posterior.linearised(at[:0])[2].shape == (0, *slopes.shape[1:])

@@ -46,6 +46,7 @@ def test_acceptance_is_the_probability_of_all_entries() -> None:
     expected = np.prod([one.double().mean(0).numpy() for one in picked], axis=0)
     found = region.log_acceptance(MEAN, STD).exp().numpy()
     assert found == pytest.approx(expected, abs=3e-3)
+    assert region.acceptance(MEAN, STD).numpy() == pytest.approx(found, rel=1e-9)
 
 
 def test_contains_agrees_with_the_target() -> None:
