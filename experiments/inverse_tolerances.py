@@ -25,7 +25,6 @@ import numpy as np
 from marked_page import replace_marked
 
 import bo_invert as bi
-from bo_invert.models.inverse.acceptance import allowed
 from bo_invert.problems.examples.arm import UPPER, tip
 from bo_invert.report.table import Table
 from bo_invert.types import Array
@@ -165,7 +164,7 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     return {
         **row, "found": True, "calls": found.calls, "expected": found.expected,
         "interval": list(found.interval), "share": met(found.draw(DRAWN, 1)),
-        "wider": met(points[allowed(problem.domain, points)]), "size": box.size,
+        "wider": met(points[problem.domain.admits(points)]), "size": box.size,
         "bounded": bool((box.moves >= box.space.room - 1e-9).all()), "seconds": round(seconds, 1),
     }  # fmt: skip
 
