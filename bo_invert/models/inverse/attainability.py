@@ -141,7 +141,8 @@ class Attainability:
         """
         modelled = self.history.y[:, self.fit.fitted.outputs.columns]
         usable = self.history.violations <= 0.0  # infinite outside of the domain
-        return np.where(usable, self.distance.largest(modelled), np.inf)
+        exact = exact_distance(self.statement, self.fit)
+        return np.where(usable, exact.largest(modelled), np.inf)
 
     @property
     def nearest_trials(self) -> Indices:
@@ -171,28 +172,34 @@ class Attainability:
 
 
 def target_distance(statement: ProblemStatement, fit: TargetFit) -> TargetDistance:
-    """Return the distance from the target of a problem and from its outcome constraints."""
+    """Return the distance of modelled functions from the target and the outcome constraints."""
+    return with_slack(exact_distance(statement, fit), fit)
+
+
+def exact_distance(statement: ProblemStatement, fit: TargetFit) -> TargetDistance:
+    """Return the distance of outputs from the target and from the outcome constraints."""
     target, region = statement.objective, fit.model.region
     assert isinstance(target, Target)
     columns = region.columns.numpy()
     spread = fit.fitted.outputs.values.std(0)
     units = _CONSTRAINT_UNIT * np.where(spread > 0.0, spread, 1.0)[columns]
     units[: target.entries.count] = fit.tolerances
-    exact = TargetDistance(
+    return TargetDistance(
         columns, region.lower.numpy()[None], region.upper.numpy()[None], region.avoided.numpy(),
         units, target.entries.count,
     )  # fmt: skip
-    return with_slack(exact, fit)
 
 
 def with_slack(distance: TargetDistance, fit: TargetFit) -> TargetDistance:
     """Return the distance with amounts by which outputs may be nearer than drawn functions.
 
-    The intervals of rounded outputs become those of the numbers before rounding.
+    The intervals of rounded outputs become those of the numbers before rounding. Empty ones, whose
+    lower end is above the upper one, have no slack.
     """
     rounded = RoundedOutputs.of(fit.fitted.outputs.values)
     lower, upper = rounded.widen(distance.lower, distance.upper, distance.columns, distance.avoided)
     distance = replace(distance, lower=lower, upper=upper)
     misfit = misfit_near_targets(fit.model.surrogate, distance, rounded)
     steps = rounded.half[distance.columns] / distance.units
-    return replace(distance, slack=np.maximum(misfit, steps))
+    slack = np.where(lower > upper, 0.0, np.maximum(misfit, steps))
+    return replace(distance, slack=slack)

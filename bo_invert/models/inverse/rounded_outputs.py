@@ -18,6 +18,10 @@ _INEXACT = 1e-6
 """Largest deviation of a difference from a multiple of the step, in steps. Engineering choice:
 outputs in double precision are multiples up to 1e-11 of the finest step."""
 
+_OBSERVED = 16
+"""Least number of observations after which a finer step is excluded. Engineering choice: of half
+the step, all of them would be even multiples with a probability of 2^-16."""
+
 
 @dataclass(frozen=True, eq=False)
 class RoundedOutputs:
@@ -31,11 +35,13 @@ class RoundedOutputs:
         origin: One value of each output, shape ``(c,)``.
         half: Half the usual step of outputs that repeat values and are not rounded, shape ``(c,)``;
             0 for others. Outputs between two values cannot be distinguished from either.
+        observed: Number n of observations.
     """
 
     step: Array
     origin: Array
     half: Array
+    observed: int
 
     @staticmethod
     def of(values: Array) -> RoundedOutputs:
@@ -57,7 +63,7 @@ class RoundedOutputs:
                 step[column] = gaps.min()
             else:
                 half[column] = 0.5 * float(np.median(gaps))
-        return RoundedOutputs(step, values[:1].min(0), half)
+        return RoundedOutputs(step, values[:1].min(0), half, len(values))
 
     def unrounded(self, values: Array, predicted: Array) -> Array:
         """Return the numbers nearest to predictions that are rounded to values, ``(n, c)``."""
@@ -69,8 +75,10 @@ class RoundedOutputs:
         """Return intervals of unrounded outputs that are rounded into intervals.
 
         With the least and the largest multiples a and b inside of [l, u], the interval is
-        ``[min(l, a - s / 2), max(u, b + s / 2)]``. An interval without a multiple stays, because
-        the step may be finer than that of the observed outputs. Intervals to avoid stay as well.
+        ``[min(l, a - s / 2), max(u, b + s / 2)]``. An interval without a multiple is empty: its
+        lower end is the multiple above it, and its upper end the one below, so that every output
+        has an excess. Until 16 outputs are observed it stays, because the step may be finer than
+        theirs. Intervals to avoid stay as well.
 
         Args:
             lower: Lower ends of the e entries of t targets, -infinite for open ones, ``(t, e)``.
@@ -84,7 +92,7 @@ class RoundedOutputs:
         least = origin + unit * np.ceil((lower - origin) / unit - _INEXACT)
         largest = origin + unit * np.floor((upper - origin) / unit + _INEXACT)
         inside = rounded & (least <= largest + _INEXACT * unit)
-        return (
-            np.where(inside, np.minimum(lower, least - 0.5 * unit), lower),
-            np.where(inside, np.maximum(upper, largest + 0.5 * unit), upper),
-        )
+        empty = rounded & ~inside & (self.observed >= _OBSERVED)
+        low = np.where(inside, np.minimum(lower, least - 0.5 * unit), lower)
+        high = np.where(inside, np.maximum(upper, largest + 0.5 * unit), upper)
+        return np.where(empty, least, low), np.where(empty, largest, high)

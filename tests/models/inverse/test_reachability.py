@@ -191,6 +191,9 @@ def test_intervals_of_rounded_outputs_become_those_before_rounding() -> None:
     assert low[:, 0].tolist() == [9.0, 5.0, -np.inf]  # multiples of 4: 12 to 16, none, up to 4
     assert high[:, 0].tolist() == [18.0, 7.0, 6.5]
     assert rounded.widen(lower, upper, column, ~wanted)[0].tolist() == lower.tolist()
+    many = RoundedOutputs.of(np.repeat([[4.0], [8.0], [12.0], [20.0]], 4, axis=0))
+    ends = (one[1, 0] for one in many.widen(lower, upper, column, wanted))
+    assert tuple(ends) == (8.0, 4.0)  # no multiple of 4 between 5 and 7
     found = rounded.unrounded(np.array([[8.0], [8.0]]), np.array([[9.5], [11.0]]))
     assert found[:, 0].tolist() == [9.5, 10.0]
 
@@ -202,7 +205,10 @@ def test_a_target_beyond_the_last_step_of_a_rounded_output_is_out_of_reach() -> 
     box = bi.Box([0.0] * 2, [1.0] * 2)
     first = bi.Problem(box, steps, bi.Target({"y": 5.0}, tolerance=0.03), outputs=["y"])
     study = bi.Study.create("steps", first, "sobol", seed=0).run(60)
-    near, far = (study.retarget({"y": value}) for value in (1.39, 1.55))
-    inside, outside = (Attainability.of(s.problem.statement, s.history, 0) for s in (near, far))
+    targets = [study.retarget({"y": value}) for value in (1.39, 1.55, 0.5)]
+    every = [Attainability.of(one.problem.statement, one.history, 0) for one in targets]
+    inside, outside, between = every
     assert inside.probability > 0.9
     assert outside.probability < 0.05
+    assert between.probability == 0.0
+    assert between.observed_excess.min() == pytest.approx((0.1 - 0.03) / 0.03)
