@@ -118,7 +118,7 @@ class GPPosterior:
         flat = inputs.reshape(-1, inputs.shape[-1])
         mean, variance = _Posterior.apply(flat, self)  # type: ignore[no-untyped-call]
         lead = inputs.shape[:-1]
-        return mean.reshape(*lead, *mean.shape[1:]), variance.reshape(*lead, -1)
+        return mean.reshape(*lead, *mean.shape[1:]), variance.reshape(*lead, *variance.shape[1:])
 
     def linearised(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean and variance ``(m, k)`` and slopes of the mean ``(m, k, d)`` at ``(m, d)``.

@@ -63,7 +63,9 @@ class Acceptance:
     @torch.no_grad()
     def anywhere(self, points: Array) -> Array:
         """Return a ``(n,)`` of points ``(n, d)``, also of those that the domain does not allow."""
-        count = max(1, math.ceil(len(points) * self._cells / _CELLS))
+        if not len(points):
+            return np.zeros(0)
+        count = math.ceil(len(points) * self._cells / _CELLS)
         parts = np.array_split(points, count)
         return np.concatenate([self.of(self.model.unit(part)).cpu().numpy() for part in parts])
 

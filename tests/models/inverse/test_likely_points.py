@@ -88,6 +88,10 @@ def test_few_observations_make_probabilities_moderate(fit: TargetFit, study: bi.
     points = np.random.default_rng(0).random((500, 2))
     normal = Acceptance(fit.model)(points)
     assert Acceptance(fit.model, degrees=1e6)(points) == pytest.approx(normal, abs=1e-5)
+    # Points that the domain does not allow, alone and beside others.
+    assert Acceptance(fit.model)(points[:3] + 9.0).tolist() == [0.0] * 3
+    mixed = Acceptance(fit.model)(np.concatenate([points[:2], points[:1] + 9.0]))
+    assert mixed == pytest.approx([*normal[:2], 0.0])
     mean, variance = fit.model.scores(fit.model.unit(points))
     _, std = fit.model.surrogate.warped_moments(mean, variance)
     drawn = np.random.default_rng(1).standard_t(3.0, 200_000)
