@@ -284,6 +284,30 @@ class ConstraintSystem:
             upper = np.where(fixed, np.where(inside, scaled, -1.0), upper)
         return Polytope(self.a, self.least, self.most, lower, upper)
 
+    def real_polytope(self, scaled: Array) -> Polytope:
+        """Return the polytopes of the real values of configurations without counts.
+
+        They have one row of bounds for each row of scaled values ``(n, q)``. A configuration that
+        violates a constraint of discrete values alone is not detected.
+        """
+        held, normals, moved, low, high = self._real_parts
+        left = scaled[:, ~self.free] @ held
+        least, most = self.least - left, self.most - left
+        return Polytope(normals, least[:, moved], most[:, moved], low, high)
+
+    @cached_property
+    def _real_parts(self) -> tuple[Array, Array, Mask, Array, Array]:
+        """Rows of the constraints, split into discrete and real values.
+
+        These are the transposed normals ``(p, m)`` of discrete values, the normals of real values
+        in the constraints that these enter, a mask ``(m,)`` of these constraints, and the bounds
+        of the real values.
+        """
+        normals = self.a[:, self.free]
+        moved = normals.any(axis=1)
+        bounds = self.low[None, self.free], self.high[None, self.free]
+        return self.a[:, ~self.free].T, normals[moved], moved, *bounds
+
     def _count(
         self, count: Count, scaled: Array, lower: Array, upper: Array, dropped: Mask
     ) -> None:

@@ -198,24 +198,33 @@ class FeasibleDraws:
         Returns:
             Points ``(n, d)``; functions of the user may reject them.
         """
-        scaled = self.within.read(points)
-        box = self.within.polytope(scaled)
-        toward = box.along(self._directions(rng, scaled, int(rng.integers(3))))
+        within = self.within
+        free, scaled = within.free, within.read(points)
+        toward = self._directions(rng, scaled, int(rng.integers(3)))
+        if within.counts or free.all():
+            box, start = within.polytope(scaled), scaled
+        elif not free.any():
+            return points
+        else:
+            # Discrete values stay as they are, and the polytopes of the others are smaller.
+            box, start, toward = within.real_polytope(scaled), scaled[:, free], toward[:, free]
+        toward = box.along(toward)
         # A chord without a direction has infinite ends.
-        least, most = (np.where(np.isfinite(end), end, 0.0) for end in box.chord(scaled, toward))
+        least, most = (np.where(np.isfinite(end), end, 0.0) for end in box.chord(start, toward))
         length = most - least
         # A point on a face is the end of its chord, where the position would be -inf or inf.
         place = clipped(-least / np.where(length > 0.0, length, np.inf), _END, 1.0 - _END)
         b = sizes[:, 0]
         share = ndtr(np.sqrt(1.0 - b**2) * ndtri(place) + b * rng.standard_normal(len(points)))
         t = np.where(length > 0.0, least + share * length, 0.0)
-        moved = scaled + t[:, None] * toward
-        if self.within.free.all():
-            return self.within.write(points, moved)
+        moved = start + t[:, None] * toward
+        if free.all():
+            return within.write(points, moved)
         found = points.copy()
-        for i in np.flatnonzero(self.within.free):
-            axis = self.within.axes[i]
-            found[:, axis.columns] = axis.write(moved[:, i])
+        real = moved[:, free] if within.counts else moved
+        for i, values in zip(np.flatnonzero(free), real.T, strict=True):
+            axis = within.axes[i]
+            found[:, axis.columns] = axis.write(values)
         return found
 
     def _chains(self, rng: np.random.Generator, points: Array, steps: int) -> Array:

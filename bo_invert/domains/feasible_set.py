@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -16,7 +15,7 @@ from bo_invert.domains.conditions import all_values
 from bo_invert.domains.constraint_system import ConstraintSystem
 from bo_invert.domains.dual_projection import EXACT, clipped
 from bo_invert.domains.input_constraints import InputConstraint
-from bo_invert.domains.polytope import Polytope, on_bounds
+from bo_invert.domains.polytope import on_bounds
 from bo_invert.types import Array, Mask
 
 _ROUNDS = 24
@@ -30,20 +29,6 @@ _TIGHT = 0.1
 _BISECTIONS = 30
 """Number of bisections between a point and a feasible one. Engineering choice: an error of 1e-9 of
 their distance."""
-
-
-class _Configurations(NamedTuple):
-    """Configurations of n points.
-
-    Attributes:
-        scaled: Scaled values ``(n, q)`` with the discrete ones.
-        box: Polytopes of the real values.
-        possible: Mask ``(n,)`` of those that no single constraint makes empty.
-    """
-
-    scaled: Array
-    box: Polytope
-    possible: Mask
 
 
 class FeasibleSet(ConstraintSystem):
@@ -185,48 +170,19 @@ class FeasibleSet(ConstraintSystem):
         Rows whose configuration has no point take the one with points that is nearest to the
         projection of all values as real numbers.
         """
-        start = start.copy()
-        empty = np.flatnonzero(~self._configuration(start).possible)
-        start[empty] = self._nearest_configurations(given[empty])
-        scaled, done = self._in_configuration(start, given)
-        empty = np.setdiff1d(np.flatnonzero(~done), empty)
+        known, held = self._configurations, ~self.free
+        if known is None or not len(known):
+            return start, np.zeros(len(start), dtype=bool)
+        scaled = np.where(self.low == self.high, self.low, start)
+        apart = cdist(scaled[:, held], known)
+        number = apart.argmin(axis=1)
+        empty = np.flatnonzero(apart[np.arange(len(start)), number] > EXACT)
         if len(empty):
-            start[empty] = self._nearest_configurations(given[empty])
-            scaled[empty], done[empty] = self._in_configuration(start[empty], given[empty])
+            relaxed, _ = self.relaxed.project(given[empty])
+            number[empty] = cdist(relaxed[:, held], known).argmin(axis=1)
+            scaled[np.ix_(empty, held)] = known[number[empty]]
+        scaled[:, self.free], done = self.real_polytope(scaled).project(given[:, self.free])
         return scaled, done
-
-    def _nearest_configurations(self, given: Array) -> Array:
-        """Return scaled values ``(n, q)`` whose discrete ones are those of a configuration."""
-        known = self._configurations
-        if not len(given) or known is None or not len(known):
-            return given
-        found, _ = self.relaxed.project(given)
-        found[:, ~self.free] = known[cdist(found[:, ~self.free], known).argmin(axis=1)]
-        return found
-
-    def _in_configuration(self, start: Array, given: Array) -> tuple[Array, Mask]:
-        """Project scaled values onto the configurations of others, both ``(n, q)``."""
-        one = self._configuration(start)
-        scaled = one.scaled.copy()
-        scaled[:, self.free], done = one.box.project(given[:, self.free])
-        return scaled, done & one.possible
-
-    def _configuration(self, scaled: Array) -> _Configurations:
-        """Return the configurations of scaled values ``(n, q)`` without counts.
-
-        All have the same real parameters, and constraints that these enter.
-        """
-        scaled = np.where(self.low == self.high, self.low, scaled)
-        held = ~self.free
-        left = scaled[:, held] @ self.a[:, held].T
-        least, most = self.least - left, self.most - left
-        normals = self.a[:, self.free]
-        moved = normals.any(axis=1)
-        low, high = self.low[None, self.free], self.high[None, self.free]
-        box = Polytope(normals[moved], least[:, moved], most[:, moved], low, high)
-        fine = (moved | ((least <= EXACT) & (most >= -EXACT))).all(axis=1)
-        inside = (scaled >= self.low - EXACT) & (scaled <= self.high + EXACT)
-        return _Configurations(scaled, box, fine & inside[:, held].all(axis=1) & box.possible)
 
     @cached_property
     def _configurations(self) -> Array | None:
@@ -241,7 +197,9 @@ class FeasibleSet(ConstraintSystem):
         combined = np.array(list(itertools.product(*values)))
         scaled = np.full((len(combined), len(self.axes)), 0.5)
         scaled[:, ~self.free] = combined
-        return combined[self._in_configuration(scaled, scaled)[1]]
+        inside = (scaled >= self.low - EXACT) & (scaled <= self.high + EXACT)
+        _, done = self.polytope(scaled).project(scaled)
+        return combined[done & inside[:, ~self.free].all(axis=1)]
 
     def _rounded(self, base: Array, scaled: Array) -> Array:
         """Return the scaled values ``(n, q)`` of the discrete values nearest to scaled ones."""

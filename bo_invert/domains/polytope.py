@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -105,6 +105,10 @@ class Polytope(DualProjection):
             yield from ((rows, part) for part in self._shared_parts)
             return
         some = self.rows(rows)
+        if len(self.a) == 1:
+            # A row that no point satisfies keeps its violation, and ``project`` reports it.
+            yield rows, some
+            return
         moved = self._movers[rows]
         count = moved.sum(axis=1)
         if (moved == moved[0]).all():
@@ -192,8 +196,17 @@ class Polytope(DualProjection):
         else:
             free, which = np.unique(free, axis=0, return_inverse=True)
         normal = np.where(free[:, None, :], self.a[self.equal], 0.0)
-        inverse = np.linalg.pinv(normal, rcond=RANK)
-        return normal[which.ravel()], np.asarray(inverse[which.ravel()])
+        inverse = _pseudoinverses(normal.tobytes(), normal.shape)
+        return normal[which.ravel()], inverse[which.ravel()]
+
+
+@lru_cache(maxsize=64)
+def _pseudoinverses(data: bytes, shape: tuple[int, ...]) -> Array:
+    """Return the pseudoinverses ``(k, q, m)`` of the bytes of matrices ``(k, m, q)``.
+
+    Steps of a chain have the same normals, and an inverse takes longer than a step.
+    """
+    return np.asarray(np.linalg.pinv(np.frombuffer(data).reshape(shape), rcond=RANK))
 
 
 def on_bounds(x: Array, lower: Array, upper: Array) -> Array:

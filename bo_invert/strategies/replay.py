@@ -11,9 +11,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from bo_invert.domains.search_domain import Domain
 from bo_invert.history import History
 from bo_invert.types import Array, Query, Trial
 
@@ -30,6 +32,8 @@ Losses = Evaluate[float]
 _INFEASIBLE, _FAILED = 1e30, 1e60
 # Engineering choice: consecutive runs without new points after which the domain is exhausted.
 _IDLE_RUNS = 3
+# Engineering choice: projections that are stored for one domain, a few hundred bytes each.
+_PROJECTIONS = 20_000
 
 
 class _Missing(Exception):
@@ -39,6 +43,27 @@ class _Missing(Exception):
 def key(point: Array) -> bytes:
     """Return the bytes of a point; equal keys mean equal points."""
     return np.ascontiguousarray(point, dtype=np.float64).tobytes()
+
+
+_Projections = dict[tuple[tuple[int, ...], bytes], Array]
+_projections: WeakKeyDictionary[Domain, _Projections] = WeakKeyDictionary()
+
+
+def projected(domain: Domain, points: Array) -> Array:
+    """Return the valid points nearest to those of an optimiser, ``(d,)`` or ``(n, d)``.
+
+    A replay projects all earlier points again, and a projection onto input constraints takes most
+    of its time. Projections of a domain are therefore stored; they are functions of the points.
+    """
+    known = _projections.setdefault(domain, {})
+    points = np.asarray(points, dtype=np.float64)
+    name = points.shape, key(points)
+    found = known.get(name)
+    if found is None:
+        if len(known) >= _PROJECTIONS:
+            known.clear()
+        found = known[name] = domain.project(points)
+    return found.copy()
 
 
 def replay(

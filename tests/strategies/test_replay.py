@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from bo_invert.strategies.replay import key, replay, start_trial
+import bo_invert as bi
+from bo_invert.strategies.replay import key, projected, replay, start_trial
 from bo_invert.types import Array, Outcome, Query, State, Trial
 
 
@@ -94,3 +95,24 @@ def test_a_later_run_begins_at_a_better_gift_only_once() -> None:
     assert (
         start_trial([*log, observed(2, 0.1, "me", **{"start": 0, "from": None})], "me", 1) is None
     ), "it has better itself"
+
+
+def test_a_replay_projects_each_point_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = bi.Box({"a": bi.Float(0, 1), "n": bi.Int(0, 4)}, constraints=["a + n == 2.5"])
+    domain, kind = box.domain, type(box.domain)
+    counts: list[int] = []
+    project = kind.project
+
+    def counted(self: object, points: Array) -> Array:
+        counts.append(np.size(points))
+        return project(domain, points)
+
+    points = list(np.random.default_rng(0).random((6, 2)))
+    expected = [domain.project(point) for point in points]
+    monkeypatch.setattr(kind, "project", counted)
+    for _ in range(3):
+        found = [projected(domain, point) for point in points]
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+            one[:] = np.nan  # changes of an answer do not reach later replays
+    assert counts == [2] * len(points)

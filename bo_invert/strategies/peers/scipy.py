@@ -13,7 +13,7 @@ from bo_invert.domains.search_domain import Domain
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
 from bo_invert.strategies.base import Proposal, Request, Strategy, option
-from bo_invert.strategies.replay import Evaluate, Losses, key, next_queries, penalised
+from bo_invert.strategies.replay import Evaluate, Losses, key, next_queries, penalised, projected
 from bo_invert.strategies.requirements import require_residuals
 from bo_invert.types import Array, Trial
 
@@ -59,7 +59,7 @@ class DifferentialEvolution(Strategy):
             if given is not None:
                 population[0] = given
             optimize.differential_evolution(
-                lambda x: np.array(losses(list(domain.project(np.atleast_2d(x.T))))),
+                lambda x: np.array(losses(list(projected(domain, np.atleast_2d(x.T))))),
                 list(zip(*domain.bounds, strict=True)),
                 init=population, polish=False, vectorized=True, updating="deferred", rng=rng,
             )  # fmt: skip
@@ -89,7 +89,7 @@ class DualAnnealing(Strategy):
         def run(start: int, given: Array | None, losses: Losses) -> None:
             # A replay needs a search that is deterministic given the losses: seeded by run.
             optimize.dual_annealing(
-                lambda x: losses([domain.project(x)])[0],
+                lambda x: losses([projected(domain, x)])[0],
                 list(zip(*domain.bounds, strict=True)),
                 x0=None if given is None else given.clip(*domain.bounds),
                 rng=request.stream(start),
@@ -158,7 +158,7 @@ def _descend(
 
     def step(x: Array) -> Array:
         nonlocal here
-        r = residuals([domain.project(x)])[0]
+        r = residuals([projected(domain, x)])[0]
         if r is None and here is None:
             raise _FirstPointFailed
         # NaN makes SciPy reject the step and shrink its trust region.
@@ -167,7 +167,7 @@ def _descend(
 
     def differences(_: Callable[[Array], Array], points: Iterable[Array]) -> list[Array | None]:
         # Equal residuals give the slope 0, so steps ignore a coordinate whose difference failed.
-        return [here if r is None else r for r in residuals([domain.project(x) for x in points])]
+        return [here if r is None else r for r in residuals([projected(domain, x) for x in points])]
 
     lower, upper = domain.bounds
     with suppress(_FirstPointFailed):
