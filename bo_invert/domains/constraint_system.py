@@ -304,7 +304,7 @@ class ConstraintSystem:
         of the real values.
         """
         normals = self.a[:, self.free]
-        moved = normals.any(axis=1)
+        moved: Mask = np.asarray(normals.any(axis=1), dtype=bool)
         bounds = self.low[None, self.free], self.high[None, self.free]
         return self.a[:, ~self.free].T, normals[moved], moved, *bounds
 

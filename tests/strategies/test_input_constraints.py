@@ -24,6 +24,11 @@ MIXED = {
     "a": bi.Float(0, 1), "b": bi.Float(0, 1), "c": bi.Float(0, 1), "n": bi.Int(0, 4),
     "s": bi.Choice("water", "acid", "oil"), "o": bi.Choice(1, 2, 4, ordered=True),
 }  # fmt: skip
+CONDITIONAL = {
+    "a": bi.Float(0, 1), "b": bi.Float(0, 1), "c": bi.Float(0, 1), "s": bi.Choice("water", "acid"),
+    "acid only": bi.When("s", "acid", {"d": bi.Float(0, 2), "n": bi.Int(0, 2)}),
+    "some n": bi.When("n", [0, 1], {"e": bi.Float(0, 2)}),
+}  # fmt: skip
 SETS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "simplex": (dict.fromkeys("abcde", bi.Float(0, 1)), ["a + b + c + d + e == 1"]),
     "sum": (dict.fromkeys("abcde", bi.Float(0, 2)), ["a + b + c + d + e <= 2"]),
@@ -32,6 +37,7 @@ SETS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "slab": (dict.fromkeys("abcde", bi.Float(0, 1)), ["1.999 <= a + b + c + d + e <= 2"]),
     "mixed": (MIXED, ["a + b + c == 1", "n + 2 a <= 3", "o + n >= 3"]),
     "function": (dict.fromkeys("ab", bi.Float(0, 1)), [bi.Feasible(near)]),
+    "conditions": (CONDITIONAL, ["a + b + c == 1", "d <= a", "1.45 <= a + e + n <= 1.5 + n"]),
 }  # fmt: skip
 
 
