@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
 from bo_invert.study.recommendation import recommend, suspected_noisy
-from bo_invert.types import Trial
+from bo_invert.types import Array, Trial
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def choose_trials(
     """
     distance = statement.domain.separation if distance is None else distance
     first = leading_trial(statement, history) if noisy else None
-    plain = distinct_trials(history, count, distance, first)
     target = statement.objective
+    met = target.satisfied if isinstance(target, Target) else None
+    plain = distinct_trials(history, count, distance, first, met)
     if count < 2 or not isinstance(target, Target) or len(history.completed) < 2 or not plain:
         return ChosenTrials(plain)
     solutions = _by_branch(statement, history, noisy, distance, plain[0])
@@ -102,7 +104,11 @@ def leading_trial(statement: ProblemStatement, history: History) -> Trial | None
 
 
 def distinct_trials(
-    history: History, count: int, separation: float, first: Trial | None = None
+    history: History,
+    count: int,
+    separation: float,
+    first: Trial | None = None,
+    met: Callable[[Array], bool] | None = None,
 ) -> list[Trial]:
     """Return the best trials with different designs, best first.
 
@@ -115,10 +121,14 @@ def distinct_trials(
         count: Largest number of trials.
         separation: Smallest root-mean-square difference of the coordinates of two points.
         first: Trial to begin with. Default: the best one.
+        met: Function of the outputs ``(m,)`` of a trial; those that it accepts precede the others.
+            A sum of losses can be least just outside a range.
     """
     ranking = [trial for trial in history.ranking if first is None or trial.number != first.number]
     ranking = ranking if first is None else [first, *ranking]
     usable = [trial for trial in ranking if trial.feasible] or ranking[:1]
+    if met is not None and first is None:
+        usable.sort(key=lambda trial: trial.y is None or not met(trial.y))
     chosen: list[Trial] = []
     for smallest in (separation, 0.0):
         for trial in usable:

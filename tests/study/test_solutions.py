@@ -129,3 +129,16 @@ def test_nothing_found_is_no_error() -> None:
     )
     with pytest.raises(bi.InvalidInputError, match="count"):
         bi.Study.create("t", problem).solutions(0)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_hit_precedes_a_miss_of_smaller_loss(count: int) -> None:
+    target = bi.Target({"force": 5.0, "gap": (1e-6, 2e-6)}, tolerance={"force": 0.3})
+    problem = bi.Problem(bi.Box({"x": bi.Float(0, 1)}), None, target, outputs=["force", "gap"])
+    study = bi.Study.create("units", problem)
+    # Losses add squares: the gap of the first row is too small, but by 1e-7 only.
+    rows = [{"force": 5.0, "gap": 9e-7}, {"force": 5.2, "gap": 1.5e-6}]
+    study.add([{"x": 0.2}, {"x": 0.8}], rows)
+    assert study.best is not None
+    assert study.best.number == 0
+    assert study.solutions(count)[0].trial.number == 1

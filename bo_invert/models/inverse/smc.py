@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from bo_invert.domains.conditions import default_point
+from bo_invert.domains.constrained_box import ConstrainedBox
+from bo_invert.domains.input_constraints import Count
 from bo_invert.domains.parameters import Float
 from bo_invert.domains.search_domain import Domain
 from bo_invert.types import Array, Indices, Mask
@@ -36,6 +39,8 @@ in width."""
 _KERNELS, _NEAREST = 256, 6
 """Number of kernels of a density estimate of particles, and of particles behind the covariance of
 each, beside two for each coordinate. Engineering choice."""
+_WHOLE_DRAWS = 0.25
+"""Share of replacements that are whole draws of the reference measure. Engineering choice."""
 _JUMPS = (1.0, 0.6, 0.1)
 """Factors of differences of particles, dimensionless. Engineering choice: 1 leads from branch to
 branch."""
@@ -147,6 +152,12 @@ class _Moves:
         self.log_acceptance, self.domain, self.rng = log_acceptance, domain, rng
         self.log_step = math.log(0.3)
         self.real = _real_columns(domain)
+        fixed = domain.fixed if isinstance(domain, ConstrainedBox) else {}
+        self.varied = [n for n, p in domain.parameters.items() if p.width and n not in fixed]
+        for name in fixed:
+            self.real[domain.columns[name]] = False
+        # A count of zeros gives the reference measure atoms, which uniform values never meet.
+        self.counted = any(isinstance(one, Count) for one in domain.constraints)
         self.plain_box = not domain.latent and domain.reference is None and not domain.constraints
 
     def run(self, points: Array, logs: Array, level: float) -> tuple[Array, Array]:
@@ -156,7 +167,7 @@ class _Moves:
             n = len(points)
             everywhere = np.ones(n, dtype=bool)
             if k % 4 == 3 and not self.domain.continuous:
-                proposed, correction = self._replaced(points), np.zeros(n)
+                proposed, correction = self._replaced(points, prior)
             elif k % 4 == 1 and self.real.all():
                 everywhere = self.rng.permutation(n) < n // 2
                 proposed, correction = self._relocated(points, everywhere)
@@ -167,7 +178,7 @@ class _Moves:
             elif self.real.any():
                 proposed, correction = self._stepped(points, prior)
             else:
-                proposed, correction = self._replaced(points), np.zeros(n)
+                proposed, correction = self._replaced(points, prior)
             rows = np.flatnonzero(everywhere & self.domain.admits(proposed))
             new_logs, new_prior = np.full(n, -np.inf), np.full(n, -np.inf)
             if len(rows):
@@ -199,14 +210,18 @@ class _Moves:
         else:
             first, second = self.domain.sample(rng, n), self.domain.sample(rng, n)
             step = size * (first - second)
-        return self._reflected(points + np.where(self.real, step, 0.0)), np.zeros(n)
+        return self._reflected(points + np.where(self._free(points), step, 0.0)), np.zeros(n)
 
     def _along_others(self, points: Array, movers: Mask) -> Array:
         others = points[~movers]
         first, second = self.rng.integers(len(others), size=(2, len(points)))
         factor = self.rng.choice(_JUMPS, (len(points), 1))
         step = factor * (others[first] - others[second])
-        return points + np.where(self.real, step, 0.0)
+        return points + np.where(self._free(points), step, 0.0)
+
+    def _free(self, points: Array) -> Mask:
+        """Return a mask of the coordinates that steps move: real ones of active parameters."""
+        return self.real & ~self.domain.inactive(points) if self.domain.conditional else self.real
 
     def _relocated(self, points: Array, movers: Mask) -> tuple[Array, Array]:
         """Return draws of a density estimate of the other particles, and its log ratio.
@@ -239,15 +254,36 @@ class _Moves:
         correction[movers] = log_density(points[movers]) - log_density(proposed[movers])
         return proposed, correction
 
-    def _replaced(self, points: Array) -> Array:
-        """Replace some parameters by those of draws from p."""
-        drawn, columns = self.domain.sample(self.rng, len(points)), self.domain.columns
-        groups = [columns[name] for name, p in self.domain.parameters.items() if p.width]
-        chosen = self.rng.random((len(points), len(groups))) < 1.0 / max(1, len(groups))
-        result = points.copy()
+    def _replaced(self, points: Array, prior: Array) -> tuple[Array, Array]:
+        """Replace some parameters by uniform values, or points by draws from p; with log ratios.
+
+        Values are uniform in each parameter alone: draws from p have marginal densities, which do
+        not cancel under constraints. Inactive parameters are refreshed with every move, so a value
+        that becomes active is a uniform one. Whole draws from p satisfy equality constraints.
+        """
+        n, columns = len(points), self.domain.columns
+        whole = self.rng.random(n) < _WHOLE_DRAWS
+        drawn = self.domain.sample(self.rng, n)
+        values = self._uniform(n)
+        if self.counted:
+            values = np.where(self.domain.inactive(drawn), values, drawn)
+        groups = [columns[name] for name in self.varied]
+        chosen = self.rng.random((n, len(groups))) < 1.0 / max(1, len(groups))
+        replaced = np.where(self.domain.inactive(points), values, points)
         for j, group in enumerate(groups):
-            result[:, group] = np.where(chosen[:, [j]], drawn[:, group], result[:, group])
-        return result
+            replaced[:, group] = np.where(chosen[:, [j]], values[:, group], replaced[:, group])
+        defaults = default_point(self.domain.parameters)
+        valid = np.where(self.domain.inactive(replaced), defaults, replaced)
+        result = np.where(whole[:, None], drawn, valid)
+        # An independent draw from p is accepted with the ratio of a alone.
+        return result, np.where(whole, prior - self._log_prior(result), 0.0)
+
+    def _uniform(self, n: int) -> Array:
+        """Draw points ``(n, d)`` with independent uniform values, also of inactive parameters."""
+        parts = [
+            one.project(self.rng.random((n, one.width))) for one in self.domain.parameters.values()
+        ]
+        return np.concatenate(parts, axis=1)
 
     def _reflected(self, points: Array) -> Array:
         """Reflect points of a box at its sides; other domains reject points outside."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -129,3 +131,44 @@ def test_systematic_resampling_repeats_in_proportion() -> None:
     assert len(rows) == 4
     assert 2 not in rows
     assert (rows == 3).sum() in (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "constraints"),
+    [
+        # Parameters that exist for some values only, in two levels.
+        (
+            {
+                "n": bi.Int(1, 3),
+                "of 2": bi.When("n", [2, 3], {"b": bi.Float(0, 1), "m": bi.Choice("p", "q")}),
+                "of 3": bi.When("n", 3, {"c": bi.Float(0, 1)}),
+                "a": bi.Float(0, 1),
+            },
+            (),
+        ),
+        # The number of values of `a` depends on an integer.
+        ({"n": bi.Int(1, 4), "a": bi.Float(0, 1), "b": bi.Float(0, 1)}, ("a <= 0.25 * n",)),
+    ],
+    ids=["conditions", "constraint"],
+)
+def test_masses_of_discrete_values_are_those_of_rejection(
+    parameters: dict[str, Any], constraints: tuple[str, ...]
+) -> None:
+    domain = bi.Box(parameters, constraints=constraints).domain
+
+    def log_acceptance(points: Array) -> Array:
+        total = [sum(v.get(name, 0.0) for name in "abc") for v in domain.values(points)]
+        return -0.5 * ((np.array(total) - 0.6) / 0.03) ** 2
+
+    def shares(points: Array, weights: Array) -> Array:
+        numbers = [v["n"] for v in domain.values(points)]
+        return np.bincount(numbers, weights, minlength=5) / weights.sum()
+
+    drawn = domain.sample(np.random.default_rng(0), 60_000)
+    exact = shares(drawn, np.exp(log_acceptance(drawn)))
+    found = [
+        sample_particles(log_acceptance, domain, 1000, np.random.default_rng(seed), 2).points
+        for seed in range(3)
+    ]
+    assert all((domain.project(points) == points).all() for points in found)
+    assert shares(np.concatenate(found), np.ones(3000)) == pytest.approx(exact, abs=0.035)
