@@ -126,7 +126,7 @@ class GPPosterior:
         They are those without fantasies. One pass, unlike k passes of automatic differentiation.
         """
         mean, variance, cache = self.moments(inputs)
-        pull = (0.0 * cache.white) + self.weights[:, None, :, 0]
+        pull = self.weights[:, None, :, 0].expand_as(cache.white)
         slopes = self.kernel.gradient_in_inputs(cache.kernel, pull)  # (k, m, d)
         return mean[..., 0], variance, slopes.transpose(0, 1)
 

@@ -45,7 +45,8 @@ class Attainability:
         history: Log behind the model.
         fit: Model of the target.
         inflation: Factors of the variances of the scores, shape ``(k,)``.
-        distance: Distance from the target.
+        exact: Distance of outputs from the target.
+        distance: Distance of modelled functions from the target; see ``with_slack``.
         seeds: Seeds of the draws and of the search.
     """
 
@@ -53,6 +54,7 @@ class Attainability:
     history: History
     fit: TargetFit
     inflation: Tensor
+    exact: TargetDistance
     distance: TargetDistance
     seeds: tuple[int, ...]
 
@@ -76,8 +78,9 @@ class Attainability:
         """
         fit = fit_target_model(statement, history, TargetOptions(tolerance, (), noisy))
         inflation = sequential_inflation(fit.model.surrogate, fit.model.region)
-        distance, seeds = target_distance(statement, fit), (seed, len(history.completed))
-        return Attainability(statement, history, fit, inflation, distance, seeds)
+        exact, seeds = exact_distance(statement, fit), (seed, len(history.completed))
+        distance = with_slack(exact, fit)
+        return Attainability(statement, history, fit, inflation, exact, distance, seeds)
 
     @cached_property
     def outputs(self) -> DrawnOutputs:
@@ -111,11 +114,11 @@ class Attainability:
         """
         count, wanted = values.shape
         lower, upper = (
-            np.repeat(ends, count, axis=0) for ends in (self.distance.lower, self.distance.upper)
+            np.repeat(ends, count, axis=0) for ends in (self.exact.lower, self.exact.upper)
         )
         width = np.array(self.fit.tolerances[:wanted])
         lower[:, :wanted], upper[:, :wanted] = values - width, values + width
-        distance = with_slack(replace(self.distance, lower=lower, upper=upper), self.fit)
+        distance = with_slack(replace(self.exact, lower=lower, upper=upper), self.fit)
         domain, rng = self.statement.domain, self._rng()
         starts = starting_points(domain, self.history.ranked_points, rng)
         inflation = sequential_inflation(self.fit.model.surrogate)
@@ -141,8 +144,7 @@ class Attainability:
         """
         modelled = self.history.y[:, self.fit.fitted.outputs.columns]
         usable = self.history.violations <= 0.0  # infinite outside of the domain
-        exact = exact_distance(self.statement, self.fit)
-        return np.where(usable, exact.largest(modelled), np.inf)
+        return np.where(usable, self.exact.largest(modelled), np.inf)
 
     @property
     def nearest_trials(self) -> Indices:
@@ -169,11 +171,6 @@ class Attainability:
         duplicates = duplicate_filter(self.statement, self.history, self.fit.subset)
         found = duplicates.select_new(ranked, self.history.all_points, 1)[0]
         return found, float(np.exp(min(0.0, model.log_acceptance(found[None])[0])))
-
-
-def target_distance(statement: ProblemStatement, fit: TargetFit) -> TargetDistance:
-    """Return the distance of modelled functions from the target and the outcome constraints."""
-    return with_slack(exact_distance(statement, fit), fit)
 
 
 def exact_distance(statement: ProblemStatement, fit: TargetFit) -> TargetDistance:

@@ -135,12 +135,8 @@ def _connected(model: TargetModel, inputs: Tensor, edges: Indices) -> Mask:
             limit = _BEND * min(place, 1.0 - place) * length
             near = _step_back(model, at) <= limit
             joined[rows] = near.cpu().numpy()
-            rows, first, second, length = (
-                rows[joined[rows]],
-                first[near],
-                second[near],
-                length[near],
-            )
+            rows = rows[joined[rows]]
+            first, second, length = first[near], second[near], length[near]
     return joined
 
 
