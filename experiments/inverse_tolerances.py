@@ -206,7 +206,7 @@ def table() -> None:
     note = (
         "Median share (least to largest) over the seeds; number of seeds within 93 and 97 %; "
         f"median (largest) share of the box that is larger by {WIDER}; median calls. "
-        f"The search missed {missing} targets of {len(rows())}."
+        f"The search missed {missing} of {len(rows())} targets."
     )
     text = Table(columns, tuple(cells), notes=(note,)).markdown()
     replace_marked(ROOT / "docs" / "tolerances.md", "tolerances", text)

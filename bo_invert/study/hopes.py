@@ -45,6 +45,14 @@ def enough_observations(statement: ProblemStatement, history: History) -> bool:
     return len(history.completed) >= least_observations(statement)
 
 
+def too_few(statement: ProblemStatement, history: History) -> str:
+    """Return that an estimate needs more observations; empty if there are enough."""
+    if enough_observations(statement, history):
+        return ""
+    least = least_observations(statement)
+    return f"{len(history.completed)} observations, at least {least} are needed"
+
+
 def least_observations(statement: ProblemStatement) -> int:
     """Return the number of observations before the first estimate."""
     return max(_LEAST, _FIRST + _FIRST_PER_PARAMETER * statement.domain.parameter_count)

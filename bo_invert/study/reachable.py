@@ -16,6 +16,7 @@ from bo_invert.objectives.target import Target
 from bo_invert.report.charts.plot import Plot
 from bo_invert.report.charts.reachable_region import reachable_region
 from bo_invert.report.table import Table
+from bo_invert.study.hopes import too_few
 from bo_invert.study.posterior import MIN_OBSERVATIONS, require_target
 from bo_invert.types import JSON, Array, Mask
 from bo_invert.user_data import real_array
@@ -178,7 +179,7 @@ def reachable(
     return ReachableTargets(
         names, read, np.where(verified, 1.0, found.probability), verified,
         np.where(verified, 0.0, np.maximum(found.excess, 0.0)), nearest, found.points, tolerances,
-        observed, estimate.distrust, statement.domain,
+        observed, too_few(statement, history) or estimate.distrust, statement.domain,
     )  # fmt: skip
 
 

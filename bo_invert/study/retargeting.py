@@ -332,8 +332,9 @@ def _objective(problem: Problem, given: object, tolerance: object) -> Objective:
                 f"{given}. Write Target(value, tolerance=...)"
             )
         return given
-    value, former = cast("Any", given), problem.objective
+    former = problem.objective
     former = former.target if isinstance(former, Nearest) else former
+    value = cast("Any", _of_former(problem, former, given))
     # Outputs that the former objective derives, such as a change, follow those of the oracle.
     names = problem.output_names.oracle
     indices = _recorded(problem, lambda: Target(value).bind(names)).indices
@@ -351,6 +352,22 @@ def _objective(problem: Problem, given: object, tolerance: object) -> Objective:
     scales = [known[index][1] if index in known else 1.0 for index in indices]
     own = [known[index][0] for index in indices] if tolerance is None else tolerance
     return Target(value, cast("Any", own), scales)
+
+
+def _of_former(problem: Problem, former: Objective, value: object) -> object:
+    """Return a vector of as many values as the former target has by their names, else the value.
+
+    A vector of all outputs of the oracle stays in their order.
+    """
+    if not isinstance(former, Target) or isinstance(value, Mapping):
+        return value
+    names = [problem.outputs[index] for index in former.indices[: former.entries.wanted]]
+    numbers = np.asarray(value, dtype=object)
+    if numbers.ndim > 1 or numbers.size != len(names):
+        return value
+    if len(names) == len(problem.output_names.oracle):
+        return value
+    return dict(zip(names, numbers.ravel().tolist(), strict=True))
 
 
 def _recorded(problem: Problem, make: Callable[[], T]) -> T:

@@ -7,14 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bo_invert.errors import InvalidInputError
 from bo_invert.history import History
 from bo_invert.models.blas_threads import one_thread
 from bo_invert.objectives.problem_statement import ProblemStatement
 from bo_invert.objectives.target import Target
 from bo_invert.study import hopes
+from bo_invert.study.distinct_queries import exhausted
 from bo_invert.study.estimate_cache import EstimateCache
-from bo_invert.study.posterior import checked_tolerance, require_target
+from bo_invert.study.posterior import MIN_OBSERVATIONS, checked_tolerance, require_target
 from bo_invert.study.verdict_result import NearestOutputs, Verdict
 from bo_invert.types import Array, Design, Trial
 from bo_invert.user_data import real
@@ -77,15 +80,19 @@ def verdict(
     hit = next((t for t in history.ranking if t.feasible and target.satisfied(t.y)), None)
     if hit is not None:
         return _reached(statement, history, hit)
-    least = hopes.least_observations(statement)
-    if not hopes.enough_observations(statement, history):
-        why = f"{len(history.completed)} observations, at least {least} are needed"
+    every = _all_tried(statement, history) if not request.noisy else ""
+    why = every or hopes.too_few(statement, history)
+    if every and len(history.completed) < MIN_OBSERVATIONS:
+        return Verdict("unreachable", 0.0, history.calls, None, (), why, statement.domain)
+    if why and not every:
         return Verdict("undecided", None, history.calls, None, (), why, statement.domain)
     estimate = cache.get(statement, history, request.seed, noisy=request.noisy, tolerance=tolerance)
     first = estimate.nearest_trials
     if not target.satisfiable and len(first) and estimate.observed_excess[first[0]] <= 0.0:
         return _reached(statement, history, history.completed[first[0]])
-    nearest, limits = _nearest(estimate, decode)
+    nearest, limits = _nearest(estimate, decode, np.inf if every else _SLIGHT)
+    if every:
+        return Verdict("unreachable", 0.0, history.calls, nearest, (), why, statement.domain)
     why = estimate.distrust
     probability = estimate.probability
     unlikely = not why and probability <= request.alpha
@@ -96,6 +103,13 @@ def verdict(
     if probability > 0.5 and not why:
         limits = ()
     return Verdict(status, probability, history.calls, nearest, limits, why, statement.domain)
+
+
+def _all_tried(statement: ProblemStatement, history: History) -> str:
+    """Return that all designs of a domain with few of them are tried; empty if they are not."""
+    finished = [trial for trial in history.trials if not trial.state.open]
+    count = exhausted(statement.domain, finished)
+    return f"all {count} designs were tried" if count else ""
 
 
 def _reached(statement: ProblemStatement, history: History, hit: Trial) -> Verdict:
@@ -111,8 +125,16 @@ def _reached(statement: ProblemStatement, history: History, hit: Trial) -> Verdi
     return Verdict("reached", 1.0, history.calls, nearest, (), "", statement.domain)
 
 
-def _nearest(estimate: Attainability, decode: Decode) -> tuple[NearestOutputs, tuple[Limit, ...]]:
-    """Return the nearest of the observed outputs and of those that the model predicts."""
+def _nearest(
+    estimate: Attainability, decode: Decode, slight: float
+) -> tuple[NearestOutputs, tuple[Limit, ...]]:
+    """Return the nearest of the observed outputs and of those that the model predicts, and limits.
+
+    Args:
+        estimate: Model of the log.
+        decode: Function from a point to a design.
+        slight: Gain in tolerances up to which observed outputs are preferred to predicted ones.
+    """
     statement, history, reach = estimate.statement, estimate.history, estimate.reach
     modelled = estimate.fit.fitted.outputs
     target = statement.objective
@@ -121,7 +143,7 @@ def _nearest(estimate: Attainability, decode: Decode) -> tuple[NearestOutputs, t
     design = None
     excess = float(reach.excess[0])
     first = estimate.nearest_trials
-    if len(first) and estimate.observed_excess[first[0]] <= excess + _SLIGHT:
+    if len(first) and estimate.observed_excess[first[0]] <= excess + slight:
         best = history.completed[first[0]]
         assert best.y is not None
         point, values, trial = best.point, best.y[modelled.columns], best.number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,16 @@ def test_all_arguments_of_the_problem_are_carried_on() -> None:
         assert getattr(other, name) == getattr(made, name), name
     assert other.draw is not None
     assert other.plausibility is not None
+
+
+@pytest.mark.parametrize("value", [0.5, [0.5], np.array([0.5]), {"level": 0.5}])
+def test_a_value_is_that_of_the_outputs_of_the_former_target(first: bi.Study, value: Any) -> None:
+    target = first.retarget(value).problem.objective
+    assert isinstance(target, bi.Target)
+    assert (target.indices, target.tolerances, target.scale) == ((0,), (0.002,), (0.5,))
+    both = first.retarget([0.5, 0.1], tolerance=0.01).problem.objective
+    assert isinstance(both, bi.Target)
+    assert both.indices == (0, 1)
 
 
 def test_unknown_output_and_other_mistakes(first: bi.Study) -> None:

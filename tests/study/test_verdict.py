@@ -101,6 +101,26 @@ def test_few_observations_leave_it_undecided() -> None:
     assert found.probability is not None
 
 
+@pytest.mark.filterwarnings("ignore:study 'few'. (8 distinct|none of|the first 10):UserWarning")
+@pytest.mark.parametrize("failing", [False, True])
+def test_all_designs_of_a_small_domain_were_tried(failing: bool) -> None:
+    def oracle(p: dict[str, Any]) -> dict[str, float]:
+        if failing:
+            raise RuntimeError("no")
+        return {"y": p["n"] + (0.5 if p["c"] == "y" else 0.0)}
+
+    space = bi.Box({"n": bi.Int(0, 3), "c": bi.Choice("x", "y")})
+    problem = bi.Problem(space, oracle, bi.Target({"y": 9.0}, tolerance=0.1), outputs=["y"])
+    study = bi.Study.create("few", problem, "random", seed=0)
+    assert study.run(4).verdict().status == "undecided"
+    found = study.run(40).verdict()  # draws repeat failed designs
+    assert (found.status, found.probability) == ("unreachable", 0.0)
+    assert "all 8 designs were tried" in str(found)
+    if not failing:
+        assert found.nearest is not None
+        assert found.nearest.outputs == {"y": 3.5}
+
+
 @pytest.mark.parametrize("strategy", ["inverse", "sobol"])
 def test_every_strategy_is_asked_for_best_hopes(strategy: str) -> None:
     study = study_of(OUTSIDE, strategy=strategy).run(90, stop="verdict")
@@ -279,6 +299,11 @@ def test_many_targets_share_the_model(unreachable: bi.Study) -> None:
     assert seen.verified[0]
     assert seen.probability[0] == 1.0
     assert seen.excess[0] == 0.0
+
+
+def test_few_observations_are_a_reason_to_doubt() -> None:
+    study = study_of(OUTSIDE).run(3)
+    assert "3 observations, at least" in study.reachable([[0.5, 0.2]]).why
 
 
 def test_region_of_one_and_two_outputs_is_plotted(unreachable: bi.Study, tmp_path: Path) -> None:
